@@ -19,8 +19,10 @@ from busway.adapters.arguments import (
     TIMEOUT_S,
     check_flag,
     check_handler,
+    check_node,
     check_seconds,
     check_window,
+    milliseconds,
     send_timeout_ms,
     timeout_ms,
     wanted_reply,
@@ -237,8 +239,14 @@ class Bus(BaseBus):
             self._steps(call.finding())
             token, promise = self._host.ask(call.request, 0)
             return replied(call.opened(self._host.outcome(token, promise)), wanted, to)
-        token, promise = self._request(to, payload, timeout, ttl, node)
-        return replied(self._host.outcome(token, promise), wanted, to)
+        outcome = self._host.outcome_of(
+            self._host.node.request,
+            *self._message(to, payload),
+            node_id=check_node(node),
+            ttl_ms=milliseconds("ttl", ttl),
+            timeout_ms=timeout_ms(timeout),
+        )
+        return replied(outcome, wanted, to)
 
     @overload
     def request_future(

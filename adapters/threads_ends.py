@@ -134,9 +134,10 @@ class Receiver(BaseReceiver[T_co]):
 class Job:
     """A handler at work."""
 
-    __slots__ = ("cancelled", "thread")
+    __slots__ = ("cancelled", "ended", "thread")
 
     def __init__(self) -> None:
+        self.ended = False
         self.cancelled = False  # nobody wants the answer any more
         self.thread = 0  # the ident of the thread that runs it, once one does
 
@@ -144,17 +145,25 @@ class Job:
         self.cancelled = True
 
 
+_VALUES = {bytes, str, int, float, bool, type(None), list, dict, tuple}  # that are surely no parts
+_QUICK_NS = 200_000  # a handler that takes no longer may run where the links are watched
+_OFTEN_NS = 2_000_000  # ... if its messages follow each other so closely
+_SLOW_RUNS = 16  # quick ones that make up for one that was slow
+
+
 class Service(ends.Service):
     """A handler at an endpoint, run in the bus's pool. Made by `serve`; `close()` ends it."""
 
     _host: Host
+    _slow = 1  # quick runs to come before it counts as quick
+    _began_ns = 0  # when the last one began
 
     def _start(self, message: Message) -> None:
         job = Job()
         self._crew.began(message)
         self._host.handlers[message] = job
         try:
-            self._host.pool.submit(partial(self._run, message, job))
+            self._host.engine.do(partial(self._run, message, job), not self._slow)
         except RuntimeError as error:  # the system gives no more threads
             self._ended(message)
             answer_failure(self._host.node, message, error, self._host.now_ms())
@@ -168,17 +177,30 @@ class Service(ends.Service):
         self._ended(message)
         self._wake()
 
-    def _run(self, message: Message, job: Job) -> None:
-        """In a thread of the pool: from the message to its answer."""
-        call = self._host.engine.call
+    def _run(self, message: Message, job: Job) -> bool:
+        """In a thread of the pool: from the message to its answer. Whether it may watch the links then: its
+        tasks are quick, and follow each other closely.
+        """
+        began = time.monotonic_ns()
         job.thread = threading.get_ident()
         try:
             if self._accept(message):
                 self._answer(message, job)
         except BaseException as error:  # noqa: BLE001 - also SystemExit: it is the caller's to know
-            call(self._raised, message, error)
+            self._host.engine.call(self._raised, message, error)
         finally:
-            call(self._next, message)
+            if not job.ended:
+                self._host.engine.call(self._next, message)
+        return self._was_quick(began)
+
+    def _was_quick(self, began_ns: int) -> bool:
+        often = began_ns - self._began_ns < _OFTEN_NS
+        self._began_ns = began_ns
+        if time.monotonic_ns() - began_ns > _QUICK_NS:
+            self._slow = _SLOW_RUNS
+        elif self._slow:
+            self._slow -= 1
+        return often and not self._slow
 
     def _raised(self, message: Message, error: BaseException) -> None:
         if self._host.failure is not None and isinstance(error, BusClosed):
@@ -190,15 +212,18 @@ class Service(ends.Service):
     def _answer(self, message: Message, job: Job) -> None:
         result = self._handler(cast("typed.Request[Any]", message))
         asked = wants_answer(message)
-        if inspect.isgenerator(result):
-            with contextlib.closing(result):
-                self._answer_parts(asked, result, job)
-        elif inspect.isawaitable(result):
-            if inspect.iscoroutine(result):
-                result.close()
-            raise TypeError(PLAIN_ONLY)
-        elif asked is not None:
-            self._respond(self._host.node.respond, asked, result)
+        if type(result) not in _VALUES:
+            if inspect.isgenerator(result):
+                with contextlib.closing(result):
+                    self._answer_parts(asked, result, job)
+                return
+            if inspect.isawaitable(result):
+                if inspect.iscoroutine(result):
+                    result.close()
+                raise TypeError(PLAIN_ONLY)
+        if asked is not None:
+            payload, format, type_id = self._encode(asked, result)
+            job.ended = self._host.replied(asked, payload, format, type_id, partial(self._next, message))
 
     def _answer_parts(self, asked: Request | None, parts: Iterator[Any], job: Job) -> None:
         if asked is not None and not self._gave_parts(asked):

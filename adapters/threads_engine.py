@@ -3,8 +3,12 @@
 Who waits moves bytes itself (leader and followers): the first thread that has to wait watches all links, so
 an answer reaches its caller without passing through another thread. While nobody waits, the I/O thread
 watches. While much is said, it looks around each millisecond, and nobody has to wake it: what may wait so
-long, to be written, or read while those who wait come and go, is left to them and it. Then it sleeps. Knows
-nothing of endpoints and messages.
+long, to be written, or read while those who wait come and go, is left to them and it. Then it sleeps.
+
+A thread of the pool that has done its task watches the links next, and does what comes of that with its own
+hands, as long as the tasks are quick: a request reaches its handler, and the answer its link, in one thread.
+One that is still at them when the I/O thread has looked twice loses the links, and the tasks that it has not
+begun with go to others. Knows nothing of endpoints and messages.
 
     links   the selector of all links; whoever leads waits on it
     outer   the I/O thread's: its alarm, and `links` as one descriptor while there is no leader
@@ -25,7 +29,8 @@ from itertools import count
 from typing import Any, TypeVar
 
 from busway.adapters.failures import Failures
-from busway.adapters.threads_signals import raise_pending, shielded, window
+from busway.adapters.threads_pool import Pool, Task
+from busway.adapters.threads_signals import interrupt, raise_pending, shielded, window
 from busway.errors import BusError
 
 _R = TypeVar("_R")
@@ -33,6 +38,7 @@ _R = TypeVar("_R")
 _BATCH_NS = 200_000  # what is said so soon after the last write waits to be written with what follows
 _LOOK_S = 0.001
 _LOOK_NS = 1_000_000
+_ATTEND_S = 0.002  # who attends to links that bring nothing for so long leaves them
 _NEVER = float("inf")
 _DAY_S = 86400.0  # epoll takes no longer waits than 24 days
 
@@ -73,6 +79,18 @@ class Promise:
         return self.value
 
 
+class Attendant(Promise):
+    """A thread of the pool that watches the links. It leaves by itself, so it is never resolved."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.thread = threading.get_ident()
+        self.tasks: deque[Task] = deque()  # its own, that came of what it read
+        self.is_working = False  # at these, and not at the links
+        self.turns = 0  # how often it has been at the links
+        self.seen = -1  # its turns when the I/O thread last looked
+
+
 class Timer:
     """A call to come."""
 
@@ -92,6 +110,7 @@ class Engine:
 
     def __init__(self, turn: Callable[[], object], fire: Callable[[], object]) -> None:
         self.lock = threading.RLock()
+        self.pool = Pool(self._attend)
         self.inside = False  # this lock's owner is in the midst of the core
         self.stirred = False  # the core may have something to write or to tell
         self.leader: Promise | None = None
@@ -103,6 +122,7 @@ class Engine:
         self._soon: deque[Callable[[], object]] = deque()
         self._later: list[tuple[float, int, Timer]] = []
         self._order = count()
+        self._attendant: Attendant | None = None  # the last there was
         self._turned_ns = 0
         self._left_ns = 0  # when the last who waited left
         self._behind = False  # something waits to be written with what follows, or by the I/O thread
@@ -113,6 +133,7 @@ class Engine:
         self._wake_at = _NEVER  # when the I/O thread will look around by itself
         self._thread: threading.Thread | None = None
         self._watching = False  # the I/O thread is alive
+        self._io = 0  # its number
         self._stopping = False
         self._disposed = True
 
@@ -150,6 +171,7 @@ class Engine:
             if self._thread is None:
                 return
             self._alarm.ring()
+            self._poke.ring()  # who attends to the links leaves them
         self._thread.join(timeout)
         self._dispose()
 
@@ -306,7 +328,7 @@ class Engine:
     def _wake_by(self, when: float) -> None:
         if when < self._wake_at:
             self._wake_at = when
-            if self.running and self._thread is not threading.current_thread():
+            if self.running and self._io != threading.get_ident():
                 self._alarm.ring()
 
     def _watched(self, fd: int) -> tuple[Any, Any]:
@@ -360,15 +382,22 @@ class Engine:
         if not self.running:
             raise BusError("nothing can be waited for here: the bus is not open")
         promise.thread = threading.get_ident()
+        attendant = self._attendant
+        if attendant is not None and attendant.is_working and self.leader is attendant:
+            self.leader = None
+            self._pass_on(attendant)
         if self.leader is None and self._nested:
-            self.leader = promise
-            if self._ours:
-                self._ours = False
-                self._outer.unregister(self._links_fd())
+            self._take_links(promise)
         else:
             promise.gate = threading.Lock()
             promise.gate.acquire()
             self._followers[promise] = None
+
+    def _take_links(self, leader: Promise) -> None:
+        self.leader = leader
+        if self._ours:
+            self._ours = False
+            self._outer.unregister(self._links_fd())
 
     def _lead(self, promise: Promise, left: float | None) -> None:
         ready = self._watch_links(left)
@@ -382,12 +411,14 @@ class Engine:
 
     @window
     def _watch_links(self, left: float | None) -> Any:
-        raise_pending()
+        if interrupt.pending:
+            raise_pending()
         return self.links.select(None if left is None else min(left, _DAY_S))
 
     @window
     def _sleep(self, gate: threading.Lock, left: float | None) -> None:
-        raise_pending()
+        if interrupt.pending:
+            raise_pending()
         gate.acquire(timeout=-1 if left is None else left)
 
     def _leave(self, promise: Promise) -> None:
@@ -395,20 +426,25 @@ class Engine:
         promise.thread = 0
         if self.leader is not promise:
             self._followers.pop(promise, None)
-            return
+        elif not self._next_leads():
+            self._hand_back()
+            self._dispose()
+
+    def _next_leads(self) -> bool:
+        """Whether there is one."""
         self.leader = next(iter(self._followers), None)
         if self.leader is not None:
             del self._followers[self.leader]
             _open(self.leader.gate)
-        elif not self._disposed:
-            self._hand_back()
-            self._dispose()
+        return self.leader is not None
 
     def _hand_back(self) -> None:
         """Nobody waits any more. Where they come and go quickly the I/O thread only looks at the links each
         millisecond, until nobody comes any more: it would be woken for all that comes, and find that another
         was there before.
         """
+        if self._stopping:
+            return
         if not self._lively:
             now = time.monotonic_ns()
             quickly = now - self._left_ns < _LOOK_NS
@@ -432,9 +468,96 @@ class Engine:
         else:
             _open(promise.gate)
 
+    # Tasks
+
+    def do(self, task: Task, quick: bool) -> None:
+        """With the lock held: have it done, a `quick` one by this very thread once the lock is released if it
+        attends to the links, else by another of the pool. Raises RuntimeError if there is none to be had.
+        """
+        attendant = self._attendant if quick else None
+        if attendant is None or self.leader is not attendant or attendant.thread != threading.get_ident():
+            self.pool.submit(task)
+        else:
+            attendant.tasks.append(task)
+
+    def _attend(self) -> None:
+        """In a thread of the pool that has nothing else to do: watch the links, and do what comes of it until
+        nothing comes for a moment, or others wait, who watch as well.
+        """
+        me = self._begin_to_attend()
+        if me is None:
+            return
+        try:
+            while self.leader is me and self._read_for(me):
+                self._work(me)
+        finally:
+            with self.lock:
+                if self.leader is me:
+                    self._pass_on(me)
+                    if not self._next_leads():
+                        self._watch_again()
+                        self._dispose()
+
+    def _begin_to_attend(self) -> Attendant | None:
+        with self.lock:
+            # Those that nobody watches are left for callers who come and go.
+            if self.leader is not None or not self._ours or not self.running:
+                return None
+            me = self._attendant = Attendant(self)
+            self._take_links(me)
+            return me
+
+    def _read_for(self, me: Attendant) -> bool:
+        """Whether it goes on."""
+        ready = self.links.select(0 if me.tasks else _ATTEND_S)
+        with self.lock:
+            me.turns += 1
+            if self._stopping or not (ready or me.tasks):
+                return False
+            if ready:
+                self._serve(ready)
+            if self._followers:
+                return False
+            if me.tasks:
+                me.is_working = self._active = True
+                if not self._lively:
+                    self._alarm.ring()
+        if self.remarks:
+            self.say()
+        return True
+
+    def _work(self, me: Attendant) -> None:
+        """Do its tasks, but for a moment only: then the links have their turn."""
+        until = time.monotonic_ns() + _BATCH_NS
+        while me.tasks and self.leader is me:
+            me.tasks.popleft()()
+            if time.monotonic_ns() > until:
+                break
+        me.is_working = False
+
+    def _pass_on(self, attendant: Attendant) -> None:
+        """With the lock held: to the pool what it has not begun with."""
+        while attendant.tasks:
+            try:
+                self.pool.submit(attendant.tasks[0])
+            except RuntimeError:  # the system gives no more threads
+                return
+            attendant.tasks.popleft()
+
+    def _look_after(self, attendant: Attendant) -> None:
+        """With the lock held, each millisecond: one that is slow does not hold up the links."""
+        if self.leader is attendant and attendant.is_working:
+            self._active = True
+            if attendant.seen == attendant.turns:
+                self._pass_on(attendant)
+                if not self._next_leads():
+                    self._watch_again()
+            attendant.seen = attendant.turns
+
     # The I/O thread
 
     def _run(self) -> None:
+        self._io = threading.get_ident()
         left = 0.0
         while True:
             ready = self._outer.select(left)
@@ -462,6 +585,8 @@ class Engine:
 
     def _look_ahead(self) -> float:
         """How long it may sleep."""
+        if self._attendant is not None:
+            self._look_after(self._attendant)
         if not self._active and self.leader is None and self._nested and not self._ours:
             self._watch_again()
         self._lively = self._active
@@ -482,7 +607,7 @@ class Engine:
                     self._guard(writer)
                 if mask & selectors.EVENT_READ and reader is not None:
                     self._guard(reader)
-            if self._thread is threading.current_thread():
+            if self._io == threading.get_ident():
                 self._do_due()
             self._guard(self.turn)
         finally:

@@ -17,12 +17,11 @@ from busway.adapters.local import LocalMesh
 from busway.adapters.opening import Told
 from busway.adapters.results import answer_error
 from busway.adapters.threads_engine import Engine, Promise
-from busway.adapters.threads_pool import Pool
 from busway.adapters.threads_signals import install, shielded, shielding, uninstall
 from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
 from busway.payloads import encode
-from busway.protocol import Node, codes, errors, events
+from busway.protocol import Node, Request, codes, errors, events
 
 _EXIT_S = 2.0  # what a bus that is still open gets when the interpreter ends
 _JOIN_S = 1.0  # for the I/O thread, which never runs anything of the user's
@@ -40,7 +39,7 @@ class Host(BusHost):
     ) -> None:
         self.engine = Engine(self._turn, self._fire)
         self.failures = self.engine.failures
-        self.pool = Pool(lambda: None)
+        self.pool = self.engine.pool
         self._at_rest: Promise | None = None  # who waits for a handler to end
         super().__init__(make(self.engine.stir), ipc, may_tap, identity)
 
@@ -212,6 +211,29 @@ class Host(BusHost):
                 engine.say()
         return self.outcome(token, promise) if token else None
 
+    @shielded
+    def outcome_of(self, function: Callable[..., int], *args: Any, **options: Any) -> events.Outcome:
+        """Call the core for what is not over at once, and wait for its fate, with the lock taken once for all
+        of it. Raises users' errors.
+        """
+        engine = self.engine
+        promise = Promise(engine)
+        try:
+            with engine.lock:
+                self.check()
+                engine.enter()
+                try:
+                    token = function(*args, **options)
+                    self.await_outcome(token, promise)
+                    engine.turn()
+                    if engine.running:
+                        engine.line_up(promise)
+                finally:
+                    engine.inside = False
+        except errors.LocalError as error:
+            raise for_users(error) from None
+        return self.outcome(token, promise)
+
     @shielding
     def take_now(self, take: Callable[[Any], Any], core: Any) -> Any:
         """The next message of a receiver that `take` gives; None if there is none, or the core is at work in
@@ -257,6 +279,27 @@ class Host(BusHost):
             raise for_users(error) from None
         if token:
             check_settled(self.outcome(token, promise))
+
+    def replied(
+        self, asked: Request, payload: Any, format: int, type_id: bytes, then: Callable[[], object]
+    ) -> bool:
+        """As `settled` of a reply. True: it went at once, and `then` was called."""
+        try:
+            token, promise = self.engine.call(self._reply, asked, payload, format, type_id, then)
+        except errors.LocalError as error:
+            raise for_users(error) from None
+        if token:
+            check_settled(self.outcome(token, promise))
+        return not token
+
+    def _reply(
+        self, asked: Request, payload: Any, format: int, type_id: bytes, then: Callable[[], object]
+    ) -> Asked:
+        token = self.node.respond(asked, payload, self.now_ms(), format, type_id)
+        if token:
+            return token, self.await_outcome(token)
+        then()
+        return 0, None
 
     # The turn: with the lock held, whenever the core may have something to say
 

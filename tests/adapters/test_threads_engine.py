@@ -14,7 +14,7 @@ import pytest
 
 import busway
 from busway import Bus
-from busway.adapters import threads_engine
+from busway.adapters import threads_ends, threads_engine
 from tests.adapters.threads_tools import Task, buses, sees, until
 from tests.adapters.tools import PairChannel
 
@@ -211,3 +211,136 @@ def test_threads_on_a_narrow_link_lose_nothing_and_all_come_to_an_end(seed: int)
         assert [len(found[0]) + len(found[1]), len(found[2]) + len(found[3])] == crowd.sent
         assert len({each for part in found for each in part}) == sum(crowd.sent)
         assert not any(bus.node.origin.pending or bus._host.handlers or bus._host.waiters for bus in (a, b))
+
+
+# Handlers in the thread that reads
+
+
+@pytest.fixture
+def attending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine: whoever has answered watches the links next, and does not leave them."""
+    monkeypatch.setattr(threads_engine, "_ATTEND_S", 3600.0)
+    monkeypatch.setattr(threads_ends, "_OFTEN_NS", _ENDLESS_NS)
+    monkeypatch.setattr(threads_ends, "_QUICK_NS", _ENDLESS_NS)
+
+
+def attended(asking: Bus, serving: Bus) -> None:
+    """Returns once a thread of the pool watches the links of `serving`, which has "echo"."""
+    engine = serving._host.engine
+
+    def is_there() -> bool:
+        assert asking.request("echo", b"x") == b"x"
+        return engine._attendant is not None and engine.leader is engine._attendant
+
+    until(is_there)
+
+
+@pytest.mark.usefixtures("attending")
+def test_the_thread_that_reads_a_request_answers_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[str] = set()
+
+    def note(request: busway.Request) -> bytes:
+        threads.add(threading.current_thread().name)
+        return request.payload  # type: ignore[no-any-return]
+
+    with buses() as (a, b):
+        b.serve("echo", note)
+        until(lambda: sees(a, "echo"))
+        attended(a, b)
+        submitted = 0
+        submit = b._host.pool.submit
+
+        def counted(task: Any) -> None:
+            nonlocal submitted
+            submitted += 1
+            submit(task)
+
+        monkeypatch.setattr(b._host.pool, "submit", counted)
+        for number in range(200):
+            assert a.request("echo", b"%d" % number) == b"%d" % number
+        assert submitted <= 20  # a busy machine may take the links from it now and then
+        assert threads == {"busway-handler"}
+
+
+@pytest.mark.usefixtures("attending")
+def test_a_slow_handler_there_holds_up_neither_links_nor_timers() -> None:
+    release = threading.Event()
+    with buses() as (a, b):
+        b.serve("echo", lambda request: request.payload)
+        slow: Any = b.serve("slow", lambda request: release.wait(60))
+        until(lambda: sees(a, "echo") and sees(a, "slow"))
+        slow._slow = 0  # as if it had been quick so far
+        attended(a, b)
+        asking = Task(lambda: a.request("slow", b""))
+        until(lambda: b._host.handlers)
+        for number in range(20):
+            assert a.request("echo", number) == number
+        with pytest.raises(busway.RequestTimeout):
+            b.request("slow", b"", timeout=0.05)
+        release.set()
+        assert asking.result() is True
+
+
+@pytest.mark.usefixtures("attending")
+def test_what_waits_behind_a_slow_handler_goes_to_other_threads() -> None:
+    both = threading.Barrier(3)
+    with buses() as (a, b):
+        b.serve("echo", lambda request: request.payload)
+        meeting: Any = b.serve("meet", lambda request: both.wait(60) >= 0)
+        until(lambda: sees(a, "echo") and sees(a, "meet"))
+        meeting._slow = 0
+        for _ in range(5):
+            attended(a, b)
+            asking = [a.request_future("meet", b"") for _ in range(3)]  # which come together
+            assert [each.result(60) for each in asking] == [True] * 3
+            meeting._slow = 0
+
+
+@pytest.mark.usefixtures("attending")
+def test_a_handler_there_may_ask_and_send_and_wait() -> None:
+    with buses() as (a, b):
+        a.serve("inner", lambda request: request.payload)
+        b.serve("echo", lambda request: b.request("inner", request.payload))
+        log = b.register("log")
+        until(lambda: sees(a, "echo") and sees(b, "inner") and sees(a, "log"))
+        for number in range(100):
+            assert a.request("echo", b"%d" % number) == b"%d" % number
+        reading = Task(log.receive)
+        a.send("log", b"it")
+        assert reading.result().payload == b"it"
+
+
+@pytest.mark.usefixtures("attending")
+def test_a_handler_there_may_close_its_bus_and_a_bus_closes_while_links_are_watched() -> None:
+    before = set(threading.enumerate())
+    for from_handler in (True, False):
+        with buses() as (a, b):
+            b.serve("echo", lambda request: request.payload)
+            closing: Any = b.serve("close", lambda _: b.close())
+            until(lambda: sees(a, "echo") and sees(a, "close"))
+            closing._slow = 0
+            attended(a, b)
+            if from_handler:
+                with pytest.raises(busway.Undeliverable):
+                    a.request("close", b"")
+            else:
+                b.close()
+            until(lambda: b._host.engine._disposed)
+    until(lambda: set(threading.enumerate()) == before)
+
+
+def test_who_has_nothing_to_attend_to_leaves_and_nothing_wakes_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads_ends, "_OFTEN_NS", _ENDLESS_NS)
+    monkeypatch.setattr(threads_ends, "_QUICK_NS", _ENDLESS_NS)
+    with buses() as (a, b):
+        b.serve("echo", lambda request: request.payload)
+        until(lambda: sees(a, "echo"))
+        attended(a, b)
+        engine = b._host.engine
+        until(lambda: engine.leader is None)
+        side = Selects(b)
+        until(lambda: side.asleep)
+        before = side.count
+        time.sleep(0.1)
+        assert side.count == before
+        assert a.request("echo", b"again") == b"again"
