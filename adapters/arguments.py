@@ -17,6 +17,7 @@ FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
 WINDOW_MAX = 32_767
 TIMEOUT_S = float("30")  # an object of its own: 30.0 that a caller gives is another one
 NO_TTL_S = float("0")  # likewise
+MOST = 1024  # messages that are taken, or sent, in one go
 KINDS = {name: kind for kind, name in enumerate(codes.KIND_NAMES) if name}
 REALMS = {name: realm for realm, name in enumerate(codes.REALM_NAMES)}
 POLICIES = {

@@ -7,7 +7,7 @@ out is the core's; what runs it is threads_host.py's, and what it has in common 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from busway.adapters.arguments import (
     ANY_NODE,
+    MOST,
     NO_TTL_S,
     TIMEOUT_S,
     check_flag,
@@ -24,6 +25,7 @@ from busway.adapters.arguments import (
     check_window,
     milliseconds,
     send_timeout_ms,
+    several,
     timeout_ms,
     wanted_reply,
 )
@@ -38,7 +40,7 @@ from busway.adapters.results import decode_outcome, error_of, replied
 from busway.adapters.retrying import Retry
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import PLAIN_ONLY, Changes, Items, Receiver, Service
-from busway.adapters.threads_host import Host
+from busway.adapters.threads_host import Count, Host
 from busway.adapters.threads_signals import interrupt, raise_pending, shielded
 from busway.adapters.typed import (
     FutureOptions,
@@ -176,6 +178,56 @@ class Bus(BaseBus):
             token, promise = self._send(to, payload, confirm, ttl, timeout, node)
         if token:
             check_accepted(self._host.outcome(token, promise), to)
+
+    def send_many(self, to: Target, payloads: Iterable[Any]) -> int:
+        """Send several in one call, in order, each as `send` does that is given no options: much quicker for
+        small ones. Returns how many these were, when the last is accepted for transport.
+
+        If one fails, or Ctrl-C comes, those before it stay accepted, the others are not sent; the exception's
+        `accepted` says how many were.
+        """
+        given = several(payloads)
+        accepted = Count()
+        self._host.check_open()
+        try:
+            while accepted.value < len(given):
+                outcome = self._host.send_run(*self._run_of(to, given, accepted.value), accepted)
+                if outcome is not None:
+                    check_accepted(outcome, to)
+        except BaseException as error:
+            cast(Any, error).accepted = accepted.value
+            raise
+        return accepted.value
+
+    def _run_of(self, to: Any, given: list[Any], first: int) -> tuple[bytes, list[Any], int, bytes]:
+        """An endpoint, payloads from `first` on that go to it in one format, with that format and type; bytes
+        as far as there are some. Raises what is wrong with the first.
+        """
+        endpoint, data, _, format, type_id = self._message(to, given[first])
+        if data is given[first] and format == codes.RAW and not isinstance(to, type):
+            return endpoint, given[first : first + MOST], format, type_id
+        run = [data]
+        for payload in given[first + 1 : first + (MOST if format < codes.TYPED else 1)]:
+            try:
+                _, data, _, like, _ = self._message(to, payload)
+            except Exception:  # noqa: BLE001 - it is raised when its turn has come
+                break
+            if like != format:
+                break
+            run.append(data)
+        return endpoint, run, format, type_id
+
+    @shielded
+    def try_send(self, to: Target, payload: Any = None) -> bool:
+        """Send to whoever holds `to`, if that is accepted at once. False: nothing was sent, for it would have
+        to wait, for credit, for room, or for word of where `to` is. For programs with a pace of their own;
+        others wait in `send`. Raises as `send`.
+        """
+        outcome = self._host.try_send(*self._message(to, payload))
+        if outcome is None:
+            return False
+        check_accepted(outcome, to)
+        return True
 
     @overload
     def publish(self, to: type[M], payload: M, **options: Unpack[PublishOptions]) -> None: ...

@@ -221,7 +221,7 @@ class Engine:
     @shielded
     def call_lazily(self, function: Callable[..., tuple[int, Any]], *args: Any, **options: Any) -> Any:
         """As `call`, but what follows closely on what was written is left to be written with what follows: by
-        the next call, or by the I/O thread within a millisecond.
+        the next call, or by the I/O thread within a millisecond. Not where the first of its results is true.
         """
         with self.lock:
             self.enter()

@@ -24,7 +24,18 @@ from busway.payloads import encode
 from busway.protocol import Node, Request, codes, errors, events
 
 _EXIT_S = 2.0  # what a bus that is still open gets when the interpreter ends
+_MANY = 64  # messages that are worth a system call of their own
+_NOW = {"wait": False}
 _JOIN_S = 1.0  # for the I/O thread, which never runs anything of the user's
+
+
+class Count:
+    """A number that goes up in the midst of a call."""
+
+    value = 0
+
+
+_ACCEPTED = events.Outcome(0, events.ACCEPTED)  # of what had no need of a token
 
 
 class Host(BusHost):
@@ -42,6 +53,7 @@ class Host(BusHost):
         self.pool = self.engine.pool
         self._at_rest: Promise | None = None  # who waits for a handler to end
         super().__init__(make(self.engine.stir), ipc, may_tap, identity)
+        self._core = self.node  # itself, also while somebody watches what is said
 
     @property
     def loop(self) -> Engine:
@@ -212,6 +224,60 @@ class Host(BusHost):
         return self.outcome(token, promise) if token else None
 
     @shielded
+    def send_run(
+        self, endpoint: bytes, run: list[Any], format: int, type_id: bytes, accepted: Count
+    ) -> events.Outcome | None:
+        """Send what of `run` goes at once, and count it; if that is nothing, its first as `send` does, whose
+        outcome is returned. Raises users' errors.
+        """
+        try:
+            _, (token, promise) = self.engine.call_lazily(
+                self._send_run, endpoint, run, format, type_id, accepted
+            )
+        except errors.LocalError as error:
+            raise for_users(error) from None
+        if not token:
+            return None
+        outcome = self.outcome(token, promise)
+        accepted.value += outcome.status == events.ACCEPTED
+        return outcome
+
+    def _send_run(
+        self, endpoint: bytes, run: list[Any], format: int, type_id: bytes, accepted: Count
+    ) -> tuple[bool, Asked]:
+        self.check()
+        now = self.now_ms()
+        sent = 0
+        if format < codes.TYPED and self.node is self._core:
+            sent = self._core.send_many(endpoint, run, now, format)
+        token = 0 if sent else self.node.send(endpoint, run[0], now, format, type_id)
+        if token:
+            return True, (token, self.await_outcome(token))
+        accepted.value += sent or 1
+        return sent >= _MANY, (0, None)
+
+    @shielded
+    def try_send(
+        self, endpoint: bytes, payload: Any, now: int, format: int, type_id: bytes
+    ) -> events.Outcome | None:
+        """Its outcome if it has not to wait; else nothing was sent. Raises users' errors."""
+        promise = Promise(self.engine)
+        try:
+            with self.engine.lock:
+                self.check()
+                token = self.engine.call(
+                    self._ask, False, self.node.send, (endpoint, payload, now, format, type_id), _NOW, promise
+                )[0]
+                if token and not promise.resolved:
+                    self.engine.call(self.cancel, token)
+        except errors.FullError:
+            return None
+        except errors.LocalError as error:
+            raise for_users(error) from None
+        outcome: events.Outcome | None = promise.value if token else _ACCEPTED
+        return outcome
+
+    @shielded
     def outcome_of(self, function: Callable[..., int], *args: Any, **options: Any) -> events.Outcome:
         """Call the core for what is not over at once, and wait for its fate, with the lock taken once for all
         of it. Raises users' errors.
@@ -251,6 +317,22 @@ class Host(BusHost):
             finally:
                 engine.inside = False
         return message
+
+    @shielding
+    def take_many(self, core: Any, most: int) -> list[Any]:
+        """As `take_now`, up to `most`; [] if there is none."""
+        engine = self.engine
+        with engine.lock:
+            if engine.inside:
+                return []
+            engine.inside = True
+            try:
+                found: list[Any] = self.node.receiving.take_many(core, most)
+                if engine.stirred:
+                    engine.turn_soon(self.clock())
+            finally:
+                engine.inside = False
+        return found
 
     def _ask(
         self, check: bool, function: Callable[..., int], args: Any, options: dict[str, Any], waiter: Any

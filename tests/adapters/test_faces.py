@@ -27,7 +27,6 @@ PUBLIC = {
     *("connect", "listen", "attach"),
     *("nodes", "endpoints", "links", "routes", "changes", "trace"),
 }
-BULK = {"send_many", "try_send"}
 
 
 def public_names(bus: object) -> set[str]:
@@ -36,7 +35,7 @@ def public_names(bus: object) -> set[str]:
 
 def test_all_public_names_are_documented_and_the_same() -> None:
     assert public_names(AsyncBus(ipc=False)) == PUBLIC
-    assert public_names(Bus(ipc=False)) | BULK == PUBLIC | {"request_future"}  # who can await needs none
+    assert public_names(Bus(ipc=False)) == PUBLIC | {"request_future"}  # who can await needs none
     for kind in (AsyncBus, Bus):
         for name in public_names(kind):
             assert getattr(kind, name).__doc__, f"{kind.__name__}.{name}"
@@ -78,7 +77,7 @@ async def test_what_a_bus_hands_out_has_the_same_names_and_no_others() -> None:
                 {"close", "aclose", "missed"},
             ]
             assert [public_names(each) for each in theirs] == [
-                (names[0] - {"batches", "receive_many"}) | {"deliver"},
+                names[0] | {"deliver"},
                 names[1],
                 {"close", "deliver", "missed"},
             ]
