@@ -223,6 +223,14 @@ class Calls:
             cast(Any, host).check_open()
         endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
         data, format, type_id = self._encoded(endpoint, payload)
+        if format < _TYPED and cast(object, host.node) is host.core:
+            now = host.turn_ms if host._pumping else host.clock() // 1_000_000
+            if host.core.publish_on(endpoint, data, now, format, type_id):
+                self._calls += 1
+                if self._calls >= TURN:
+                    self._calls = 0
+                    await asyncio.sleep(0)
+                return
         token = self._publish_token(endpoint, data, format, type_id)
         if token:
             check_settled(await cast(Any, host).awaited(token))

@@ -141,6 +141,9 @@ class Exchange(RoutingHost):
         flow = self.origin.publisher.flows.get(endpoint)
         return -1 if flow is None else flow.sent
 
+    def close_batches(self) -> None:
+        self.origin.publisher.close_batches()
+
     def count(self, name: str) -> None:
         counters = self.origin.counters if name in self.origin.counters else self.forwarder.counters
         counters[name] += 1

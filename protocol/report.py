@@ -18,6 +18,7 @@ def report(node: Exchange, now: int) -> "dict[str, object]":
     mesh = node.mesh
     me = node.me
     origin = node.origin
+    node.close_batches()
     counters = dict(mesh.counters)
     counters.update(mesh.router.counters)
     counters.update(mesh.forwarder.counters)

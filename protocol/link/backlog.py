@@ -5,6 +5,7 @@ So a subscriber that was slow for a while ends up with the last value, and hears
 nothing is published any more. Knows the link's queue, and nothing of trees and subscribers.
 """
 
+from busway.protocol.link import batch
 from busway.protocol.link.face import LinkFace
 from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD
@@ -51,7 +52,30 @@ class Backlog:
         else:
             self._keep(out)
 
-    def drain(self) -> None:
+    def takes_batches(self) -> bool:
+        """Whether the queue has room for a batch, whatever that will hold, and nothing goes before it."""
+        link = self._link
+        limits = link.limits
+        return (
+            link.broadcasts.size + batch.SIZE_MAX <= link.broadcast_size_max
+            and limits.frame_size_max - codes.HEADER_SIZE_MAX >= batch.SIZE_MAX
+            and limits.message_size_max >= batch.SIZE_MAX
+            and not (self.kept or self.skipped)
+        )
+
+    def catch_up(self, now: int) -> None:
+        """Something has been written: if the queue is low, what waits for that goes on."""
+        link = self._link
+        queue = link.broadcasts
+        low = link.broadcast_size_max >> 2
+        if queue.growing and queue.size > low:
+            link.host.close_batches()
+        if queue.size <= low:
+            link.lagging = False
+            self._drain()
+            link.resume_broadcasts(now)
+
+    def _drain(self) -> None:
         """The queue is low: what was kept goes on, and losses that nothing shows are told."""
         for key in list(self.kept):
             if self._link.has_broadcast_room():

@@ -279,10 +279,7 @@ class Connection(LinkFace):
         if self._room_waiters.items and self.queue.size <= codes.QUEUE_LOW:
             self._resume(now)
         if self._broadcast_waiters or self.lagging or self.backlog.kept or self.backlog.skipped:
-            if self.broadcasts.size <= self.broadcast_size_max >> 2:
-                self.lagging = False
-                self.backlog.drain()
-                self.resume_broadcasts(now)
+            self.backlog.catch_up(now)
         return data
 
     def _resume(self, now: int) -> None:
@@ -363,6 +360,9 @@ class Connection(LinkFace):
             backlog.take(frame, self.is_busy())
         if not self.flush_wanted:
             self.touch()
+
+    def takes_batches(self) -> bool:
+        return self.backlog.takes_batches()
 
     def answer(self, frame: Frame) -> None:
         """A peer that asks and asks but never reads is cut off; what is for nodes behind it, or for a

@@ -110,7 +110,14 @@ class LinkFace(Timer):
 
     def has_broadcast_room(self) -> bool:
         """Whether a broadcast would be queued at once."""
-        return self.broadcasts.size < self.broadcast_size_max
+        queue = self.broadcasts
+        if queue.growing and queue.size >= self.broadcast_size_max:
+            self.host.close_batches()
+        return queue.size < self.broadcast_size_max
+
+    def takes_batches(self) -> bool:
+        """Whether a batch (batch.py) may be queued, whatever it will hold."""
+        raise NotImplementedError
 
     def queued_bytes(self) -> int:
         """Bytes that wait to be written."""
@@ -338,6 +345,10 @@ class LinkHost:
 
     def published(self, endpoint: bytes) -> int:
         """The number of the last that this node has published there; -1 if that is not known."""
+        raise NotImplementedError
+
+    def close_batches(self) -> None:
+        """The queues of broadcasts are to count what they hold."""
         raise NotImplementedError
 
     def count(self, name: str) -> None:

@@ -7,6 +7,7 @@ keeps its order. Every queue here has a bound. Knows frames, but no state of the
 """
 
 from busway.protocol.fifo import Fifo
+from busway.protocol.link.batch import Batch
 from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.link.fast import Parcel, write_answerable, write_parcels, write_run
 from busway.protocol.link.link import Unrepeated
@@ -114,11 +115,11 @@ class Outbox:
             rest.extend([out for _, out in partial.held.drain()])
         rest.extend(self.queue.drain())
         rest.extend(self.answers.drain())
-        rest.extend(self.broadcasts.drain())
+        rest.extend(self._drain_broadcasts())
         for item in self.transit.drain():
             rest.append(item.path.message(item.tail) if type(item) is Parcel else item)
         self._partials = []
-        self.queue.size = self.broadcasts.size = 0
+        self.queue.size = 0
         self.transit.clear()
         return rest
 
@@ -143,8 +144,7 @@ class Outbox:
         if root not in self._roots:
             return []
         taken: "list[Frame]" = []
-        waiting = self.broadcasts.drain()
-        self.broadcasts.size = 0
+        waiting = self._drain_broadcasts()
         for out in waiting:
             if out.root() == root:
                 taken.append(out)
@@ -152,19 +152,31 @@ class Outbox:
                 self.broadcasts.add(out)
         return taken
 
+    def _drain_broadcasts(self) -> "list[Frame]":
+        """All that wait, each by itself."""
+        waiting: "list[Frame]" = []
+        for item in self.broadcasts.drain():
+            if isinstance(item, Batch):
+                item.close()
+                waiting.extend(item.frames())
+            else:
+                waiting.append(item)
+        self.broadcasts.size = 0
+        return waiting
+
     # Writing
 
     def write(self, size_max: int, opened: bool, closing: bool, now: int) -> bytes:
         """At most `size_max` bytes; what of a frame exceeds them is kept for the next call."""
-        parts = [self._spill]
         size = len(self._spill)
+        parts = [self._spill] if size else []
         if self.control:
             parts.extend(self.control)
             size += sum([len(part) for part in self.control])
             self.control = []
         if opened and size < size_max:
             size = self._write_open(parts, size, size_max, closing, now)
-        data = b"".join(parts) if len(parts) > 1 else parts[0]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
         if self._fresh:
             self._note_pins(len(data))
         self._spill = data[size_max:]
@@ -195,6 +207,13 @@ class Outbox:
             if not self._partials:
                 return size
         queues = (self.queue, self.broadcasts, self.transit)
+        if not self._partials and not self.queue.items:
+            alone = 1 if self.broadcasts.items else 2
+            if not queues[3 - alone].items:
+                self._turn = alone + 1
+                size = self._write_queue(queues[alone], parts, size, size_max, now)
+                if not self._partials:
+                    return size
         idle = 0
         while idle < 4 and size < size_max:
             turn = self._turn
@@ -219,6 +238,9 @@ class Outbox:
         own = queue is not self.transit
         while queue.items and size < size_max:
             item = queue.items[queue.head]
+            if isinstance(item, Batch):
+                size = self._write_batch(item, queue, parts, size)
+                continue
             if not self._partials and not self._pins and not (own and item.kind > codes.PUBLISH):
                 if own:
                     size = write_run(
@@ -231,6 +253,8 @@ class Outbox:
                 if not queue.items or size >= size_max:
                     break
                 item = queue.items[queue.head]
+                if isinstance(item, Batch):
+                    continue
             out: Frame = item.path.message(item.tail) if type(item) is Parcel else item
             if len(out.payload) > whole_max and len(self._partials) >= self.limits.partials_max:
                 self._blocked = True
@@ -239,6 +263,21 @@ class Outbox:
             self._count(queue, out, -1)
             size = self._write_one(out, queue, parts, size, now)
         return size
+
+    def _write_batch(self, batch: Batch, queue: SendQueue, parts: "list[bytes]", size: int) -> int:
+        """The batch at the front of a queue, as the bytes that other links have, too; or it is made into
+        frames there, of which each goes its own way.
+        """
+        batch.close()
+        number = self.aliases.numbers.get(batch.endpoint, 0)
+        if self._partials or not number:
+            queue.items[queue.head : queue.head + 1] = batch.frames()
+            return size
+        queue.pop()
+        queue.size -= batch.size
+        data = batch.encoded(number)
+        parts.append(data)
+        return size + len(data)
 
     def _count(self, queue: SendQueue, out: Frame, sign: int) -> None:
         if queue is self.transit:

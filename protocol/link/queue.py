@@ -16,11 +16,12 @@ _ENDS_MAX = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the mes
 class SendQueue(Fifo):
     """Messages in order. Its parts are looked at directly where every message passes."""
 
-    __slots__ = ("size",)
+    __slots__ = ("growing", "size")
 
     def __init__(self) -> None:
         super().__init__()
         self.size = 0
+        self.growing = 0  # batches (batch.py) that count as full, and may not be
 
     def add(self, frame: Frame) -> None:
         """One more."""

@@ -1,9 +1,15 @@
 """The origin's side of broadcasts: a copy to each link that leads to subscribers, a count where one is
 full.
+
+Plain ones wait in batches that the links share (link/batch.py): one more costs the same however many links
+there are. A batch takes no more as soon as anything differs: where its messages go, how, or that they have to
+wait.
 """
 
 from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
+from busway.protocol.link import batch
+from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.messaging.flows import LAUNCHED, NEXT, PARKED, UNLIMITED, WAITING, OutFlow, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.directory import Directory
@@ -31,12 +37,31 @@ class PublishFlow(OutFlow):
         self.publisher.resume(self, now)
 
 
+class Spread(batch.Batch):
+    """A batch of ours."""
+
+    __slots__ = ("_growing", "epoch", "flow", "local", "others")
+
+    def __init__(self, growing: "dict[bytes, Spread]", flow: OutFlow, format: int, epoch: int) -> None:
+        super().__init__(flow.endpoint, format, flow.sent)
+        self._growing = growing
+        self.flow = flow
+        self.epoch = epoch  # in which it goes where it does
+        self.local = False  # to our own receivers, too
+        self.others: "list[LinkFace]" = []  # the links that take each message by itself
+        growing[flow.endpoint] = self
+
+    def closed(self) -> None:
+        del self._growing[self.endpoint]
+
+
 class Publisher:
     """Numbers and spreads what this node publishes."""
 
     def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
         self.flows: "dict[bytes, OutFlow]" = {}
+        self.growing: "dict[bytes, Spread]" = {}  # the batches that may take more, by endpoint
         self.unheard: "dict[bytes, OutFlow]" = {}  # what nobody had subscribed to, counted for people
         self._epoch = -1
         # By realm and endpoint, as long as nothing changes.
@@ -108,22 +133,78 @@ class Publisher:
             links = self._links[realm][uuid] = [link for link in found if link.realm <= realm]
         return links
 
+    def add(self, spread: Spread, payload: bytes, type_id: bytes, patience_ms: int, now: int) -> bool:
+        """The short way of a plain message, as long as nothing has changed since the one before. False: it
+        has, or it may have to wait.
+        """
+        size = spread.size + len(payload) + OVERHEAD
+        if size > batch.SIZE_MAX or spread.epoch != self._origin.mesh.epoch:
+            return False
+        others = spread.others
+        if others:
+            full = _full(others)
+            if not spread.grows or (full and _waits(full, patience_ms, False)):
+                return False
+        flow = spread.flow
+        flow.sent += 1
+        flow.last_used = now
+        spread.payloads.append(payload)
+        spread.size = size
+        if others or spread.local:
+            out = Frame(codes.PUBLISH, b"", spread.endpoint, flow.sent, payload, spread.format, type_id)
+            self._give(out, others, spread.local, now)
+        return True
+
+    def close_batches(self) -> None:
+        """None takes more."""
+        for spread in list(self.growing.values()):
+            spread.close()
+
     def _spread(self, flow: OutFlow, out: Frame, realm: int, patience_ms: int, now: int) -> bool:
         """One copy to each link; False if it has to wait for room."""
         local = out.endpoint in self._origin.receiving.endpoints
         links = self._links_for(out.endpoint, realm)
-        if links and (out.options is None or not out.options.best_effort):
-            full = [link for link in links if link.broadcasts.size >= link.broadcast_size_max]
+        before = self.growing.get(out.endpoint)
+        if before is not None:
+            before.close()  # what comes now goes behind it
+        if links and not out.is_best_effort():
+            full = _full(links)
             if full and _waits(full, patience_ms, len(full) == len(links) and not local):
                 return False
         flow.sent += 1
         flow.last_used = now
         out.number = flow.sent
+        shared = len(links) > 1 or (links and links[0].broadcasts.items)
+        if shared and out.options is None and out.format < codes.TYPED:
+            links = self._share(flow, out, links, local)
+        self._give(out, links, local, now)
+        return True
+
+    def _share(self, flow: OutFlow, out: Frame, links: "list[LinkFace]", local: bool) -> "list[LinkFace]":
+        """Begin a batch for as many of the links as take one. Returns the others."""
+        payload: bytes = out.payload
+        size = len(payload) + OVERHEAD
+        sharing = [link for link in links if link.takes_batches()] if size <= batch.SIZE_MAX else []
+        if not sharing:
+            return links
+        spread = Spread(self.growing, flow, out.format, self._epoch)
+        spread.payloads.append(payload)
+        spread.size = size
+        for link in sharing:
+            spread.join(link.broadcasts)
+            if not link.flush_wanted:
+                link.touch()
+        spread.local = local
+        if len(sharing) < len(links):
+            spread.others = [link for link in links if link not in sharing]
+        return spread.others
+
+    def _give(self, out: Frame, links: "list[LinkFace]", local: bool, now: int) -> None:
+        """Each a copy of its own."""
         for link in links:
             link.broadcast(out)
         if local:
             self._origin.receiving.arrive_local(out, now)
-        return True
 
     def _await_room(self, flow: OutFlow) -> None:
         first: Pending = flow.waiting.peek()
@@ -154,6 +235,15 @@ class Publisher:
         self.resume(flow, now)
         if pending.state == WAITING:  # behind one with more patience
             self._origin.timers.arm(pending, now + pending.patience_ms)
+
+
+def _full(links: "list[LinkFace]") -> "list[LinkFace]":
+    """The links that have no room."""
+    return [
+        link
+        for link in links
+        if link.broadcasts.size >= link.broadcast_size_max and not link.has_broadcast_room()
+    ]
 
 
 def _waits(full: "list[LinkFace]", patience_ms: int, nobody_else: bool) -> bool:

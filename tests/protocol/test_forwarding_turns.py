@@ -323,3 +323,18 @@ def test_only_the_broadcasts_of_one_tree_are_taken_from_a_link() -> None:
     net.pump()
     assert net.payloads("c", receiver) == [b"b0", b"b1", b"b2"]
     assert outbox.broadcasts.size == 0
+
+
+def test_broadcasts_and_messages_of_others_take_turns_where_there_are_none_of_ours() -> None:
+    net = chain("abc")
+    heard, passed = net["c"].register(E, BROADCAST), net["c"].register(F, UNICAST)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    texts = [b"%d" % number for number in range(3)]
+    for text in texts:
+        net["b"].publish(E, text, net.now)
+        net["a"].send(F, text, net.now)
+    net.pump()
+    net.cable["bc"].block(net["b"], False)
+    net.pump()
+    assert net.payloads("c", heard) == net.payloads("c", passed) == texts
