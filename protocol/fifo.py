@@ -62,7 +62,9 @@ class Fifo:
         """Drop everything before the index `head` of `items`, which the caller has read there; some are
         left.
         """
-        if head >= _COMPACT:
+        if head < _COMPACT or head * 2 < len(self.items):
+            self.items[self.head : head] = [None] * (head - self.head)
+        else:
             self.items[:head] = []
             head = 0
         self.head = head

@@ -7,7 +7,7 @@ from busway.protocol.errors import ClosedError, LocalError
 from busway.protocol.exchange import Exchange
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
-from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.link.queue import OVERHEAD, Run
 from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
 from busway.protocol.packet.connection import PacketConnection
 from busway.protocol.packet.packets import NONCE_SIZE
@@ -32,7 +32,6 @@ _CLOSED: "Final" = codes.CLOSED
 _LOCALNET: "Final" = codes.LOCALNET
 _PUBLISH: "Final" = codes.PUBLISH
 _QUEUE_SIZE_MAX: "Final" = codes.QUEUE_SIZE_MAX
-_SEND: "Final" = codes.SEND
 
 
 class Node(Exchange):
@@ -319,7 +318,19 @@ class Node(Exchange):
             return False
         flow.sent = seq = flow.sent + 1
         flow.last_used = now
-        queue.items.append(Frame(_SEND, flow.peer.key, endpoint, seq, payload, format, b""))
+        items = queue.items
+        run = queue.run
+        if run is None or run.flow is not flow or run.format != format:
+            run = None
+        elif not items:
+            run.number = seq
+            items.append(run)
+        elif type(items[-1]) is not bytes:
+            run = None
+        if run is None:
+            queue.run = run = Run(flow, flow.peer.key, endpoint, seq, format)
+            items.append(run)
+        items.append(payload)
         queue.size += size + OVERHEAD
         if not hop.flush_wanted:
             hop.flush_wanted = True
@@ -342,8 +353,6 @@ class Node(Exchange):
         if hop is None:
             return 0
         queue = hop.queue
-        append = queue.items.append
-        key = flow.peer.key
         size_max = hop.limits.message_size_max
         room = _QUEUE_SIZE_MAX - queue.size
         first = seq = flow.sent
@@ -354,12 +363,11 @@ class Node(Exchange):
             if type(payload) is not bytes or len(payload) > size_max:
                 break
             seq += 1
-            append(Frame(_SEND, key, endpoint, seq, payload, format, b""))
             total += len(payload) + OVERHEAD
         if seq > first:
+            queue.extend(flow, flow.peer.key, endpoint, first + 1, format, payloads[: seq - first], total)
             flow.sent = seq
             flow.last_used = now
-            queue.size += total
             if not hop.flush_wanted:
                 hop.touch()
         return seq - first

@@ -9,23 +9,30 @@ means the same (docs/protocol.md, section 5). What it finds out about a frame's 
 from struct import pack
 
 from busway.protocol.link.face import Intake, LinkFace, Remote
-from busway.protocol.link.queue import OVERHEAD, SendQueue
+from busway.protocol.link.queue import OVERHEAD, Bundle, Run, SendQueue
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable, AliasWriter
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame, RoutingHeader, write_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _CONFIRM = codes.MESSAGE | codes.CONFIRM << 4
 _REPLY = codes.MESSAGE | codes.REPLY << 4
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 _PREFIX_MAX = 9  # bytes of a header that binds nothing, up to the number
 _KNOWN_MAX = 1024  # prefixes that are remembered for one link
+_ONE: "Final" = [bytes((value,)) for value in range(256)]
 
 
-class Path:
-    """Messages of one origin to one endpoint that pass through here."""
+class Path(Bundle):
+    """Messages of one origin to one endpoint that pass through here: behind it stand, from the number on,
+    those that wait for their next link.
+    """
 
-    __slots__ = ("endpoint", "epoch", "format", "hop", "prefix", "route", "to")
+    __slots__ = ("endpoint", "format", "hop", "route", "to")
 
     def __init__(self, to: Remote, hop: LinkFace, frame: Frame, route: RoutingHeader) -> None:
         self.to = to
@@ -33,25 +40,16 @@ class Path:
         self.endpoint = frame.endpoint
         self.format = frame.format
         self.route = route  # on the next link
-        self.prefix = b""  # what stands before the number there
-        self.epoch = -1  # of that link's numbers, when that was so
+        self.epoch = -1
 
-    def message(self, tail: bytes) -> Frame:
-        """A message of it in the general form; `tail` is its number and payload."""
-        number = tail[0] << 8 | tail[1]
-        frame = Frame(codes.SEND, self.to.key, self.endpoint, number, tail[2:], self.format, b"")
+    def message(self, rest: bytes) -> Frame:
+        number = rest[0] << 8 | rest[1]
+        frame = Frame(codes.SEND, self.to.key, self.endpoint, number, rest[2:], self.format, b"")
         frame.route = self.route
         return frame
 
-
-class Parcel:
-    """A message that waits for its next link."""
-
-    __slots__ = ("path", "tail")
-
-    def __init__(self, path: Path, tail: bytes) -> None:
-        self.path = path
-        self.tail = tail
+    def payload_size(self, rest: bytes) -> int:
+        return len(rest) - 2
 
 
 # Reading
@@ -160,6 +158,8 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
     size = len(prefix)
     room = min(hop.limits.frame_size_max - codes.HEADER_SIZE_MAX, hop.limits.message_size_max)
     before = pos
+    items = queue.items
+    follows = queue.path is path and bool(items) and type(items[-1]) is bytes
     while pos + 5 < end:
         length = data[pos]
         start = pos + 1
@@ -178,7 +178,11 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
         weight = stop - at - 2 + OVERHEAD
         if data[start:at] != prefix or queue.size + weight > codes.TRANSIT_SIZE_MAX:
             break
-        queue.items.append(Parcel(path, data[at:stop]))
+        if not follows:
+            follows = True
+            queue.path = path
+            items.append(path)
+        items.append(data[at:stop])
         queue.size += weight
         queue.passed += 1
         pos = stop
@@ -283,9 +287,86 @@ def write_run(
     nodes: AliasWriter,
     direct: bytes,
 ) -> int:
-    """Plain messages whose numbers are bound, from the front of a queue, without a call for each.
+    """Runs from the front of a queue, as far as their numbers are bound, without a call for each message.
     Returns `size` with their bytes added.
     """
+    items = queue.items
+    at = queue.head
+    count = len(items)
+    epoch = aliases.epoch + nodes.epoch
+    ones = _ONE
+    add = parts.append
+    while at < count and size < size_max:
+        run: "Any" = items[at]
+        if type(run) is not Run or (run.epoch != epoch and not _prepare_run(run, aliases, nodes, direct)):
+            break
+        prefix = run.prefix
+        seq = run.number
+        before = len(prefix) + 2
+        as_length = as_high = -1
+        start = b""
+        total = 0
+        at = first = at + 1
+        while at < count and size < size_max:
+            payload: "Any" = items[at]
+            if type(payload) is not bytes or len(payload) > whole_max:
+                break
+            length = len(payload) + before
+            high = seq >> 8 & 0xFF
+            if length != as_length or high != as_high:
+                as_length = length
+                as_high = high
+                start = (ones[length] if length < 0x80 else varint(length)) + prefix + ones[high]
+            add(start)
+            add(ones[seq & 0xFF])
+            add(payload)
+            size += len(start) + length - before + 1
+            total += length
+            seq += 1
+            at += 1
+        queue.size -= total + (at - first) * (OVERHEAD - before)
+        run.number = seq
+        if at < count and type(items[at]) is bytes:
+            at -= 1
+            items[at] = run
+            break
+    if at == count:
+        queue.items = []
+        queue.head = 0
+    elif at > queue.head:
+        queue.skip(at)
+    return size
+
+
+def _prepare_run(run: Run, aliases: AliasWriter, nodes: AliasWriter, direct: bytes) -> bool:
+    """Note what stands before the number. False: something is not bound yet."""
+    number = aliases.numbers.get(run.endpoint, 0)
+    if not number:
+        return False
+    head = codes.MESSAGE | run.format
+    if run.destination == direct:
+        start = bytes((head,))
+    else:
+        node = nodes.numbers.get(run.destination, 0)
+        if not node:
+            return False
+        start = bytes((head | codes.HEAD_ROUTED, codes.HOW_DESTINATION, codes.HOPS_MAX)) + varint(node)
+    run.prefix = start + varint(number)
+    run.epoch = aliases.epoch + nodes.epoch
+    return True
+
+
+def write_plain(
+    queue: SendQueue,
+    parts: "list[bytes]",
+    size: int,
+    size_max: int,
+    whole_max: int,
+    aliases: AliasWriter,
+    nodes: AliasWriter,
+    direct: bytes,
+) -> int:
+    """The same of plain messages in the general form. Returns as `write_run`."""
     numbers = aliases.numbers
     far = nodes.numbers
     items = queue.items
@@ -294,12 +375,16 @@ def write_run(
     add = parts.append
     total = 0
     while at < count and size < size_max:
-        frame: Frame = items[at]
+        item = items[at]
+        if type(item) is Run:
+            break
+        frame: Frame = item
+        kind = frame.kind
         payload: bytes = frame.payload
         body = len(payload)
         number = numbers.get(frame.endpoint, 0)
         if (
-            frame.kind > codes.PUBLISH
+            kind > codes.PUBLISH
             or frame.route is not None
             or frame.options is not None
             or body > whole_max
@@ -308,7 +393,7 @@ def write_run(
         ):
             break
         total += body
-        if frame.destination != direct and frame.kind == codes.SEND:
+        if kind == codes.SEND and frame.destination != direct:
             node = far.get(frame.destination, 0)
             if not node:
                 total -= body
@@ -327,7 +412,7 @@ def write_run(
             size += len(start) + body
             at += 1
             continue
-        head = codes.MESSAGE | frame.kind << 4 | frame.format
+        head = codes.MESSAGE | kind << 4 | frame.format
         if number >= 0x80:
             low = number & 0x7F | 0x80
             start = varint(body + 5) + pack(">BBBH", head, low, number >> 7, frame.number & 0xFFFF)
@@ -348,7 +433,7 @@ def write_run(
     return size
 
 
-def write_parcels(
+def write_passing(
     queue: SendQueue,
     parts: "list[bytes]",
     size: int,
@@ -362,33 +447,45 @@ def write_parcels(
     `write_run`.
     """
     items = queue.items
-    first = at = queue.head
+    at = queue.head
     count = len(items)
-    total = 0
-    epoch = aliases.epoch + nodes.epoch
+    add = parts.append
     while at < count and size < size_max:
-        item = items[at]
-        if type(item) is not Parcel:
+        path: "Any" = items[at]
+        if type(path) is not Path:
             break
-        path = item.path
-        if path.epoch != epoch:
+        if path.epoch != aliases.epoch + nodes.epoch:
             _prepare(path, aliases, nodes, direct, now)
-            epoch = aliases.epoch + nodes.epoch
-        tail = item.tail
-        body = len(tail)
-        total += body
-        length = len(path.prefix) + body
-        start = (bytes((length,)) if length < 0x80 else varint(length)) + path.prefix
-        parts.append(start)
-        parts.append(tail)
-        size += len(start) + body
-        at += 1
+        prefix = path.prefix
+        before = len(prefix)
+        as_length = -1
+        start = b""
+        total = 0
+        at = first = at + 1
+        while at < count and size < size_max:
+            tail: "Any" = items[at]
+            if type(tail) is not bytes:
+                break
+            length = before + len(tail)
+            if length != as_length:
+                as_length = length
+                start = (_ONE[length] if length < 0x80 else varint(length)) + prefix
+            add(start)
+            add(tail)
+            size += len(start) + length - before
+            total += length
+            at += 1
+            if path.epoch < 0:
+                break  # that bound something: the next one is written anew
+        queue.size -= total + (at - first) * (OVERHEAD - 2 - before)
+        if at < count and type(items[at]) is bytes:
+            at -= 1
+            items[at] = path
     if at == count:
         queue.items = []
         queue.head = 0
-    else:
+    elif at > queue.head:
         queue.skip(at)
-    queue.size -= total + (at - first) * (OVERHEAD - 2)
     return size
 
 

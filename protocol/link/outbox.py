@@ -9,7 +9,7 @@ keeps its order. Every queue here has a bound. Knows frames, but no state of the
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.batch import Batch
 from busway.protocol.link.face import Intake, LinkFace
-from busway.protocol.link.fast import Parcel, write_answerable, write_parcels, write_run
+from busway.protocol.link.fast import write_answerable, write_passing, write_plain, write_run
 from busway.protocol.link.link import Unrepeated
 from busway.protocol.link.queue import OVERHEAD, SendQueue, is_express, lane_of
 from busway.protocol.wire import codes
@@ -113,11 +113,10 @@ class Outbox:
             if not partial.is_written():
                 rest.append(partial.out)
             rest.extend([out for _, out in partial.held.drain()])
-        rest.extend(self.queue.drain())
+        rest.extend(self.queue.drain_frames())
         rest.extend(self.answers.drain())
         rest.extend(self._drain_broadcasts())
-        for item in self.transit.drain():
-            rest.append(item.path.message(item.tail) if type(item) is Parcel else item)
+        rest.extend(self.transit.drain_frames())
         self._partials = []
         self.queue.size = 0
         self.transit.clear()
@@ -238,28 +237,33 @@ class Outbox:
         own = queue is not self.transit
         while queue.items and size < size_max:
             item = queue.items[queue.head]
-            if isinstance(item, Batch):
-                size = self._write_batch(item, queue, parts, size)
+            kind: int = item.kind
+            if kind > codes.SIGNAL:
+                batch: Batch = item
+                size = self._write_batch(batch, queue, parts, size)
                 continue
-            if not self._partials and not self._pins and not (own and item.kind > codes.PUBLISH):
-                if own:
+            if kind <= codes.PUBLISH and not self._partials and not self._pins:
+                if not own:
+                    size = write_passing(
+                        queue, parts, size, size_max, self.aliases, self.nodes, self.direct, now
+                    )
+                elif kind < 0:
                     size = write_run(
                         queue, parts, size, size_max, whole_max, self.aliases, self.nodes, self.direct
                     )
                 else:
-                    size = write_parcels(
-                        queue, parts, size, size_max, self.aliases, self.nodes, self.direct, now
+                    size = write_plain(
+                        queue, parts, size, size_max, whole_max, self.aliases, self.nodes, self.direct
                     )
                 if not queue.items or size >= size_max:
                     break
-                item = queue.items[queue.head]
-                if isinstance(item, Batch):
+                if queue.items[queue.head] is not item:
                     continue
-            out: Frame = item.path.message(item.tail) if type(item) is Parcel else item
-            if len(out.payload) > whole_max and len(self._partials) >= self.limits.partials_max:
+            body = queue.next_size() if kind < 0 else len(item.payload)
+            if body > whole_max and len(self._partials) >= self.limits.partials_max:
                 self._blocked = True
                 break
-            queue.pop()
+            out: Frame = queue.next() if kind < 0 else queue.pop()
             self._count(queue, out, -1)
             size = self._write_one(out, queue, parts, size, now)
         return size

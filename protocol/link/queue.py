@@ -13,31 +13,132 @@ OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
 _ENDS_MAX = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the messages of others
 
 
-class SendQueue(Fifo):
-    """Messages in order. Its parts are looked at directly where every message passes."""
+class Bundle:
+    """What plain messages that stand behind it in a queue, as bytes, have in common."""
 
-    __slots__ = ("growing", "size")
+    __slots__ = ("epoch", "prefix")
+
+    kind = -1  # so that it is told from any Frame
+    prefix: bytes  # what stands before their numbers on the link
+    epoch: int  # of the link's numbers, when that was so; -1: never
+
+    def message(self, rest: bytes) -> Frame:
+        """The next one in the general form; `rest` is what stands in the queue."""
+        raise NotImplementedError
+
+    def payload_size(self, rest: bytes) -> int:
+        """Bytes of its payload."""
+        raise NotImplementedError
+
+
+class Run(Bundle):
+    """Plain messages of one flow of ours: behind it stand their payloads."""
+
+    __slots__ = ("destination", "endpoint", "flow", "format", "number")
+
+    number: int  # of the next one
+
+    def __init__(self, flow: object, destination: bytes, endpoint: bytes, number: int, format: int) -> None:
+        self.flow = flow  # whose they are: who sends, and nobody else, compares it
+        self.destination = destination
+        self.endpoint = endpoint
+        self.number = number
+        self.format = format
+        self.epoch = -1
+
+    def message(self, rest: bytes) -> Frame:
+        number = self.number
+        self.number = number + 1
+        return Frame(codes.SEND, self.destination, self.endpoint, number, rest, self.format, b"")
+
+    def payload_size(self, rest: bytes) -> int:
+        return len(rest)
+
+
+class SendQueue(Fifo):
+    """Messages in order: Frames, or Bundles with what is theirs behind them. Its parts are looked at directly
+    where every message passes.
+    """
+
+    __slots__ = ("growing", "run", "size")
 
     def __init__(self) -> None:
         super().__init__()
         self.size = 0
         self.growing = 0  # batches (batch.py) that count as full, and may not be
+        self.run: "Run | None" = None  # the last that came: if bytes stand at the end they are of it
+
+    def extend(
+        self,
+        flow: object,
+        destination: bytes,
+        endpoint: bytes,
+        number: int,
+        format: int,
+        payloads: "list[object]",
+        size: int,
+    ) -> None:
+        """Plain messages of one flow, numbered from `number` on; `payloads` are bytes, `size` together with
+        the overhead, and there is one.
+        """
+        items = self.items
+        run = self.run
+        follows = run is not None and run.flow is flow and run.format == format
+        if not (follows and items and type(items[-1]) is bytes):
+            self.run = run = Run(flow, destination, endpoint, number, format)
+            items.append(run)
+        items.extend(payloads)
+        self.size += size
 
     def add(self, frame: Frame) -> None:
         """One more."""
         self.items.append(frame)
         self.size += len(frame.payload) + OVERHEAD
 
+    def next(self) -> Frame:
+        """Take out the next message of the Bundle that stands first, in the general form."""
+        head = self.head
+        items = self.items
+        bundle: Bundle = items[head]
+        out = bundle.message(items[head + 1])
+        if head + 2 < len(items) and type(items[head + 2]) is bytes:
+            items[head + 1] = bundle
+            self.skip(head + 1)
+        else:
+            self.pop()
+            self.pop()
+        return out
+
+    def next_size(self) -> int:
+        """Bytes of its payload."""
+        bundle: Bundle = self.items[self.head]
+        return bundle.payload_size(self.items[self.head + 1])
+
+    def drain_frames(self) -> "list[Frame]":
+        """Empty the queue and return all messages, in order and in the general form."""
+        frames: "list[Frame]" = []
+        bundle: "Bundle | None" = None
+        for item in self.drain():
+            if isinstance(item, Bundle):
+                bundle = item
+            elif type(item) is bytes:
+                assert bundle is not None
+                frames.append(bundle.message(item))
+            else:
+                frames.append(item)
+        return frames
+
 
 class TransitQueue(SendQueue):
-    """Messages of others, and what ends them: Frames, and Parcels (fast.py)."""
+    """Messages of others, and what ends them: Frames, and Paths (fast.py)."""
 
-    __slots__ = ("_ends", "passed")
+    __slots__ = ("_ends", "passed", "path")
 
     def __init__(self) -> None:
         super().__init__()
         self._ends = 0  # errors and signals in it
         self.passed = 0  # all that were ever queued here
+        self.path: "Bundle | None" = None  # as `run`
 
     def offer(self, out: Frame) -> bool:
         """A message, or what is said of those before it. False if there is no room; what has no payload finds

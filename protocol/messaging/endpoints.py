@@ -551,7 +551,9 @@ def _read_run(
     queue = receiver.queue
     append = queue.items.append
     before = len(prefix)
-    format = prefix[0] & 3
+    head = prefix[0]
+    alias = prefix[1]
+    format = head & 3
     seq = flow.received
     last = seq + receiver.queue_max - len(queue.items) + queue.head
     space = receiver.size_max - receiver.size
@@ -578,8 +580,8 @@ def _read_run(
             or length > frame_max
             or data[at + 1] != seq & 0xFF
             or data[at] != seq >> 8 & 0xFF
-            or data[start:at] != prefix
             or size + body > space
+            or (data[start:at] != prefix if before > 2 else data[start + 1] != alias or data[start] != head)
         ):
             seq -= 1
             break

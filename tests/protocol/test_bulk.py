@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import ClosedError, Limits, Message, Receiver, Request, codes, events
+from busway.protocol.link.queue import Run
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.flows import OutFlow
+from busway.protocol.wire.messages import Frame
 from tests.protocol.helpers import B, assert_settled, payloads, verdicts
-from tests.protocol.pairs import E, F, Net, Pair
+from tests.protocol.nets import chain
+from tests.protocol.pairs import E, F, Net, Pair, bodies
 
 
 def ready(count: int = 1, **options: Any) -> tuple[Pair, Receiver, OutFlow]:
@@ -262,3 +265,106 @@ def test_one_is_posted_if_it_goes_at_once_and_else_nothing_is_done() -> None:
     assert_settled(net)
     net.a.close(net.now)
     assert not net.a.post(E, b"closed", net.now)
+
+
+# What waits in a run
+
+
+def test_what_is_sent_one_by_one_and_at_once_is_one_run() -> None:
+    net, receiver, _ = ready(100)
+    queue = net.ca.queue
+    net.a.send(E, b"0", net.now)
+    assert net.a.send_many(E, [b"1", b"2"], net.now) == 2
+    net.a.send(E, b"3", net.now)
+    assert [type(item) for item in queue.items] == [Run, bytes, bytes, bytes, bytes]
+    net.a.send(E, b"4", net.now, codes.CBOR)
+    net.a.request(E, b"5", net.now)
+    assert net.a.send_many(E, [b"6"], net.now) == 1
+    net.a.send(E, b"7", net.now)
+    assert net.a.send_many(E, [b"8"], net.now, codes.CBOR) == 1
+    kinds = [Run, bytes, Frame, Run, bytes, bytes, Run, bytes]
+    assert [type(item) for item in queue.items[5:]] == kinds
+    net.pump(size=7)
+    got = net.drain(net.b, receiver)
+    assert payloads(got) == [b"%d" % number for number in range(9)]
+    assert [message.seq for message in got] == list(range(2, 11))
+    assert (queue.size, len(queue)) == (0, 0)
+
+
+def test_of_a_run_that_is_not_written_to_its_end_the_rest_is_told_as_lost() -> None:
+    net, receiver, _ = ready(100)
+    net.a.send_many(E, [b"x" * 60] * 50, net.now)
+    data = net.ca.data_to_send(1000, net.now)
+    net.cb.receive_data(data, net.now)
+    taken = len(net.drain(net.b, receiver))
+    assert 0 < taken < 50
+    net.cable.cut()
+    net.pump()
+    told = [event.seq for event in net.seen(net.a, events.UNDELIVERABLE)]
+    assert told == list(range(52 - len(told), 52))
+    assert taken + len(told) in (49, 50)  # one may be on its way
+    assert net.ca.queue.size == 0
+
+
+def test_flows_in_turn_stay_in_turn() -> None:
+    net, _, _ = ready(100)
+    net.b.register(F, codes.UNICAST)
+    net.pump()
+    net.a.send(F, b"first", net.now)
+    net.pump()
+    end = net.cable.end(net.ca)
+    end.sent.clear()
+    for number in range(6):
+        net.a.send(F if number % 2 else E, b"%d" % number, net.now)
+        if number == 3:
+            net.step(size=20)  # what was begun does not let the later ones of its flow pass the other's
+    net.pump(size=5)
+    assert [body[-1:] for body in bodies(end.sent) if body[0] >= codes.MESSAGE] == [
+        b"%d" % number for number in range(6)
+    ]
+
+
+RUNS = st.lists(
+    st.tuples(
+        st.sampled_from("eeeefr"), st.integers(1, 12), st.sampled_from([0, 1, 16, 300, 20_000, 70_000])
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(RUNS, st.sampled_from([64, 1000, 65536]), st.booleans())
+@settings(max_examples=25)
+def test_runs_mean_what_single_messages_mean(steps: list[tuple[str, int, int]], size: int, far: bool) -> None:
+    """The same traffic sent at once and one by one: the same messages, in the same order, of each flow."""
+    got = [carried(steps, size, far, many) for many in (False, True)]
+    assert got[0] == got[1]
+
+
+def carried(steps: list[tuple[str, int, int]], size: int, far: bool, many: bool) -> list[object]:
+    net = chain("abc") if far else chain("ab")
+    last = net["c" if far else "b"]
+    receivers = [last.register(uuid, codes.UNICAST, size_max=1 << 26) for uuid in (E, F)]
+    net.pump()
+    a = net["a"]
+    for _ in range(2):
+        for uuid in (E, F):
+            a.send(uuid, b"first", net.now)
+        net.pump()
+    for which, count, length in steps:
+        payloads: list[object] = [bytes([number]) * length for number in range(count)]
+        if which == "r":
+            a.send(E, b"confirmed", net.now, confirm=True)
+            continue
+        uuid = E if which == "e" else F
+        sent = a.send_many(uuid, payloads, net.now) if many else 0
+        for payload in payloads[sent:]:
+            a.send(uuid, payload, net.now)
+        net.step(size)
+    taken: list[list[object]] = [[], []]
+    for _ in range(30):
+        net.pump(size)
+        for had, receiver in zip(taken, receivers, strict=True):
+            had += [(each.seq, each.payload, each.missed) for each in net.drain(last, receiver)]
+    assert_settled(net)
+    return [*taken, a.report(net.now)["counters"]]

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Receiver, codes, events
-from busway.protocol.link.fast import write_run
-from busway.protocol.link.queue import SendQueue
+from busway.protocol.link.fast import write_plain, write_run
+from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.fields import frame, varint
 from busway.protocol.wire.messages import Frame, write_header
@@ -40,7 +40,9 @@ def writers() -> tuple[AliasWriter, AliasWriter]:
 
 
 @pytest.mark.parametrize("destination", [PEER, *map(node, NODES)])
-def test_a_run_is_written_the_same(writers: tuple[AliasWriter, AliasWriter], destination: bytes) -> None:
+def test_plain_messages_are_written_the_same(
+    writers: tuple[AliasWriter, AliasWriter], destination: bytes
+) -> None:
     queue, parts, expected = SendQueue(), list[bytes](), b""
     for number in ALIASES:
         for size in (0, 118, 122, 123, 124, 16378, 16380):
@@ -51,9 +53,32 @@ def test_a_run_is_written_the_same(writers: tuple[AliasWriter, AliasWriter], des
                 out = Frame(kind, PEER, endpoint(number), 0x1_2345, bytes(size), codes.CBOR, b"")
             header = write_header(out, *writers, PEER, START)
             expected += varint(len(header) + size) + header + bytes(size)
-    assert write_run(queue, parts, 7, 1 << 24, 65536, *writers, PEER) == 7 + len(expected)
+    assert write_plain(queue, parts, 7, 1 << 24, 65536, *writers, PEER) == 7 + len(expected)
     assert b"".join(parts) == expected
     assert (queue.size, queue.items) == (0, [])
+
+
+@pytest.mark.parametrize("destination", [PEER, *map(node, NODES)])
+def test_a_run_is_written_the_same(writers: tuple[AliasWriter, AliasWriter], destination: bytes) -> None:
+    queue, parts, expected = SendQueue(), list[bytes](), b""
+    sizes = (0, 0, 118, 122, 123, 123, 124, 16378, 16380)
+    payloads = [bytes(size) for size in sizes]
+    for number in ALIASES:
+        first = 0x1_00FA  # so that both bytes of it change
+        size = sum(sizes) + len(sizes) * OVERHEAD
+        queue.extend(object(), destination, endpoint(number), first, codes.CBOR, list(payloads), size)
+        for seq, payload in enumerate(payloads, first):
+            out = Frame(codes.SEND, destination, endpoint(number), seq, payload, codes.CBOR, b"")
+            header = write_header(out, *writers, PEER, START)
+            expected += varint(len(header) + len(payload)) + header + payload
+    written = 0
+    while queue.items:
+        before = len(parts)
+        written += write_run(queue, parts, 0, 20_000, 65536, *writers, PEER)
+        assert len(parts) > before
+    assert b"".join(parts) == expected
+    assert written == len(expected)
+    assert queue.size == 0
 
 
 def test_a_run_stops_before_a_node_or_an_endpoint_without_a_number(
@@ -62,8 +87,12 @@ def test_a_run_stops_before_a_node_or_an_endpoint_without_a_number(
     for destination, place in ((node(1), endpoint(1)), (PEER, E)):
         queue, parts = SendQueue(), list[bytes]()
         queue.add(Frame(codes.SEND, destination, place, 1, b"x", codes.CBOR, b""))
-        assert write_run(queue, parts, 0, 1 << 24, 65536, *writers, PEER) == 0
+        assert write_plain(queue, parts, 0, 1 << 24, 65536, *writers, PEER) == 0
         assert len(queue.items) == 1
+        queue.pop()
+        queue.extend(None, destination, place, 1, codes.CBOR, [b"x"], 1 + OVERHEAD)
+        assert write_run(queue, parts, 0, 1 << 24, 65536, *writers, PEER) == 0
+        assert len(queue.items) == 2
 
 
 def opened() -> tuple[Pair, Receiver]:
