@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.bench.cases import Arm, Case
 from benchmarks.bench.core import PURE
+from benchmarks.bench.progress import Progress
 from benchmarks.bench.proof import Job, Reader, digest_of
-from benchmarks.bench.teams import Bridged, Many, Team, Turns, fan_out
+from benchmarks.bench.rounds import Bench, Settings
+from benchmarks.bench.teams import TEAMS, Bridged, Many, Team, Turns, fan_out
 from benchmarks.bench.variants import VARIANTS, Variant
 from benchmarks.bench.workers import WorkerFailed
 from tests.rigs.processes import output_of
@@ -114,3 +117,14 @@ def test_the_digest_is_that_of_all_numbers_in_order() -> None:
     assert digest_of(7, 19) != digest_of(7, 20) != digest_of(8, 20)
     with pytest.raises(ValueError, match="23 bytes, expected 24"):
         reader(bytes(23))
+
+
+def test_an_arm_that_fails_keeps_no_other_of_the_same_workers_from_its_rounds() -> None:
+    arms = (Arm("socket", "fails", do="nothing"), "socket", Arm("socket", "fails, too", do="nothing"))
+    case = Case("way", "one way", "way", "rate", arms, count=20)
+    settings = Settings(rounds=2, seconds=0.01, patience=0)
+    with Bench(VARIANTS, TEAMS, {"pure": PURE}, settings, Progress()) as bench:
+        found = bench.measure(case)
+        bench.retire([])
+    assert {key: len(arm["rounds"]) for key, arm in found.items()} == {"socket": 2}
+    assert "has no attribute 'nothing'" in bench.failed["socket"]

@@ -77,31 +77,28 @@ class Bench:
     def measure(self, case: Case) -> dict[str, Any]:
         """All arms of a case: their rounds, by key."""
         found: dict[str, dict[str, Any]] = {}
-        teams: dict[str, Team] = {}
         for arm in case.arms:
             if arm.variant not in self.variants:
                 continue
+            self.progress.step(f"{case.title}: {self._title(arm)}, a checked run")
             try:
-                team = self._team(arm)
-                self.progress.step(f"{case.title}: {self._title(arm)}, a checked run")
-                count = self._filling(team, case, arm)
+                count = self._filling(self._team(case, arm), case, arm)
             except (WorkerFailed, BrokerFailed, OSError) as error:
                 self.progress.skip(self.settings.rounds)
                 self._lost(case, arm, error)
                 continue
-            teams[arm.key] = team
             found[arm.key] = {"variant": arm.variant, "label": arm.label, "count": count, "rounds": []}
         for number in range(self.settings.rounds):
-            for arm in [arm for arm in case.arms if arm.key in teams]:
+            for arm in [arm for arm in case.arms if arm.key in found]:
                 count = found[arm.key]["count"]
                 text = f"round {number + 1} of {self.settings.rounds}, {count:,}"
                 self.progress.step(f"{case.title}: {self._title(arm)}, {text}")
-                try:
-                    found[arm.key]["rounds"].append(self._round(teams[arm.key], case, arm, count))
-                except WorkerFailed as error:
+                one = self._round_or_again(case, arm, count)
+                if one is None:
                     self.progress.skip(self.settings.rounds - 1 - number)
-                    self._lost(case, arm, error)
-                    del teams[arm.key], found[arm.key]
+                    del found[arm.key]
+                else:
+                    found[arm.key]["rounds"].append(one)
         return found
 
     def retire(self, coming: Iterable[Case]) -> None:
@@ -115,8 +112,8 @@ class Bench:
     def _title(self, arm: Arm) -> str:
         return f"{self.variants[arm.variant].title} {arm.label}".rstrip()
 
-    def _team(self, arm: Arm) -> Team:
-        """The arm's workers, which stay for other cases. Raises what kept them from starting, each time."""
+    def _team(self, case: Case, arm: Arm) -> Team:
+        """The arm's workers, which stay for other arms and cases. Raises what kept them from starting."""
         place = (arm.team, arm.variant)
         if place not in self._teams:
             self.progress.note(f"{self._title(arm)}: starting")
@@ -129,6 +126,7 @@ class Bench:
         team_or_error = self._teams[place]
         if isinstance(team_or_error, Exception):
             raise team_or_error
+        team_or_error.prepare(self._job(case, arm, 0))
         return team_or_error
 
     def _lost(self, case: Case, arm: Arm, error: Exception) -> None:
@@ -147,7 +145,6 @@ class Bench:
     def _filling(self, team: Team, case: Case, arm: Arm) -> int:
         """How many messages fill the time of a round, after a first run whose messages are looked at."""
         do = arm.do or case.do
-        team.prepare(self._job(case, arm, 0))
         count, wanted, most = team.whole(case.count), self.settings.seconds, case.most(team.variant)
         team.check(do, self._job(case, arm, count))
         while True:
@@ -155,6 +152,15 @@ class Bench:
             if took >= wanted * TRIAL_PART or count >= most:
                 return team.whole(max(1, min(most, int(count * wanted / took))))
             count = team.whole(min(most, int(count * min(GROW, 1 + wanted * 0.5 / took))))
+
+    def _round_or_again(self, case: Case, arm: Arm, count: int) -> dict[str, Any] | None:
+        """A round, with new workers if these fail, which is told in the end; None if these fail, too."""
+        for _ in range(2):
+            try:
+                return self._round(self._team(case, arm), case, arm, count)
+            except (WorkerFailed, BrokerFailed, OSError) as error:
+                self._lost(case, arm, error)
+        return None
 
     def _round(self, team: Team, case: Case, arm: Arm, count: int) -> dict[str, Any]:
         """A round while the machine is as fast as ever; if it never is, that is said."""
