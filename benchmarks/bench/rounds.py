@@ -150,7 +150,7 @@ class Bench:
         while True:
             took = max(1e-6, team.run(do, self._job(case, arm, count))["wall"])
             if took >= wanted * TRIAL_PART or count >= most:
-                return team.whole(max(1, min(most, int(count * wanted / took))))
+                return team.whole(max(1, case.count // 4, min(most, int(count * wanted / took))))
             count = team.whole(min(most, int(count * min(GROW, 1 + wanted * 0.5 / took))))
 
     def _round_or_again(self, case: Case, arm: Arm, count: int) -> dict[str, Any] | None:
