@@ -19,6 +19,15 @@ def test_open_links_beside_protected_ones_are_measured_in_every_way() -> None:
         assert re.findall(r"([a-z]+) +[\d,.]+(?:/s| us) +\d+\.\d\d", row) == links
 
 
+def test_the_growth_of_a_machine_is_measured_and_nobody_misses_a_goodbye() -> None:
+    """All twelve leave at the same instant: every link ends by a goodbye at both of its ends."""
+    command = [sys.executable, "-m", "benchmarks.growth", "--programs", "12", "--joins", "1"]
+    printed = output_of([*command, "--messages", "300"], cwd=ROOT, timeout_s=120)
+    assert re.findall(r"^(\d+) programs, (\d+) links$", printed, re.MULTILINE) == [("12", "66")]
+    assert re.findall(r"one, us [\d.]+;  all in turn, us [\d.]+;  ratio [\d.]+$", printed, re.MULTILINE)
+    assert re.findall(r"  leave all .* ends (\{.*\})$", printed, re.MULTILINE) == ["{'GOODBYE': 132}"]
+
+
 # Rows of docs/attacks.md whose figures are the same on every machine; the number of a row, and how it is now.
 ATTACKS = {
     1: ["0 of 2"],
