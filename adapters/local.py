@@ -18,7 +18,8 @@ from busway.drivers import ipc
 from busway.errors import BusError
 from busway.protocol import Connection, codes
 
-_ASK_S = 0.25  # how long a leaf waits for one local node before it tries the next
+_ASK_S = 0.25  # how long a local node is waited for until the next is tried, too
+_AT_ONCE = 16  # local nodes that are dialled and have not answered yet
 _JOIN_S = 0.5  # how long opening a bus waits for the local nodes it found
 _BUSY_S = 0.01  # a full backlog is asked again after this
 _BUSY_MAX = 50  # ... so often, then it is a program that was stopped: every _REJOIN_S
@@ -44,6 +45,7 @@ class LocalMesh:
         self._joins: dict[Any, None] = {}  # futures of those who wait for a join
         self._told: set[str] = set()  # where a program of another version is
         self._trouble = ""  # why the socket could not be put back, as it was told last
+        self._dials: set[bytes] = set()  # nodes that are being dialled, or are about to be
         self._joins_late = False
         self.listener: ListenerRunner | None = None
         if listen:
@@ -72,22 +74,51 @@ class LocalMesh:
     def _is_known(self, node_id: bytes) -> bool:
         known = self._host.node.routes.peers.get(node_id)
         linked = known is not None and bool(known.connections)
+        if node_id in self._dials and not linked:
+            return True  # that is under way
         return node_id == self._host.node.node_id or (linked and not self._host.node.leaf)
 
     def _join_all(self, peers: list[ipc.Peer], joined: Any) -> None:
-        left = set(peers)
+        """A few at a time: hundreds of programs that start at once would each be dialled by so many others
+        that nobody is answered in time, and all of them try again.
+        """
+        left = {peer.node_id for peer in peers}
+        self._dials |= left
+        waiting = deque(peers)
 
         def over(peer: ipc.Peer) -> None:
-            left.discard(peer)
+            self._dials.discard(peer.node_id)
+            left.discard(peer.node_id)
             if not left:
                 self._resolve(joined)
 
-        for peer in peers:
-            self._dial(peer, partial(self._dialled, partial(over, peer)))
+        for _ in range(_AT_ONCE):
+            self._dial_next(waiting, over)
         if left:
             self._later(_JOIN_S, partial(self._resolve, joined))  # those who are late go on
         else:
             self._resolve(joined)
+
+    def _dial_next(self, waiting: deque[ipc.Peer], over: Callable[[ipc.Peer], object]) -> None:
+        """Dial one, and the next once it is over; or after a moment: who does not answer, as it was stopped,
+        holds up nobody.
+        """
+        if not waiting:
+            return
+        peer = waiting.popleft()
+        turn = [peer]  # empty once the next one has had its turn
+
+        def next_one() -> None:
+            if turn:
+                turn.clear()
+                self._dial_next(waiting, over)
+
+        def settled() -> None:
+            over(peer)
+            next_one()
+
+        self._later(_ASK_S, next_one)
+        self._dial(peer, partial(self._dialled, settled))
 
     def _dialled(self, over: Callable[[], object], runner: LinkRunner | None) -> None:
         if runner is None:

@@ -67,3 +67,22 @@ async def test_a_local_node_that_is_late_is_dialled_again(monkeypatch: pytest.Mo
         assert len(silent.dialled) == 4  # each once more
         mesh.close()
         await bus.close(0)
+
+
+async def test_many_local_nodes_are_dialled_a_few_at_a_time_and_each_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that say nothing hold up nobody for long, and who is being dialled is not dialled beside that."""
+    silent = Silent(40)
+    monkeypatch.setattr(local, "ipc", silent)
+    async with AsyncBus(ipc=False) as bus:
+        mesh = local.LocalMesh(bus._host, listen=False)
+        counts = []
+        mesh.join()
+        mesh.join()
+        for _ in range(4):
+            counts.append(len(silent.dialled))
+            await asyncio.sleep(0.3)
+        assert counts == [16, 32, 40, 40]
+        mesh.close()
+        await bus.close(0)
