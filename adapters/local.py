@@ -72,11 +72,13 @@ class LocalMesh:
         return joined
 
     def _is_known(self, node_id: bytes) -> bool:
+        if node_id == self._host.node.node_id or node_id in self._dials:
+            return True
+        return self._is_linked(node_id) and not self._host.node.leaf
+
+    def _is_linked(self, node_id: bytes) -> bool:
         known = self._host.node.routes.peers.get(node_id)
-        linked = known is not None and bool(known.connections)
-        if node_id in self._dials and not linked:
-            return True  # that is under way
-        return node_id == self._host.node.node_id or (linked and not self._host.node.leaf)
+        return known is not None and bool(known.connections)
 
     def _join_all(self, peers: list[ipc.Peer], joined: Any) -> None:
         """A few at a time: hundreds of programs that start at once would each be dialled by so many others
@@ -117,6 +119,9 @@ class LocalMesh:
             over(peer)
             next_one()
 
+        if self._is_linked(peer.node_id):  # it has dialled us meanwhile
+            settled()
+            return
         self._later(_ASK_S, next_one)
         self._dial(peer, partial(self._dialled, settled))
 

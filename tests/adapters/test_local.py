@@ -86,3 +86,22 @@ async def test_many_local_nodes_are_dialled_a_few_at_a_time_and_each_once(
         assert counts == [16, 32, 40, 40]
         mesh.close()
         await bus.close(0)
+
+
+async def test_who_has_dialled_us_meanwhile_is_not_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two that start together each sees the other: one link is enough."""
+    silent = Silent(20)
+    monkeypatch.setattr(local, "ipc", silent)
+    async with AsyncBus(ipc=False) as bus:
+        mesh = local.LocalMesh(bus._host, listen=False)
+        mesh.join()
+        known = bus.node.routes.peers
+        for number in range(17, 20):
+            linked = bus.node.make_peer(bytes([number]) * 16, bytes(4))
+            linked.connections.append(next(iter(bus.node.connections)))
+            known[linked.node_id] = linked
+        await asyncio.sleep(0.6)
+        assert len(silent.dialled) == 17  # 20 was not linked
+        known.clear()
+        mesh.close()
+        await bus.close(0)
