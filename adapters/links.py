@@ -27,8 +27,10 @@ from busway.adapters.views import link_info
 from busway.errors import BusError, LinkRefused
 from busway.protocol import Connection, Link, Node, codes, events
 
-_READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every read: five times slower
+_READ_SIZE = 65536  # of more, a turn of small messages would take long
+_READ_SIZE_LARGE = 262144  # amid a large message
 _WRITE_SIZE = 65536
+_WRITE_SIZE_AT_ONCE = 131072  # where what is large is written without a copy
 _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
 # What one channel is read before the others have their turn. A plain one is read once, which is as much.
@@ -116,6 +118,8 @@ class LinkRunner:
         self._boards = host.identity.boards_by(channel)
         self._printed = board_logs.Lines()
         self._write_size: int = getattr(channel, "write_size", _WRITE_SIZE)
+        # Of a driver that writes several buffers at once.
+        self._write_buffers: Callable[[list[Any]], int] | None = getattr(channel, "write_buffers", None)
         self.connection = self._new_connection(host)
         self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
@@ -123,7 +127,7 @@ class LinkRunner:
         # The client's address, the error, and what is known of it here.
         self.on_refused: Callable[[str, int, str], object] | None = None
         self._host = host
-        self._rest = memoryview(b"")
+        self._rest: list[Any] = []  # what the channel has not taken yet
         self._closed = False
         self._failing = False  # nothing can be written any more
         self._next_turn = False  # it is set, though nothing new may come
@@ -187,7 +191,7 @@ class LinkRunner:
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
         if not self._layered:
-            self._read()
+            self._read(_READ_SIZE_LARGE if self.connection.piece_left else _READ_SIZE)
             return
         left, turns = _TURN_SIZE, _TURN_READS
         while left > _TURN_SIZE // 2 and turns and (size := self._read()):
@@ -244,20 +248,53 @@ class LinkRunner:
         if self._closed or self._rest or self._failing:
             return
         try:
-            while data := self.connection.data_to_send(self._write_size, self._host.now_ms()):
-                taken = self.channel.write(data)
-                if taken < len(data):
-                    self._await_writable(memoryview(data)[taken:])
-                    return
-                if not self.connection.wants_write:
-                    break
+            written = self._write_all() if self._write_buffers is None else self._write_all_at_once()
         except Exception as error:  # noqa: BLE001 - as when reading
             self._fail(error)
+            return
+        if not written:
             return
         if self._layered and self.channel.wants_write:  # also what it has taken and not yet written
             self._follow_channel()
         elif self.connection.done:
             self._finish()
+
+    def _write_all(self) -> bool:
+        """False: the channel is full, and what it has not taken waits."""
+        connection = self.connection
+        while data := connection.data_to_send(self._write_size, self._host.now_ms()):
+            taken = self.channel.write(data)
+            if taken < len(data):
+                self._await_writable([memoryview(data)[taken:]])
+                return False
+            if not connection.wants_write:
+                break
+        return True
+
+    def _write_all_at_once(self) -> bool:
+        """The same where the driver writes several buffers at once."""
+        connection = self.connection
+        while buffers := connection.buffers_to_send(_WRITE_SIZE_AT_ONCE, self._host.now_ms()):
+            rest = self._write(buffers)
+            if rest:
+                self._await_writable(rest)
+                return False
+            if not connection.wants_write:
+                break
+        return True
+
+    def _write(self, buffers: list[Any]) -> list[Any]:
+        """What of these the channel has not taken."""
+        if self._write_buffers is None or len(buffers) == 1:
+            data = buffers[0]
+            taken = self.channel.write(data)
+            return [memoryview(data)[taken:]] if taken < len(data) else []
+        taken = self._write_buffers(buffers)
+        for at, data in enumerate(buffers):
+            if taken < len(data):
+                return [memoryview(data)[taken:], *buffers[at + 1 :]]
+            taken -= len(data)
+        return []
 
     def _finish(self) -> None:
         """All is said. A channel with a goodbye of its own closes once it is answered, or `ended` does."""
@@ -267,7 +304,7 @@ class LinkRunner:
         else:
             self._follow_channel()
 
-    def _await_writable(self, rest: memoryview) -> None:
+    def _await_writable(self, rest: list[Any]) -> None:
         self._rest = rest
         if self.channel.fileno() >= 0:
             self._host.loop.add_writer(self.channel.fileno(), self.on_writable)
@@ -278,11 +315,10 @@ class LinkRunner:
             return
         if self._rest:
             try:
-                taken = self.channel.write(self._rest)
+                self._rest = self._write(self._rest)
             except Exception as error:  # noqa: BLE001 - as when reading
                 self._fail(error)
                 return
-            self._rest = self._rest[taken:]
             if self._rest:
                 return
         if self._layered and not self._flush_channel():
@@ -305,7 +341,7 @@ class LinkRunner:
         """Writing failed: what had arrived before is read first, for the reason may be in it."""
         self.failure = error
         self._failing = True
-        self._rest = memoryview(b"")
+        self._rest = []
         if self.channel.fileno() >= 0:
             self._host.loop.remove_reader(self.channel.fileno())
             self._host.loop.remove_writer(self.channel.fileno())
@@ -378,7 +414,7 @@ class LinkRunner:
     def _start_again(self) -> None:
         """A new connection on the same channel: to open a serial port anew would reset many boards."""
         self.connection.tag = None
-        self._rest = memoryview(b"")
+        self._rest = []
         if self.ready.done():
             self.ready = self._host.loop.create_future()
             self._host.unsettled.add(self)

@@ -96,6 +96,14 @@ class Channel(Protocol):
         ...
 
 
+class VectoredChannel(Channel, Protocol):
+    """A channel of a stream that writes several buffers at once, so that nobody has to join them."""
+
+    def write_buffers(self, buffers: list[bytes | memoryview]) -> int:
+        """As `write` of all of them, one behind the other; 64 buffers at the most."""
+        ...
+
+
 class PushChannel(Channel, Protocol):
     """A channel without a descriptor: it calls when there is something to do. Set both before waiting.
 

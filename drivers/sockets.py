@@ -13,7 +13,6 @@ from busway.drivers.channel import READ_SIZE
 # Commands in a pipeline give SIGPIPE back its default action: a peer that died must not end them.
 _SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 _sendmsg = getattr(socket.socket, "sendmsg", None)  # Windows has none
-_BUFFERS_MAX = 64  # at once; a system may allow no more than 16 (POSIX), Linux and BSD take 1024
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 # Errors of the connection that was waiting, not of the listener (Linux accept(2), "Error handling").
 _CLIENT_FAILED = (
@@ -68,7 +67,7 @@ class SocketChannel:
         if _sendmsg is None:
             return self.write(b"".join(buffers))
         try:
-            taken: int = _sendmsg(self._sock, buffers[:_BUFFERS_MAX], (), _SEND_FLAGS)
+            taken: int = _sendmsg(self._sock, buffers, (), _SEND_FLAGS)
             return taken
         except BlockingIOError:
             return 0

@@ -10,9 +10,9 @@ from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
 from busway.protocol.link.greeting import check_who, hello_of
 from busway.protocol.link.inbox import Assembly, Inbox
-from busway.protocol.link.keepalive import Keepalive
+from busway.protocol.link.keepalive import Keepalive, token_of
 from busway.protocol.link.link import Link
-from busway.protocol.link.outbox import Outbox
+from busway.protocol.link.outbox import Outbox, gathered
 from busway.protocol.link.queue import OVERHEAD, is_express
 from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, SECURED
 from busway.protocol.secure.channel import Channel
@@ -34,6 +34,8 @@ from busway.protocol.wire.strangers import check_stranger, stranger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from busway.protocol.outcomes import Event
     from busway.protocol.secure.security import Security
 
@@ -251,11 +253,7 @@ class Connection(LinkFace):
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
-        if self.flush_wanted:
-            self.flush_wanted = False
-        elif not self._more:
-            return b""
-        if self.asleep_until >= 0:
+        if not self._has_turn():
             return b""
         if self.channel is None:
             data = self._stream_to_send(size_max, now)
@@ -265,22 +263,52 @@ class Connection(LinkFace):
         self.bytes_out += len(data)
         return data
 
+    def buffers_to_send(self, size_max: int, now: int) -> "list[Any]":
+        """As `data_to_send`, for those who write several buffers at once (writev): bytes and views of bytes
+        to be written in order, BUFFERS_MAX at the most, [] if there is nothing. So what is large is not
+        copied, nor is the last frame cut: all together they may exceed `size_max` by one.
+        """
+        if not self._has_turn():
+            return []
+        if self.channel is None:
+            self.outbox.views = True
+            parts = self._stream_parts(size_max, now)
+            size = self.outbox.size
+        else:
+            parts = self.channel.write_buffers(self._stream_to_send, size_max, now)
+            size = sum([len(part) for part in parts])
+        self._more = size >= size_max or bool(self.broadcasts.items)
+        self.bytes_out += size
+        return gathered(parts, size)
+
+    def _has_turn(self) -> bool:
+        """Whether there may be something to write; whoever asks is going to."""
+        if self.flush_wanted:
+            self.flush_wanted = False
+        elif not self._more:
+            return False
+        return self.asleep_until < 0
+
     def _stream_to_send(self, size_max: int, now: int) -> bytes:
+        return self.outbox.joined(self._stream_parts(size_max, now), size_max)
+
+    def _stream_parts(self, size_max: int, now: int) -> "list[Any]":
+        """What is to be written, `outbox.size` bytes of it."""
         said_goodbye = self.state == codes.CLOSING and not self._goodbye
         if self._pong >= 0 and not said_goodbye:  # CLOSE is the last frame of a direction
             self.outbox.control.append(frame(bytes((codes.PONG,)) + varint(self._pong)))
             self._pong = -1
         opened = self.state == codes.OPEN or bool(self._goodbye)
-        data = self.outbox.write(
+        parts = self.outbox.take(
             size_max, opened, self.state == codes.CLOSING and not self._drains_first, now
         )
-        if self._goodbye and len(data) < size_max:
-            data += self._write_goodbye(size_max - len(data), now)
+        if self._goodbye and self.outbox.size < size_max:
+            parts.append(self._say_goodbye(now))
         if self._room_waiters.items and self.queue.size <= codes.QUEUE_LOW:
             self._resume(now)
         if self._broadcast_waiters or self.lagging or self.backlog.kept or self.backlog.skipped:
             self.backlog.catch_up(now)
-        return data
+        return parts
 
     def _resume(self, now: int) -> None:
         """There is room: those who wait for it go on, in turn."""
@@ -290,13 +318,14 @@ class Connection(LinkFace):
             waiter: Waiter = waiters.pop()
             waiter.resume(now, _RESUME_BURST)
 
-    def _write_goodbye(self, size_max: int, now: int) -> bytes:
+    def _say_goodbye(self, now: int) -> bytes:
         # There is room left, so all that goes before it has been written.
         assert not self.outbox.in_pieces() and not (self._drains_first and self.outbox.has_messages())
-        self.outbox.control.append(self._goodbye)
+        goodbye = self._goodbye
         self._goodbye = b""
+        self.outbox.size += len(goodbye)
         self.host.timers.arm(self, now + codes.CLOSING_MS)
-        return self.outbox.write(size_max, False, False, now)
+        return goodbye
 
     def close(self, now: int, code: int = codes.GOODBYE, text: str = "", drain: bool = True) -> None:
         """End the link in order: with `drain` everything queued is written first, else it is left to the
@@ -611,11 +640,11 @@ class Connection(LinkFace):
             self.touch()
 
     def _handle_ping(self, reader: Reader, now: int) -> None:
-        self._pong = _last_varint(reader)
+        self._pong = token_of(reader)
         self.touch()
 
     def _handle_pong(self, reader: Reader, now: int) -> None:
-        self.keepalive.answered(_last_varint(reader), now)
+        self.keepalive.answered(token_of(reader), now)
 
     def sleep(self, ms: int, now: int) -> None:
         """Announce that this side neither reads nor writes for the next `ms`, at most a day: the peer keeps
@@ -630,7 +659,7 @@ class Connection(LinkFace):
             self.touch()
 
     def _handle_sleep(self, reader: Reader, now: int) -> None:
-        ms = min(_last_varint(reader), codes.SLEEP_MAX_MS)
+        ms = min(token_of(reader), codes.SLEEP_MAX_MS)
         last = reader.end == len(reader.data)  # whatever follows of the stream ends the sleep
         self.asleep_until = now + ms if ms and last else -1
 
@@ -665,10 +694,3 @@ _FRAMES = {
     codes.SYNC: (Connection._handle_sync, _LIVE),
     codes.SLEEP: (Connection._handle_sleep, _LIVE),
 }
-
-
-def _last_varint(reader: Reader) -> int:
-    value = reader.varint()
-    if reader.left():
-        raise Refusal(codes.MALFORMED, "bytes behind a frame's last field")
-    return value

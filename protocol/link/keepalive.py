@@ -4,9 +4,10 @@ heard for long, and PONG.
 Knows of the link only when it has heard something; how it ends is the link's.
 """
 
+from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import frame, varint
+from busway.protocol.wire.fields import Reader, frame, varint
 
 
 class Keepalive:
@@ -62,3 +63,11 @@ class Keepalive:
         if self._sent >= 0 and token == self._sent & 0x0FFFFFFF:
             self._link.rtt_ms = now - self._sent
             self._sent = -1
+
+
+def token_of(reader: Reader) -> int:
+    """The only field of PING and its like. Raises Refusal."""
+    value = reader.varint()
+    if reader.left():
+        raise Refusal(codes.MALFORMED, "bytes behind a frame's last field")
+    return value

@@ -14,10 +14,15 @@ from busway.protocol.link.link import Unrepeated
 from busway.protocol.link.queue import OVERHEAD, SendQueue, is_express, lane_of
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
-from busway.protocol.wire.fields import frame, varint
+from busway.protocol.wire.fields import varint
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_JOINED_MAX = 2048  # bytes of a buffer, on the average, below which they are joined
 _NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
 _HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
@@ -60,6 +65,8 @@ class Outbox:
         self._partials: "list[Partial]" = []
         self._blocked = False  # a large message waits until another is written
         self._spill = b""
+        self.size = 0  # of what `take` gave last
+        self.views = False  # whether large messages may be given as views of them
         self.cuts = True  # False: what `write` returns may be longer, and what exceeds `size_max` comes again
         self._turn = 0
         self.layer: "Unrepeated | None" = None  # of a packet link
@@ -167,21 +174,36 @@ class Outbox:
 
     def write(self, size_max: int, opened: bool, closing: bool, now: int) -> bytes:
         """At most `size_max` bytes; what of a frame exceeds them is kept for the next call."""
-        size = len(self._spill)
-        parts = [self._spill] if size else []
+        return self.joined(self.take(size_max, opened, closing, now), size_max)
+
+    def joined(self, parts: "list[Any]", size_max: int) -> bytes:
+        """What `take` has given, as `write` gives it."""
+        data: bytes = b"".join(parts) if len(parts) != 1 else parts[0]
+        self._spill = data[size_max:]
+        return data[:size_max] if self._spill and self.cuts else data
+
+    def take(self, size_max: int, opened: bool, closing: bool, now: int) -> "list[Any]":
+        """Buffers to be written in order, `size` bytes, none of them cut: the last frame may exceed
+        `size_max`.
+        """
+        parts: "list[Any]" = []
+        size = 0
+        if self._spill:
+            parts.append(self._spill)
+            size = len(self._spill)
+            self._spill = b""
         if self.control:
             parts.extend(self.control)
             size += sum([len(part) for part in self.control])
             self.control = []
         if opened and size < size_max:
             size = self._write_open(parts, size, size_max, closing, now)
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
         if self._fresh:
-            self._note_pins(len(data))
-        self._spill = data[size_max:]
-        return data[:size_max] if self._spill and self.cuts else data
+            self._note_pins(size)
+        self.size = size
+        return parts
 
-    def _write_open(self, parts: "list[bytes]", size: int, size_max: int, closing: bool, now: int) -> int:
+    def _write_open(self, parts: "list[Any]", size: int, size_max: int, closing: bool, now: int) -> int:
         if closing:
             while self._partials and size < size_max:
                 size = self._write_piece(parts, size, now, True)
@@ -195,7 +217,7 @@ class Outbox:
             size = self._write_one(self.answers.pop(), self.queue, parts, size, now)
         return self._write_turns(parts, size, size_max, now)
 
-    def _write_turns(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
+    def _write_turns(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
         """Messages of ours, broadcasts, messages of others, a piece of a large message: in turn, also where
         one call has no room for all. Ends when none of them has anything, or may write it.
         """
@@ -231,7 +253,7 @@ class Outbox:
             idle = 0 if size > before or len(self._partials) < under_way else idle + 1
         return size
 
-    def _write_queue(self, queue: SendQueue, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
+    def _write_queue(self, queue: SendQueue, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
         """Messages up to `size_max` bytes, as far as they may go; by the short way where there is one."""
         whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         own = queue is not self.transit
@@ -268,7 +290,7 @@ class Outbox:
             size = self._write_one(out, queue, parts, size, now)
         return size
 
-    def _write_batch(self, batch: Batch, queue: SendQueue, parts: "list[bytes]", size: int) -> int:
+    def _write_batch(self, batch: Batch, queue: SendQueue, parts: "list[Any]", size: int) -> int:
         """The batch at the front of a queue, as the bytes that other links have, too; or it is made into
         frames there, of which each goes its own way.
         """
@@ -289,7 +311,7 @@ class Outbox:
         else:
             queue.size += sign * (len(out.payload) + OVERHEAD)
 
-    def _write_one(self, out: Frame, queue: SendQueue, parts: "list[bytes]", size: int, now: int) -> int:
+    def _write_one(self, out: Frame, queue: SendQueue, parts: "list[Any]", size: int, now: int) -> int:
         """Any message: whole, or its first piece; or held back behind a partial one of its lane, or
         expired.
         """
@@ -316,7 +338,7 @@ class Outbox:
             return self._write_first_piece(out, payload, parts, size, now)
         return self._put(out, payload, parts, size, now)
 
-    def _put(self, out: Frame, payload: bytes, parts: "list[bytes]", size: int, now: int) -> int:
+    def _put(self, out: Frame, payload: bytes, parts: "list[Any]", size: int, now: int) -> int:
         """A frame that fits."""
         header = write_answerable(out, self.aliases, self.direct, now)
         if not header:
@@ -326,7 +348,7 @@ class Outbox:
         parts.append(payload)
         return size + len(header) + len(payload)
 
-    def _write_have(self, out: HaveFrame, parts: "list[bytes]", size: int, now: int) -> int:
+    def _write_have(self, out: HaveFrame, parts: "list[Any]", size: int, now: int) -> int:
         """As many holders as the frame takes, whatever their names; the nearest come first."""
         out.refresh()
         out.written = True
@@ -407,9 +429,7 @@ class Outbox:
 
     # Large messages
 
-    def _write_first_piece(
-        self, out: Frame, payload: bytes, parts: "list[bytes]", size: int, now: int
-    ) -> int:
+    def _write_first_piece(self, out: Frame, payload: bytes, parts: "list[Any]", size: int, now: int) -> int:
         used = [partial.number for partial in self._partials]
         number = 0
         while number in used:
@@ -422,20 +442,27 @@ class Outbox:
         # Never the whole payload, however short the header turned out: a cut message has a second piece.
         partial.pos = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         self._partials.append(partial)
-        data = frame(header + payload[: partial.pos])
-        parts.append(data)
-        return size + len(data)
+        return self._put_piece(header, payload, 0, partial.pos, parts, size)
 
-    def _write_piece(self, parts: "list[bytes]", size: int, now: int, closing: bool) -> int:
+    def _put_piece(
+        self, header: bytes, payload: bytes, pos: int, stop: int, parts: "list[Any]", size: int
+    ) -> int:
+        """A frame with the payload from `pos` to `stop`."""
+        header = varint(len(header) + stop - pos) + header
+        parts.append(header)
+        parts.append(memoryview(payload)[pos:stop] if self.views else payload[pos:stop])
+        return size + len(header) + stop - pos
+
+    def _write_piece(self, parts: "list[Any]", size: int, now: int, closing: bool) -> int:
         """One more piece of the large message whose turn it is, or some of what waited behind it."""
         partial = self._partials.pop(0)
         last = partial.is_written()
         if not last:
-            stop = partial.pos + self.limits.frame_size_max - 2
-            data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
-            parts.append(data)
+            payload = partial.payload
+            stop = min(len(payload), partial.pos + self.limits.frame_size_max - 2)
+            header = bytes((codes.MORE, partial.number))
+            size = self._put_piece(header, payload, partial.pos, stop, parts, size)
             partial.pos = stop
-            size += len(data)
         if partial.is_written() and (closing or self._blocked or not partial.large):
             self._end_partial(partial)
         elif last:
@@ -444,7 +471,7 @@ class Outbox:
             self._partials.append(partial)
         return size
 
-    def _write_held(self, partial: Partial, parts: "list[bytes]", size: int, now: int) -> int:
+    def _write_held(self, partial: Partial, parts: "list[Any]", size: int, now: int) -> int:
         """Write what waited behind a large message that is written: a frame's worth, or to the next large
         one.
         """
@@ -478,3 +505,10 @@ class Outbox:
             if held:
                 held.extend(queue.drain())
                 queue.items = held
+
+
+def gathered(parts: "list[Any]", size: int) -> "list[Any]":
+    """Buffers of `size` bytes as they are best written at once: what is small, or too many, is joined."""
+    if size >= len(parts) * _JOINED_MAX and len(parts) <= codes.BUFFERS_MAX:
+        return parts
+    return [b"".join(parts)] if size else []

@@ -148,6 +148,11 @@ class PacketConnection(Connection):
         self.bytes_out += len(data)
         return data
 
+    def buffers_to_send(self, size_max: int, now: int) -> "list[Any]":
+        """The same in a list, for there is nothing large."""
+        data = self.data_to_send(size_max, now)
+        return [data] if data else []
+
     def _to_send(self, size_max: int, now: int) -> bytes:
         """Our stream, in records where the link is protected."""
         if self.channel is None:

@@ -248,8 +248,15 @@ class Channel:
         """At most `size_max` bytes to write now. `source` gives so many bytes of our stream as it is at
         `now`; what is more it will give again.
         """
+        data = b"".join(self.write_buffers(source, size_max, now))
+        self.out = data[size_max:]
+        return data[:size_max] if self.out else data
+
+    def write_buffers(self, source: "Callable[[int, int], bytes]", size_max: int, now: int) -> "list[bytes]":
+        """As `write`, not joined; the last record is not cut, and may be 275 bytes more."""
         size = len(self.out)
         parts = [self.out] if size else []
+        self.out = b""
         while size < size_max:
             if not self.ready:  # nothing but CLOSE
                 parts.append(source(size_max - size, now)[: size_max - size])
@@ -268,9 +275,7 @@ class Channel:
             size += len(length) + len(record)
             if have < wanted:
                 break
-        data = b"".join(parts)
-        self.out = data[size_max:]
-        return data[:size_max] if self.out else data
+        return parts
 
     def _seal(self, plaintext: bytes) -> bytes:
         record = self._sender.encrypt(b"", plaintext)

@@ -259,6 +259,7 @@ PRUNES_MAX: "Final" = 4096
 TOMBSTONES_MAX: "Final" = 64  # withdrawn endpoints that a line remembers
 TRANSIT_SIZE_MAX: "Final" = 8388608  # queued to be passed on over one link, bytes
 UNFINISHED_SIZE_MAX: "Final" = 67108864  # kept in one node of large messages that are coming in, bytes
+BUFFERS_MAX: "Final" = 64  # that are to be written at once; Linux and BSD take 1024
 SPARE_SIZE_MAX: "Final" = 4194304  # of buffers that a node keeps for large messages to come, bytes
 HELD_SIZE_MAX: "Final" = 1048576  # waiting in one node for ways that were lost, bytes
 FAR_WINDOW_SIZE: "Final" = 524288  # under way from one origin over several hops, bytes

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from busway.drivers import Channel, UnixChannel, UnixListener, unix
+from busway.drivers import Channel, UnixChannel, UnixListener, sockets, unix
 from tests.drivers import waiting
 from tests.drivers.programs import Program
 
@@ -34,6 +34,29 @@ def test_a_partial_write_is_told_and_can_be_resumed() -> None:
                     got += part
             assert bytes(got) == data
             assert partial > 1
+
+
+@pytest.mark.parametrize("vectored", [True, False])
+def test_buffers_are_written_as_if_they_were_one(vectored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not vectored:  # as on Windows
+        monkeypatch.setattr(sockets, "_sendmsg", None)
+    data = os.urandom(3_000_000)
+    with closing(UnixListener.open("default", A)) as listener:
+        ours, theirs = joined(listener)
+        with closing(ours), closing(theirs):
+            sent, got, partial = 0, bytearray(), 0
+            while sent < len(data):
+                view = memoryview(data)[sent:]
+                buffers: list[bytes | memoryview] = [bytes(view[:10]), view[10:9000], b"", view[9000:400_000]]
+                taken = ours.write_buffers(buffers)
+                partial += 0 < taken < sum(map(len, buffers))
+                sent += taken
+                if not taken:
+                    got += theirs.read() or b""
+            while len(got) < len(data):
+                got += theirs.read() or b""
+            assert bytes(got) == data
+            assert partial
 
 
 def test_a_busy_channel_takes_nothing_until_it_is_read() -> None:

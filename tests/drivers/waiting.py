@@ -46,7 +46,7 @@ def read(channel: Channel, size: int) -> bytes:
 
 def fill(channel: Channel) -> tuple[int, bool]:
     """Writes until the channel is busy. Returns how many bytes it took, and whether one write was partial."""
-    chunk = bytes(1 << 20)
+    chunk = bytes(4 << 20)
     total, partial = 0, False
     while taken := channel.write(chunk):
         total += taken

@@ -131,6 +131,7 @@ class Net:
         self.now = START
         self.nodes: list[Node] = []
         self.cables: list[Cable] = []
+        self.at_once = False  # write what buffers_to_send gives
         self.log: list[tuple[Node, events.Event]] = []
         self._fresh: dict[Node, int] = {}
 
@@ -201,9 +202,8 @@ class Net:
             return False
         most = rng.randint(1, size) if rng else size
         wanted = here.connection.wants_write
-        data = here.connection.data_to_send(most, self.now)
+        data = self._to_send(here.connection, most)
         assert wanted or not data, "there was something to write, but wants_write did not say so"
-        assert len(data) <= most, "data_to_send gave more than it was asked for"
         here.sent += data
         if not there.unplugged:
             there.inbox += data
@@ -211,6 +211,18 @@ class Net:
             here.unplugged = True
             return True
         return bool(data)
+
+    def _to_send(self, connection: Connection, most: int) -> bytes:
+        if not self.at_once:
+            data = connection.data_to_send(most, self.now)
+            assert len(data) <= most, "data_to_send gave more than it was asked for"
+            return data
+        buffers = connection.buffers_to_send(most, self.now)
+        assert len(buffers) <= codes.BUFFERS_MAX
+        data = b"".join(buffers)
+        longest = connection.limits.frame_size_max + 512  # a frame with its length, or a record
+        assert len(data) < most + longest, "buffers_to_send gave more than it was asked for and a frame"
+        return data
 
     def _read(self, here: End, there: End, split: int, rng: random.Random | None) -> bool:
         if here.unplugged:
