@@ -106,7 +106,7 @@ def one_way(sizes: tuple[int, ...], more: tuple[int, ...]) -> list[Case]:
 def round_trips() -> list[Case]:
     loops = (*BUSWAY, *UVLOOP, "pyzmq-asyncio", "pyzmq-uvloop", "nats", "dbus", "socket-asyncio")
     blocking = (*THREADS, "pyzmq", "zenoh", "socket")
-    many = (*BUSWAY, "pyzmq", "pyzmq-asyncio")
+    many = (*BUSWAY, *THREADS, "pyzmq", "pyzmq-asyncio")
     return [
         Case("trip-asyncio", "round trip asyncio, 16 B", "trip", "time", loops, count=50),
         Case("trip-blocking", "round trip blocking, 16 B", "trip", "time", blocking, count=50),

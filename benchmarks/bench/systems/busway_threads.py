@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import islice
 from typing import Any
 
@@ -49,6 +50,8 @@ class Near(_Bus):
     def trip(self, job: Job) -> None:
         """It answers whenever it is asked."""
 
+    trips = trip
+
 
 class Far(_Bus):
     """Sends, and asks."""
@@ -76,3 +79,25 @@ class Far(_Bus):
             if watch is not None:
                 watch.lap()
         return found(reader, watch)
+
+    def trips(self, job: Job) -> dict[str, Any]:
+        """Round trips of which `job.others` are under way at any time, each in a thread of its own."""
+        payloads, request, came = job.payloads(), self.bus.request, [0] * job.others
+        lock = threading.Lock()
+
+        def ask(number: int) -> None:
+            while True:
+                with lock:
+                    payload = next(payloads, None)
+                if payload is None or request(TRIP, payload) != payload:
+                    return
+                came[number] += 1
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(job.others)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if sum(came) != job.count:
+            raise ValueError(f"{job.count - sum(came)} answers are not those of their own questions")
+        return {"came": sum(came)}
