@@ -494,7 +494,8 @@ class Endpoint:
         Its window doubles as it is used, up to an even share of its link's part, and never beyond what the
         windows of the others leave: an origin that sends little holds little, and many that come at once stay
         within the queue. What has not been read yet may take up a quarter of the budget, for more may be
-        coming.
+        coming; who gets no more for that keeps what it has, else many that send at once would have to grow
+        from the opening credit again and again.
         """
         share = flow.share
         if share is None:
@@ -512,7 +513,7 @@ class Endpoint:
         if rises:
             flow.half = window >> 1
             flow.limit = limit
-        else:
+        elif taken:
             flow.half = min(flow.half, window >> 1)
         self._recount(flow)
         return rises

@@ -188,6 +188,23 @@ def test_who_holds_much_and_sends_nothing_does_not_keep_the_others_at_one() -> N
     assert flow.limit - flow.received == 1
 
 
+def test_who_sends_before_others_are_read_keeps_the_window_that_it_has() -> None:
+    """Eight that all send: none gets more before it is read, and each its share once it is, at once."""
+    of = endpoint(codes.UNICAST, 4096)
+    flows = [busy(of, way()) for _ in range(8)]
+    for flow in flows * 20:
+        flow.received = flow.limit
+        of.raise_limit(flow, True)
+    for flow in flows:
+        flow.received += 128
+        flow.queued = 128
+        assert not of.raise_limit(flow, False), "the others wait to be read"
+    for flow in flows:
+        flow.queued = 0
+        assert of.raise_limit(flow, True)
+        assert flow.limit - flow.received == 256
+
+
 def test_an_origin_that_comes_by_another_way_shares_with_those_there() -> None:
     one, other = way(), way()
     of = endpoint(codes.UNICAST, 400)
@@ -237,6 +254,8 @@ def test_an_origin_with_nothing_outstanding_can_always_send(
                 of.activate(flow)
             flow.received += 1
             receiver.put(message(flow), 1)
+            if flow.limit - flow.received <= flow.half:
+                of.raise_limit(flow, False)
         elif what == "take" and len(receiver.queue):
             flow = receiver.pull().flow
             if flow.limit - flow.received + flow.queued <= flow.half:
