@@ -72,7 +72,7 @@ docs: setup  ## the documentation as a site, site/index.html: nothing in it asks
 bench: setup  ## Busway, compiled and pure, beside its rivals, in one run; all figures in .benchmarks/bench.json
 	$(bin)/python -m benchmarks --json .benchmarks/bench.json
 
-bench-full: setup  ## everything else that is measured, in the better part of an hour, into .benchmarks/bench-full.json
+bench-full: setup  ## everything else that is measured, a quarter of an hour or more, into .benchmarks/bench-full.json
 	$(bin)/python -m benchmarks --full --json .benchmarks/bench-full.json
 
 soak: setup  ## the long tests: random runs of many nodes; SEED repeats one, DURATION bounds it

@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--systems", default="", help="regular expression: only these systems")
     parser.add_argument("--rounds", type=int, default=4, help="of each system in each case (default 4)")
     parser.add_argument("--seconds", type=float, default=1 / 3, help="of each round (default a third)")
-    parser.add_argument("--full", action="store_true", help="everything: the better part of an hour")
+    parser.add_argument("--full", action="store_true", help="everything: a quarter of an hour or more")
     parser.add_argument("--check", action="store_true", help="look at each message of each round")
     parser.add_argument("--core", type=Path, help="folder with a compiled busway, instead of building it")
     parser.add_argument("--pure", action="store_true", help="pure Python only: nothing is compiled")

@@ -37,9 +37,17 @@ SLOWEST = (
     *("test_cli_talk", "test_page", "test_install", "test_wifi_board", "test_policy", "test_benchmarks"),
     *("test_ble_links", "test_threads", "test_everyone", "test_campaign_processes", "test_payloads"),
     *("test_docs", "test_micropython_terminal", "test_examples", "test_codec", "test_control", "test_joins"),
-    *("test_bounds", "test_instructions", "test_lines", "test_cli_mesh", "test_site", "test_cli_firmware"),
-    *("test_micropython_streams", "test_addresses", "test_line_keys", "test_order", "test_hostile"),
-    *("test_nodes", "test_shrinking", "test_healing", "test_firmware_imports", "test_typing", "test_changes"),
+    *("test_bench", "test_bounds", "test_instructions", "test_lines", "test_cli_mesh", "test_site"),
+    *("test_cli_firmware", "test_micropython_streams", "test_addresses", "test_line_keys", "test_order"),
+    *(
+        "test_hostile",
+        "test_nodes",
+        "test_shrinking",
+        "test_healing",
+        "test_firmware_imports",
+        "test_typing",
+        "test_changes",
+    ),
 )
 
 
