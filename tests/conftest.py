@@ -39,15 +39,8 @@ SLOWEST = (
     *("test_docs", "test_micropython_terminal", "test_examples", "test_codec", "test_control", "test_joins"),
     *("test_bench", "test_bounds", "test_instructions", "test_lines", "test_cli_mesh", "test_site"),
     *("test_cli_firmware", "test_micropython_streams", "test_addresses", "test_line_keys", "test_order"),
-    *(
-        "test_hostile",
-        "test_nodes",
-        "test_shrinking",
-        "test_healing",
-        "test_firmware_imports",
-        "test_typing",
-        "test_changes",
-    ),
+    *("test_hostile", "test_nodes", "test_shrinking", "test_healing", "test_firmware_imports"),
+    *("test_typing", "test_changes"),
 )
 
 
