@@ -38,6 +38,48 @@ class Remote(Timer):
 class LinkFace(Timer):
     """A connection, as the rooms above see it."""
 
+    __slots__ = (
+        "_broadcast_waiters",
+        "_room_waiters",
+        "aliases",
+        "asleep_until",
+        "broadcast_size_max",
+        "broadcasts",
+        "bytes_in",
+        "bytes_out",
+        "close_code",
+        "close_text",
+        "cost",
+        "dropped_answers",
+        "exceeded",
+        "flush_wanted",
+        "frame_max",
+        "host",
+        "intakes",
+        "keepalive_ms",
+        "lagging",
+        "last_read",
+        "limits",
+        "link",
+        "lookups",
+        "news",
+        "nodes",
+        "number",
+        "opened_at",
+        "peer",
+        "queue",
+        "realm",
+        "rtt_ms",
+        "skipped_frames",
+        "state",
+        "synced",
+        "tag",
+        "transit",
+        "via",
+        "waits_for",
+        "waits_for_peer",
+    )
+
     def __init__(self, host: "LinkHost", link: Link, limits: Limits, now: int) -> None:
         self.deadline = -1
         self.host = host

@@ -50,8 +50,40 @@ class Partial:
         return self.pos >= len(self.payload)
 
 
+# As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
+_NO_KEYS: "dict[bytes, bool]" = {}
+_NOT_REPEATED: "dict[bytes, int]" = {}
+
+
 class Outbox:
     """The queues of one link, and their serialisation."""
+
+    __slots__ = (
+        "_blocked",
+        "_credits",
+        "_fresh",
+        "_host",
+        "_last",
+        "_looked",
+        "_news",
+        "_partials",
+        "_pins",
+        "_repeated",
+        "_roots",
+        "_spill",
+        "_turn",
+        "aliases",
+        "answers",
+        "broadcasts",
+        "control",
+        "cuts",
+        "direct",
+        "layer",
+        "limits",
+        "nodes",
+        "queue",
+        "transit",
+    )
 
     def __init__(self, link: LinkFace) -> None:
         self._host = link.host
@@ -70,10 +102,10 @@ class Outbox:
         self.cuts = True  # False: what `write` returns may be longer, and what exceeds `size_max` comes again
         self._turn = 0
         self.layer: "Unrepeated | None" = None  # of a packet link
-        self._pins: "dict[bytes, bool]" = {}  # lanes, with a message type: their aliases are kept
-        self._repeated: "dict[bytes, int]" = {}  # of those lanes, where the last that is repeated ends
+        self._pins = _NO_KEYS  # lanes, with a message type: their aliases are kept
+        self._repeated = _NOT_REPEATED  # of those lanes, where the last that is repeated ends
         self._fresh: "list[bytes]" = []  # the lanes of those that are being written
-        self._roots: "dict[bytes, bool]" = {}  # of the broadcasts, as they were with that last one
+        self._roots = _NO_KEYS  # of the broadcasts, as they were with that last one
         self._last: "Frame | None" = None
         self._looked = 0
         self.agreed(link.limits, b"", b"", codes.ROUTES_MAX)
@@ -407,6 +439,9 @@ class Outbox:
             if node and self.nodes.numbers.get(node, 0) not in (codes.SENDER, codes.RECEIVER):
                 if not self.nodes.pin(node):
                     return
+        if not self._pins:
+            self._pins = {}
+            self._repeated = {}
         self._pins[lane + out.type_id] = True
         self._repeated[lane] = _NOWHERE
 

@@ -257,11 +257,38 @@ class Share:
         self.counted = 0  # messages promised to them, never more than the link's part
 
 
+# As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
+_NONE_ACTIVE: "dict[InFlow, bool]" = {}
+_NONE_LOST: "dict[InFlow, int]" = {}
+_NO_LATEST: "dict[InFlow, tuple[Message, int]]" = {}
+_NO_SHARES: "dict[LinkFace | None, Share]" = {}
+
+
 class Receiver:
     """One queue of messages for one part of the program.
 
     `queue_max` messages and `size_max` bytes; what comes beyond meets `policy`.
     """
+
+    __slots__ = (
+        "asked",
+        "closed",
+        "decline",
+        "dropped",
+        "endpoint",
+        "latest",
+        "lost",
+        "messages",
+        "policy",
+        "queue",
+        "queue_max",
+        "refused",
+        "size",
+        "size_max",
+        "tag",
+        "taken",
+        "waits",
+    )
 
     def __init__(self, endpoint: "Endpoint", queue_max: int, size_max: int, policy: int) -> None:
         self.endpoint = endpoint
@@ -275,9 +302,9 @@ class Receiver:
         self.taken = 0
         self.closed = False
         # dropped by the policy, to be shown as `missed` of the origin's next
-        self.lost: "dict[InFlow, int]" = {}
+        self.lost = _NONE_LOST
         # LATEST: the newest of each origin, and how many must have been taken before it
-        self.latest: "dict[InFlow, tuple[Message, int]]" = {}
+        self.latest = _NO_LATEST
         self.tag: object = None  # the adapter's
         self.messages = MessagesEvent(self)  # the same each time: it says nothing but whose
         self.decline = ""  # why its program answers no requests; "": it does
@@ -321,6 +348,8 @@ class Receiver:
         old, before = self.latest.get(flow, (message, -1))
         if before < self.taken:
             if flow.active and self.has_room(size):  # else nobody would forget it, or it will not wait
+                if not self.latest:
+                    self.latest = {}
                 self.latest[flow] = (message, self.taken + len(self.queue))
             return False
         self.size += size - size_of(old.payload)
@@ -343,6 +372,8 @@ class Receiver:
     def note_lost(self, message: Message) -> None:
         self.dropped += 1
         if message.flow.active:  # else its origin is gone
+            if not self.lost:
+                self.lost = {}
             self.lost[message.flow] = self.lost.get(message.flow, 0) + 1 + message.missed
 
     def missed(self) -> int:
@@ -376,6 +407,22 @@ class EndpointHost:
 class Endpoint:
     """One uuid registered at this node, with one receiver or several."""
 
+    __slots__ = (
+        "_promised",
+        "active",
+        "cost",
+        "host",
+        "kind",
+        "message_size",
+        "name",
+        "opening",
+        "realm",
+        "receivers",
+        "shares",
+        "uuid",
+        "yielded",
+    )
+
     def __init__(
         self,
         host: EndpointHost,
@@ -395,8 +442,8 @@ class Endpoint:
         self.opening = opening  # credit of an origin of which nothing has been heard yet
         self.receivers: "list[Receiver]" = []
         self.yielded = False  # another node keeps its name
-        self.active: "dict[InFlow, bool]" = {}
-        self.shares: "dict[LinkFace | None, Share]" = {}  # of the links that these come over
+        self.active = _NONE_ACTIVE
+        self.shares = _NO_SHARES  # of the links that these come over
         self._promised = 0  # what all of them count
         self.message_size = 1  # of a large recent message, bytes: up at once, down slowly
 
@@ -421,6 +468,8 @@ class Endpoint:
     def activate(self, flow: InFlow) -> None:
         """Count an origin among those who share the queue."""
         flow.active = True
+        if not self.active:
+            self.active = {}
         self.active[flow] = True
         self._enter(flow, flow.peer.hop if flow.session is None else flow.session)
         self._recount(flow)
@@ -438,6 +487,8 @@ class Endpoint:
     def _enter(self, flow: InFlow, link: "LinkFace | None") -> Share:
         share = self.shares.get(link)
         if share is None:
+            if not self.shares:
+                self.shares = {}
             share = self.shares[link] = Share(link)
         share.flows += 1
         flow.share = share

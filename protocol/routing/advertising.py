@@ -41,28 +41,50 @@ def is_leaf(link: LinkFace) -> bool:
     return adverts(link).neighbour.leaf
 
 
+# As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
+_NO_KEYS: "dict[bytes, bool]" = {}
+_NO_ROUTES: "dict[Route, bool]" = {}
+_NONE_RETRACTED: "dict[bytes, int]" = {}
+_NONE_SHOWN: "dict[bytes, tuple[int, int]]" = {}
+_NONE_WATCHED: "dict[bytes, HaveFrame | None]" = {}
+
+
 class Advertiser(Telling):
     """The advertisements of one link in both directions."""
+
+    __slots__ = (
+        "_gone",
+        "_news",
+        "_shown",
+        "_stages",
+        "asked",
+        "connection",
+        "lines",
+        "mesh",
+        "pruned",
+        "retracted",
+        "watched",
+    )
 
     def __init__(self, connection: LinkFace, mesh: Topology, lines: Lines) -> None:
         self.connection = connection
         self.lines = lines
         self.peer: "Peer | None" = None  # once the handshake is over
-        self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
-        self.asked: "dict[bytes, bool]" = {}  # node and uuid of what others asked for over this link
+        self.watched = _NONE_WATCHED  # what the peer asked for, and its last HAVE
+        self.asked = _NO_KEYS  # node and uuid of what others asked for over this link
         self.pruned = Grouped()  # source and uuid of the broadcasts that it does not want
-        self.retracted: "dict[bytes, int]" = {}  # sources of which it tells no way any more: since when, ms
+        self.retracted = _NONE_RETRACTED  # sources of which it tells no way any more: since when, ms
         self.mesh = mesh
         self.due = False
         self.neighbour = Neighbour(connection, 0, 0, False)
         self.reader = node_reader(b"", b"", codes.ROUTES_MAX)
-        self.long: "dict[Route, bool]" = {}
+        self.long = _NO_ROUTES
         self.long_at = -CALM_MS
         self._stages = 0  # of SYNC that are to be written, as bits
-        self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
+        self._gone = _NO_KEYS  # nodes that a leaf is to hear the end of
         # Lines, by node and realm, that the peer may see all of, as they were and the guard was.
-        self._shown: "dict[bytes, tuple[int, int]]" = {}
-        self._news: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
+        self._shown = _NONE_SHOWN
+        self._news = _NO_ROUTES  # sources whose lines have news for this neighbour
 
     def open(self, peer: Peer, leaf: bool, stage: int) -> None:
         """The handshake is over; `leaf` is what the other side is on this link, whatever others say of it,
@@ -101,12 +123,16 @@ class Advertiser(Telling):
     def note_lines(self, route: Route) -> None:
         """A source's lines have changed, or its child asked for them."""
         if (self, route) not in self.lines.late.held:
+            if not self._news:
+                self._news = {}
             self._news[route] = True
             self.note()
 
     def note_gone(self, key: bytes) -> None:
         """A node that the leaf at the other end has heard of cannot be reached any more."""
         if key in self.connection.nodes.numbers or key in self.reader.ids:
+            if not self._gone:
+                self._gone = {}
             self._gone[key] = True
             self.note()
 
@@ -143,17 +169,18 @@ class Advertiser(Telling):
         room = size_max - size
         for route in self.mesh.router.news(neighbour):
             if room <= 0:
-                neighbour.dirty[route] = True
+                neighbour.make_dirty(route)
                 continue
             entries.append(self._encode_route(route, nodes))
             room -= len(entries[-1])
         for route, wanted in neighbour.requests.items():
             kind = codes.SEQREQ_WIDE if wanted & WIDE else codes.SEQREQ
             entries.append(bytes((kind,)) + nodes.write(route.key) + u16(wanted))
-        neighbour.requests = {}
+        if neighbour.requests:
+            neighbour.requests = {}
         for key in self._gone:
             entries.append(bytes((codes.RETRACT,)) + nodes.write(key))
-        self._gone = {}
+        self._gone = _NO_KEYS
         if (
             neighbour.acks_due and not neighbour.dirty
         ):  # news first: who forgets a distance may need it for them
@@ -245,6 +272,8 @@ class Advertiser(Telling):
         if not all([self._shows(entry) for entry in known]):
             return False
         if len(self._shown) >= codes.ROUTES_MAX:
+            self._shown = {}
+        if not self._shown:
             self._shown = {}
         self._shown[key] = stamp
         return True
@@ -373,6 +402,8 @@ class Advertiser(Telling):
         unseen.
         """
         if self.neighbour in route.offers or route in self.neighbour.children:
+            if not self.retracted:
+                self.retracted = {}
             self.retracted[route.key] = now
             self.reader.epoch += 1  # the short ways of what comes from it are found anew
 

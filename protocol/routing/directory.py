@@ -18,28 +18,37 @@ class Directory:
         self.told_max: "dict[LinkFace, int]" = {}  # ... and may, where a guard bounds it
         self.far = 0  # ... those that leave this machine together
         self._order = 0
-        # Of each uuid how many there are of each kind, and behind these broadcast ones of each realm.
+        # Of a uuid that several have how many there are of each kind, and behind these broadcast ones of each
+        # realm.
         self._counts: "dict[bytes, list[int]]" = {}
 
     def add(self, entry: Entry) -> None:
         """Take an entry in; it replaces the same node's former one, and has been known for as long."""
         known = entry.peer.entries.get(entry.uuid)
         entry.peer.entries[entry.uuid] = entry
-        self._count(entry, 1)
         self._charge(entry, 1)
         if known is not None:
+            self._count(entry, 1)
             self._count(known, -1)
             self._charge(known, -1)
             entry.order = known.order
             entry.place = known.place
             self.by_uuid[entry.uuid][entry.place] = entry
             return
-        entries = self.by_uuid.setdefault(entry.uuid, [])
         if not entry.order:
             entry.order = self.next_order()
+        self.size += 1
+        entries = self.by_uuid.get(entry.uuid)
+        if entries is None:
+            self.by_uuid[entry.uuid] = [entry]
+            entry.place = 0
+            return
         entry.place = len(entries)
         entries.append(entry)
-        self.size += 1
+        if len(entries) == 2:
+            self._counts[entry.uuid] = [0] * 8
+            self._count(entries[0], 1)
+        self._count(entry, 1)
 
     def hold(self, entry: Entry, step: int) -> None:
         """One that is kept, but does not count (1), or no longer (-1): it takes room like others."""
@@ -65,23 +74,24 @@ class Directory:
             elif not entries:
                 del self.by_uuid[uuid]
             self._count(entry, -1)
+            if len(entries) == 1:
+                del self._counts[uuid]
             self._charge(entry, -1)
             self.size -= 1
         return entry
 
     def _count(self, entry: Entry, step: int) -> None:
         counts = self._counts.get(entry.uuid)
-        if counts is None:
-            counts = self._counts[entry.uuid] = [0] * 8
-        counts[entry.kind] += step
-        if entry.kind == codes.BROADCAST:
-            counts[4 + entry.realm] += step
-        if not (counts[codes.UNICAST] or counts[codes.ANYCAST] or counts[codes.BROADCAST]):
-            del self._counts[entry.uuid]
+        if counts is not None:
+            counts[entry.kind] += step
+            if entry.kind == codes.BROADCAST:
+                counts[4 + entry.realm] += step
 
     def are_one(self, uuid: bytes) -> bool:
         """Whether no holders of a uuid, which has some, can be in conflict: they are of one kind."""
-        counts = self._counts[uuid]
+        counts = self._counts.get(uuid)
+        if counts is None:
+            return True
         kinds = counts[codes.UNICAST : codes.BROADCAST + 1]
         return max(kinds) == sum(kinds) and counts[codes.UNICAST] < 2
 
@@ -89,7 +99,10 @@ class Directory:
         """The widest realm of a subscriber, other than that node; PROCESS if there is none."""
         counts = self._counts.get(uuid)
         if counts is None:
-            return codes.PROCESS
+            only = self.by_uuid.get(uuid)
+            if only is None or only[0].peer is but or only[0].kind != codes.BROADCAST:
+                return codes.PROCESS
+            return only[0].realm
         own = but.entries.get(uuid)
         for realm in (codes.GLOBAL, codes.LOCALNET, codes.USERSPACE):
             count = counts[4 + realm]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _TURNS_MAX: "Final" = 32  # changes of an endpoint in a second, behind the first, that are told at once
 _MOVES_MAX: "Final" = 2  # neighbours that lead to a node, one after the other, and tell all of its lines
 _JUDGED_MIN: "Final" = 256  # endpoints of a node that a guard looks at within a second in any case
-_JUDGED_MAX: "Final" = 8  # ways by which a guard has looked at one line
 _LONG: "Final" = 64  # endpoints of a node
 _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 PARTIAL: "Final" = 0x40  # of a DIRECTORY frame's head
@@ -41,6 +40,8 @@ def _judged_max(peer: Peer) -> int:
 
 class Telling(News):
     """News of one link, which hears of the lines that are news for its peer."""
+
+    __slots__ = ("long", "long_at", "neighbour", "peer")
 
     peer: "Peer | None"  # once the handshake is over
     neighbour: Neighbour
@@ -112,6 +113,8 @@ class Lines:
             if route in news.long:
                 self.late.hold((news, route), now)
                 return
+            if not news.long:
+                news.long = {}
             news.long[route] = True
         news.note_lines(route)
 
@@ -366,7 +369,7 @@ class Lines:
         self._deny(entry, line)
 
     def _deny(self, entry: Entry, line: Line) -> None:
-        line.denied[entry.uuid] = entry
+        line.deny(entry)
         self._mesh.directory.hold(entry, 1)
         self._mesh.counters["entries_denied"] += 1
 
@@ -437,7 +440,7 @@ class Lines:
         for entry in back:
             self._unhold(line, entry.uuid)
             line.gone.pop(entry.uuid, None)
-            line.entries[entry.uuid] = entry
+            line.let_in(entry)
             self._mesh.entry_announced(entry, now)
         if back:
             ordered = sorted(line.entries.values(), key=lambda entry: entry.version)
@@ -446,9 +449,7 @@ class Lines:
             self._reshape(line)
             self._forget_children(peer, (out or back)[0].realm)
         if peer.hop is not None and peer not in self.shut.held:
-            if len(line.judged) >= _JUDGED_MAX:
-                line.judged = {}
-            line.judged[_way(peer)] = (self._mesh.gate.changes, line.shape)
+            line.judge(_way(peer), (self._mesh.gate.changes, line.shape))
         return bool(out or back)
 
     def look_again(self) -> None:

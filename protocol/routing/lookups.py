@@ -399,6 +399,8 @@ class Lookups:
         """It is told of changes from now on. Returns where the last HAVE for it is noted; None: nowhere."""
         told = adverts(connection)
         if told.peer is peer:
+            if not told.watched:
+                told.watched = {}
             watched = told.watched
             if uuid not in watched and len(watched) >= codes.WATCHES_MAX:
                 del watched[next(iter(watched))]
@@ -412,6 +414,8 @@ class Lookups:
             oldest = next(iter(told.asked))
             del told.asked[oldest]
             self._forget_far(oldest[: codes.KEY_SIZE], oldest[codes.KEY_SIZE :])
+        if not told.asked:
+            told.asked = {}
         told.asked[key] = True
         watched = self._far.setdefault(peer.key, {})
         if uuid not in watched and self._far_size < codes.ENTRIES_MAX:

@@ -19,6 +19,11 @@ AS_BEFORE: "Final" = 1
 ALTERED: "Final" = 2
 
 
+# One number for all: each would be 32 bytes of its own.
+_CALM: "Final" = -CALM_MS
+_BEFORE: "Final" = -codes.BELIEF_MS
+
+
 class Entry:
     """One endpoint of one node; kind 0 in a line's memory of what was withdrawn."""
 
@@ -61,7 +66,7 @@ class Entry:
         self.order = 0  # counts those that came to be known
         self.place = 0  # among those of one uuid
         self.link: "LinkFace | None" = None  # over which it was told
-        self.turned_at = -CALM_MS  # when it changed first, of the last changes close behind each other, ms
+        self.turned_at = _CALM  # when it changed first, of the last changes close behind each other, ms
         self.turns = 0  # ... and how many followed
         self.renamed = 0  # by this version it got its name, ...
         self.was = ""  # ... and had this one before, by which others may see it
@@ -106,6 +111,13 @@ class Entry:
         return write_entry(self.kind, self.uuid, self.credit, self.cost, self.name)
 
 
+_JUDGED_MAX: "Final" = 8  # ways by which a guard has looked at one line
+
+# As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
+_NO_ENTRIES: "dict[bytes, Entry]" = {}
+_NOT_JUDGED: "dict[int, tuple[int, int]]" = {}
+
+
 class Line:
     """The endpoints of one node in one realm, with the version of each: what came after a version can be told
     by itself.
@@ -129,14 +141,32 @@ class Line:
         self.version = 0
         self.advertisers: "tuple[bytes, ...]" = ()  # the neighbours that told what is in it
         self.whole_from: "LinkFace | None" = None  # over which the whole of it is being told
-        self.entries: "dict[bytes, Entry]" = {}  # by version
-        self.gone: "dict[bytes, Entry]" = {}  # withdrawn of late, by version
+        self.entries = _NO_ENTRIES  # by version
+        self.gone = _NO_ENTRIES  # withdrawn of late, by version
         self.floor = 0  # from before this version withdrawals have been forgotten
-        self.denied: "dict[bytes, Entry]" = {}  # that a guard does not let in, and may let in later
+        self.denied = _NO_ENTRIES  # that a guard does not let in, and may let in later
         self.partial = False  # who told it has left something out
         self.shape = 0  # another number whenever it holds something else
         self.altered = NOT_ANEW
-        self.judged: "dict[int, tuple[int, int]]" = {}  # by way, of which guard and shape
+        self.judged = _NOT_JUDGED  # by way, of which guard and shape
+
+    def let_in(self, entry: Entry) -> None:
+        """Add an endpoint as the newest."""
+        if not self.entries:
+            self.entries = {}
+        self.entries[entry.uuid] = entry
+
+    def deny(self, entry: Entry) -> None:
+        """Keep an endpoint that a guard does not let in."""
+        if not self.denied:
+            self.denied = {}
+        self.denied[entry.uuid] = entry
+
+    def judge(self, way: int, stamp: "tuple[int, int]") -> None:
+        """A guard has looked at all of it, by this way."""
+        if not self.judged or len(self.judged) >= _JUDGED_MAX:
+            self.judged = {}
+        self.judged[way] = stamp
 
     def put(self, entry: Entry, guarded: bool) -> None:
         """Add, replace or (kind 0) withdraw an endpoint. With a guard, who may see it follows from its name;
@@ -151,8 +181,10 @@ class Line:
             if guarded:
                 self._note_name(entry, former)
         if entry.kind:
-            self.entries[entry.uuid] = entry
+            self.let_in(entry)
             return
+        if not self.gone:
+            self.gone = {}
         self.gone[entry.uuid] = entry
         while len(self.gone) > max(codes.TOMBSTONES_MAX, len(self.entries)):
             oldest = next(iter(self.gone.values()))
@@ -254,16 +286,16 @@ class Peer(Remote):
         self.route: "Route | None" = None
         self.connections: "list[LinkFace]" = []  # the links that join it with this node
         self.metric = 0  # of the way to it, the last known
-        self.nearer_at = -codes.BELIEF_MS  # when a nearer way came while there was one, ms
+        self.nearer_at = _BEFORE  # when a nearer way came while there was one, ms
         self.heard_by = 0  # the widest realm by which it was heard before that
         self.lines = [_PROCESS, Line(), Line(), Line()]  # by realm
         self.entries: "dict[bytes, Entry]" = {}
         self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'
-        self.moved_at = -codes.BELIEF_MS  # since when the neighbours that led to it one after the other count
+        self.moved_at = _BEFORE  # since when the neighbours that led to it one after the other count
         self.moves = 0
-        self.judged_at = -CALM_MS  # since when the ways count by which a guard looked at its lines
+        self.judged_at = _CALM  # since when the ways count by which a guard looked at its lines
         self.judged = 0
-        self.turned_at = -CALM_MS  # when its label changed first, of the last changes close behind each other
+        self.turned_at = _CALM  # when its label changed first, of the last changes close behind each other
         self.turns = 0  # ... and how many followed
 
     def __repr__(self) -> str:

@@ -97,6 +97,12 @@ class Child:
         self.hidden = 0  # the realms, as bits, of whose lines something is not told it
 
 
+# As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
+_NOT_DIRTY: "dict[Route, bool]" = {}
+_NO_NUMBERS: "dict[Route, int]" = {}
+_NONE_MARKED: "dict[int, Route]" = {}
+
+
 class Neighbour:
     """The routing side of one link: what each side has told the other in this session (rule 6)."""
 
@@ -109,13 +115,13 @@ class Neighbour:
         self.route: "Route | None" = None  # to the node at the other end
         self.stub = False  # it passes nothing on
         self.told: "dict[Route, int]" = {}  # a distance or PARENT; absent: nothing, or withdrawn
-        self.dirty: "dict[Route, bool]" = {}  # told is not what it should be
-        self.requests: "dict[Route, int]" = {}  # SEQREQ to be written: the number, plus WIDE
+        self.dirty = _NOT_DIRTY  # told is not what it should be
+        self.requests = _NO_NUMBERS  # SEQREQ to be written: the number, plus WIDE
         self.children: "dict[Route, Child]" = {}  # it reaches them through us
         self.withdrawn = 0  # withdrawals sent: RETRACT and PARENT
         self.acked = 0  # ... of which so many have been processed
-        self.marks: "dict[Route, int]" = {}  # number of the last withdrawal of each, until it is acked
-        self.marked: "dict[int, Route]" = {}  # ... and whose each of these is
+        self.marks = _NO_NUMBERS  # number of the last withdrawal of each, until it is acked
+        self.marked = _NONE_MARKED  # ... and whose each of these is
         self.offered = 0  # sources that it offers
         self.offered_max = codes.ROUTES_LINK_MAX  # ... and may
         self.over = 0  # what it told and we had no room for
@@ -123,6 +129,12 @@ class Neighbour:
         self.fleeting_at = -CALM_MS
         self.processed = 0  # withdrawals of theirs that we have processed
         self.acks_due = False
+
+    def make_dirty(self, route: "Route") -> None:
+        """What it was told of a source is not what it should be."""
+        if not self.dirty:
+            self.dirty = {}
+        self.dirty[route] = True
 
 
 WIDE: "Final" = 0x10000
@@ -422,6 +434,9 @@ class Router:
             neighbour.told[route] = news
             return news
         neighbour.withdrawn += 1
+        if not neighbour.marks:
+            neighbour.marks = {}
+            neighbour.marked = {}
         neighbour.marked.pop(neighbour.marks.get(route, 0), None)
         neighbour.marks[route] = neighbour.withdrawn
         neighbour.marked[neighbour.withdrawn] = route
@@ -434,7 +449,7 @@ class Router:
     def news(self, neighbour: Neighbour) -> "list[Route]":
         """The routes to be told about, in order: withdrawals first, then the nearest (rule 3)."""
         dirty = neighbour.dirty
-        neighbour.dirty = {}
+        neighbour.dirty = _NOT_DIRTY
         order = [
             (self._urgency(neighbour, route), route.key, route)
             for route in dirty
@@ -563,7 +578,7 @@ class Router:
         if self.wish(neighbour, route) == neighbour.told.get(route, NOTHING):
             neighbour.dirty.pop(route, None)
         elif route not in neighbour.dirty:
-            neighbour.dirty[route] = True
+            neighbour.make_dirty(route)
             self.touched(neighbour)
 
     # Sequence numbers (rule 4)
@@ -624,6 +639,8 @@ class Router:
             self._answer_for(neighbour, route, wanted & 0xFFFF, now)
             return
         self.counters["seqno_requests"] += 1
+        if not neighbour.requests:
+            neighbour.requests = {}
         neighbour.requests[route] = wanted
         self.touched(neighbour)
 

@@ -55,6 +55,20 @@ class Limits:
 class Hello:
     """All that the other side says of itself; texts are at most 64 bytes of UTF-8."""
 
+    __slots__ = (
+        "bus",
+        "dialled",
+        "features",
+        "keepalive_ms",
+        "key",
+        "label",
+        "leaf",
+        "limits",
+        "lookups",
+        "realm",
+        "via",
+    )
+
     def __init__(
         self,
         flags: int,
