@@ -160,6 +160,7 @@ def _proved(
     return Protection("key" if trusted else "token" if token else "open", trusted, key)
 
 
+@functools.lru_cache(1024)  # it takes a digest, and whoever lists the links asks for each
 def _text_of(public: bytes) -> str:
     from busway.keys import public_text
 

@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 import busway
-from busway import AsyncBus, Key, LinkInfo
+from busway import AsyncBus, Key, LinkInfo, keys
 from busway.adapters import protecting
 from busway.board_keys import id_of_board, make_board_key
 from busway.primitives import has_quick_aes
@@ -74,6 +74,17 @@ async def test_programs_of_the_user_are_local() -> None:
         await join(one, two)
         assert said(one) == said(two) == ("local", "", "")
         assert ", local" in repr(one.links()[0])
+
+
+async def test_the_text_of_a_key_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at the links each second does not pay a digest for each of them."""
+    made = []
+    public_text = keys.public_text
+    monkeypatch.setattr(keys, "public_text", lambda public: made.append(public) or public_text(public))
+    async with opened(bus(), bus()) as (one, two):
+        await two.connect((await one.listen(LOOPBACK, token=TOKEN)).url, token=TOKEN)
+        assert {link.key for _ in range(5) for link in one.links()} == {said(one)[2]}
+    assert len(made) == len(set(made))
 
 
 def test_threads_say_the_same() -> None:
