@@ -78,11 +78,11 @@ class Reference:
 Pair = tuple[Connection, Connection]
 
 
-def join(left: Node, right: Node, via: str) -> Pair:
+def join(left: Node, right: Node, via: str, realm: int = codes.LOCALNET) -> Pair:
     """Two ends of a link."""
     return (
-        left.connection(Link(codes.LOCALNET, True, via=via, medium=via), NOW),
-        right.connection(Link(codes.LOCALNET, False, via=via, medium=via), NOW),
+        left.connection(Link(realm, True, via=via, medium=via), NOW),
+        right.connection(Link(realm, False, via=via, medium=via), NOW),
     )
 
 
@@ -191,7 +191,7 @@ class Nodes:
     def __init__(self, number: int) -> None:
         self.a = node(1)
         self.others = [node(2 + place) for place in range(number)]
-        self.links = [[join(self.a, other, "near")] for other in self.others]
+        self.links = [[join(self.a, other, "near", codes.USERSPACE)] for other in self.others]
         for link in self.links:
             pump(link)
         self.names = [b"endpoint" + place.to_bytes(8, "big") for place in range(number)]

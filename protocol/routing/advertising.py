@@ -81,7 +81,7 @@ class Advertiser(Telling):
         self.long = _NO_ROUTES
         self.long_at = -CALM_MS
         self._stages = 0  # of SYNC that are to be written, as bits
-        self._gone = _NO_KEYS  # nodes that a leaf is to hear the end of
+        self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
         # Lines, by node and realm, that the peer may see all of, as they were and the guard was.
         self._shown = _NONE_SHOWN
         self._news = _NO_ROUTES  # sources whose lines have news for this neighbour
@@ -131,8 +131,6 @@ class Advertiser(Telling):
     def note_gone(self, key: bytes) -> None:
         """A node that the leaf at the other end has heard of cannot be reached any more."""
         if key in self.connection.nodes.numbers or key in self.reader.ids:
-            if not self._gone:
-                self._gone = {}
             self._gone[key] = True
             self.note()
 
@@ -180,7 +178,8 @@ class Advertiser(Telling):
             neighbour.requests = {}
         for key in self._gone:
             entries.append(bytes((codes.RETRACT,)) + nodes.write(key))
-        self._gone = _NO_KEYS
+        if self._gone:
+            self._gone = {}
         if (
             neighbour.acks_due and not neighbour.dirty
         ):  # news first: who forgets a distance may need it for them

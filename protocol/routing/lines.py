@@ -113,8 +113,6 @@ class Lines:
             if route in news.long:
                 self.late.hold((news, route), now)
                 return
-            if not news.long:
-                news.long = {}
             news.long[route] = True
         news.note_lines(route)
 

@@ -263,6 +263,7 @@ def test_without_numbers_to_spare_all_is_repeated(aliases: int) -> None:
 def test_pairs_that_travel_alone_are_few() -> None:
     line, _ = ready(mtu=64)
     outbox = line.sides[0].connection.outbox
+    outbox._pins = dict(outbox._pins)
     for number in range(codes.PINS_MAX):
         outbox._pins[b"%d" % number] = True
         if len(outbox._pins) == codes.PINS_MAX:

@@ -346,7 +346,7 @@ class Net:
         if not end.pace.whole and count > 1 and self.rng.random() < 0.3:
             count = self.rng.randrange(1, count)
         for route in routes[count:]:
-            neighbour.dirty[route] = True
+            neighbour.make_dirty(route)
         entries: list[Entry] = []
         for route in routes[:count]:
             told = router.tell(neighbour, route)
