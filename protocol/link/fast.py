@@ -157,7 +157,8 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
     queue = hop.transit
     size = len(prefix)
     room = min(hop.limits.frame_size_max - codes.HEADER_SIZE_MAX, hop.limits.message_size_max)
-    before = pos
+    space = codes.TRANSIT_SIZE_MAX - queue.size
+    total = count = 0
     items = queue.items
     follows = queue.path is path and bool(items) and type(items[-1]) is bytes
     while pos + 5 < end:
@@ -176,17 +177,19 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
         if stop > end or length > frame_max or length < size + 2 or stop - at - 2 > room:
             break
         weight = stop - at - 2 + OVERHEAD
-        if data[start:at] != prefix or queue.size + weight > codes.TRANSIT_SIZE_MAX:
+        if data[start:at] != prefix or total + weight > space:
             break
         if not follows:
             follows = True
             queue.path = path
             items.append(path)
         items.append(data[at:stop])
-        queue.size += weight
-        queue.passed += 1
+        total += weight
+        count += 1
         pos = stop
-    if pos > before:
+    if count:
+        queue.size += total
+        queue.passed += count
         hop.touch()
     return pos
 

@@ -155,6 +155,25 @@ def test_requests_among_them_are_taken_as_ever() -> None:
     assert_settled(net)
 
 
+def test_messages_of_several_are_taken_at_once_and_each_gets_its_credit() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    receiver = c.register(E, codes.UNICAST)
+    net.pump()
+    for number in range(4):
+        for node in (a, b):
+            node.send(E, b"%d" % number, net.now)
+        net.pump()
+    got = c.take_many(receiver, 100)
+    assert payloads(got) == [b"0", b"0", b"1", b"1", b"2", b"2", b"3", b"3"]
+    assert (receiver.size, receiver.taken) == (0, 8)
+    net.pump()
+    for node in (a, b):
+        flow = talk(node.routes.peers[c.node_id]).out_flows[E]
+        assert flow.limit - flow.sent >= codes.OPENING_CREDIT
+    assert all(flow.queued == 0 for flow in receiver.endpoint.active)
+
+
 def test_credit_comes_back_for_what_is_taken_at_once() -> None:
     net, receiver, _ = ready(4)
     sent = 0

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes
-from busway.protocol.link.fast import _prefix_end
+from busway.protocol.link.fast import Path, _prefix_end
 from busway.protocol.messaging.correspondent import talk
+from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.fields import frame
 from busway.protocol.wire.messages import Frame, RoutingHeader
 
@@ -136,13 +137,13 @@ def test_a_length_of_four_bytes_is_passed_on_the_long_way() -> None:
     net.pump()
     warm(net)
     net.cable["bc"].block(net["c"])  # no credit comes back
-    net["a"].send(E, b"x", net.now)
+    net["a"].send(E, b"xyz", net.now)
     data = net.cable["ab"].a.data_to_send(1 << 20, net.now)
     net.note(
         net["b"], net.cable["ab"].b.receive_data(bytes((data[0] | 0x80, 0x80, 0x80, 0)) + data[1:], net.now)
     )
     net.pump()
-    assert net.payloads("c", receiver) == [b"warm", b"warm", b"x"]
+    assert net.payloads("c", receiver) == [b"warm", b"warm", b"xyz"]
 
 
 def test_where_the_next_queue_is_full_the_long_way_tells_the_origin() -> None:
@@ -236,6 +237,8 @@ def test_short_messages_pass_between_the_pieces_of_a_large_one_and_those_behind_
     net["a"].send(E, b"x" * 50_000, net.now)
     net["a"].send(E, b"behind", net.now)
     net["a"].send(F, b"passes", net.now)
+    net.pump()
+    net["a"].send(F, b"does so, too", net.now)  # by the short way, as far as that goes
     net["a"].send(E, b"y" * 5_000, net.now)
     net.pump()
     net.cable["bc"].block(net["b"], False)
@@ -243,10 +246,35 @@ def test_short_messages_pass_between_the_pieces_of_a_large_one_and_those_behind_
     while not len(large.queue):
         assert net.step(3000)
         arrived += net.payloads("c", other)
-    assert arrived == [b"warm", b"warm", b"passes"]
+    assert arrived == [b"warm", b"warm", b"passes", b"does so, too"]
     net.pump()
     assert [len(payload) for payload in net.payloads("c", large)] == [50_000, 6, 5_000]
     assert net.cable["bc"].a.outbox.transit.size == 0
+
+
+def test_what_waits_is_written_whatever_is_bound_by_then_and_however_little_at_a_time() -> None:
+    net = chain("abc")
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    for _ in range(9):  # so that there is credit
+        warm(net)
+        net.payloads("c", receiver)
+        net.pump()
+    net.cable["bc"].block(net["b"])
+    for number in range(6):
+        net["a"].send(E, b"short %d" % number, net.now)
+    net.pump()
+    (path,) = net.cable["ab"].b.fast._known.values()
+    assert isinstance(path, Path)
+    outbox = net.cable["bc"].a.outbox
+    assert outbox.transit.items[0] is path
+    assert [type(item) for item in outbox.transit.items[1:]] == [bytes] * 6
+    outbox.aliases = AliasWriter(7)  # the number has been given away meanwhile
+    path.epoch = -1
+    net.cable["bc"].block(net["b"], False)
+    net.pump(size=12)
+    assert net.payloads("c", receiver) == [b"short %d" % number for number in range(6)]
+    assert (outbox.transit.size, outbox.transit.items) == (0, [])
 
 
 def test_a_full_receiver_refuses_what_comes_the_short_way_too() -> None:
