@@ -52,30 +52,6 @@ class Connection(LinkFace):
     `done`.
     """
 
-    __slots__ = (
-        "_assembly",
-        "_chunks",
-        "_drains_first",
-        "_goodbye",
-        "_have",
-        "_held",
-        "_held_size",
-        "_more",
-        "_my_hello",
-        "_need",
-        "_pong",
-        "_theirs",
-        "backlog",
-        "best_effort",
-        "channel",
-        "fast",
-        "inbox",
-        "keepalive",
-        "outbox",
-        "piece_left",
-        "role",
-    )
-
     def __init__(self, host: LinkHost, link: Link, limits: Limits, now: int) -> None:
         super().__init__(host, link, limits, now)
         self.channel: "Channel | None" = None

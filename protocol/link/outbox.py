@@ -58,33 +58,6 @@ _NOT_REPEATED: "dict[bytes, int]" = {}
 class Outbox:
     """The queues of one link, and their serialisation."""
 
-    __slots__ = (
-        "_blocked",
-        "_credits",
-        "_fresh",
-        "_host",
-        "_last",
-        "_looked",
-        "_news",
-        "_partials",
-        "_pins",
-        "_repeated",
-        "_roots",
-        "_spill",
-        "_turn",
-        "aliases",
-        "answers",
-        "broadcasts",
-        "control",
-        "cuts",
-        "direct",
-        "layer",
-        "limits",
-        "nodes",
-        "queue",
-        "transit",
-    )
-
     def __init__(self, link: LinkFace) -> None:
         self._host = link.host
         self._news = link.news

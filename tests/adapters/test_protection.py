@@ -78,9 +78,14 @@ async def test_programs_of_the_user_are_local() -> None:
 
 async def test_the_text_of_a_key_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks at the links each second does not pay a digest for each of them."""
-    made = []
+    made: list[bytes] = []
     public_text = keys.public_text
-    monkeypatch.setattr(keys, "public_text", lambda public: made.append(public) or public_text(public))
+
+    def counted(public: bytes) -> str:
+        made.append(public)
+        return public_text(public)
+
+    monkeypatch.setattr(keys, "public_text", counted)
     async with opened(bus(), bus()) as (one, two):
         await two.connect((await one.listen(LOOPBACK, token=TOKEN)).url, token=TOKEN)
         assert {link.key for _ in range(5) for link in one.links()} == {said(one)[2]}
