@@ -13,7 +13,7 @@ stamp := $(venv)/.setup-done
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run quick test check bare core others loops docs bench bench-full soak wheels clean
+.PHONY: help setup run quick test check bare core others loops compiled docs bench bench-full soak wheels clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -64,6 +64,10 @@ others: setup
 
 loops: setup
 	$(bin)/python -m tests.rigs.loops
+
+# What compiled classes do not allow is left out, as tests/rigs/compiled.py says.
+compiled: setup  ## all tests but the core's own on the package as it is installed, compiled (`make test` runs some of them so)
+	$(bin)/python -m tests.rigs.compiled -q -n $$((3 * $(JOBS))) --dist loadfile --no-loadscope-reorder
 
 docs: setup  ## the documentation as a site, site/index.html: nothing in it asks for a network
 	$(bin)/python -m tests.rigs.architecture

@@ -17,6 +17,13 @@ from setuptools.errors import BaseError, CompileError, LinkError
 
 COMPILING = {"bdist", "bdist_wheel", "build", "build_ext", "install"}  # commands that want extensions
 EDITABLE = {"develop", "editable_wheel"}
+# The adapters' modules that every message passes: compiled, too, so that their calls of the core are native.
+BUSY = ("asyncio_calls", "asyncio_pump", "asyncio_serving", "asyncio_taking")
+SETTINGS = """[mypy]
+follow_imports = skip
+[mypy-busway.adapters.compiling,busway.adapters.typed]
+follow_imports = silent
+"""
 WAY_OUT = "BUSWAY_COMPILE=0 in the environment installs the core as pure Python, which does the same."
 
 
@@ -75,10 +82,16 @@ def extensions(scratch: str) -> list[Extension]:
         return []
     from mypyc.build import mypycify
 
-    # The core's modules are all named, and know nothing else: whatever is imported besides would only ask for
-    # packages that are not there while this is built.
-    options = ["--config-file=", "--follow-imports=skip"]
+    # All that is compiled is named: whatever it imports besides would only ask for packages that are not
+    # there while this is built.
+    settings = os.path.join(scratch, "mypy.ini")
+    with open(settings, "w", encoding="ascii") as file:
+        file.write(
+            "[mypy]\nfollow_imports = skip\n[mypy-busway.adapters.compiling]\nfollow_imports = silent\n"
+        )
+    options = [f"--config-file={settings}"]
     modules = sorted(glob.glob("src/busway/protocol/**/*.py", recursive=True))
+    modules += [f"src/busway/adapters/{name}.py" for name in BUSY]
     level = os.environ.get("BUSWAY_OPT_LEVEL", "3")
     print("busway.protocol is compiled, which takes a minute or two", file=sys.stderr)
     made = mypycify([*options, *modules], opt_level=level, group_name="busway", target_dir=scratch)

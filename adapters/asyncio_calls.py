@@ -24,6 +24,7 @@ from busway.adapters.arguments import (
     wanted_reply,
 )
 from busway.adapters.asyncio_pump import TURN, Pump
+from busway.adapters.compiling import mypyc_attr
 from busway.adapters.host import check_settled
 from busway.adapters.literal import id_of_name, id_taking
 from busway.adapters.results import error_of, replied
@@ -53,6 +54,7 @@ _NO_TTL_S: Final = NO_TTL_S
 _TIMEOUT_S: Final = TIMEOUT_S
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Calls:
     """The busy part of an AsyncBus."""
 

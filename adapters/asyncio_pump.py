@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, Final, cast
 
+from busway.adapters.compiling import mypyc_attr
 from busway.adapters.ends import Items
 from busway.errors import BusError
 from busway.protocol import Connection, Message, Node, events
@@ -28,6 +29,7 @@ TURN: Final = 256
 _CLOSE_NS: Final = 20_000
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pump:
     """The busy part of an asyncio bus's host."""
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from busway.adapters.asyncio_pump import Pump
+from busway.adapters.compiling import mypyc_attr
 from busway.adapters.host import check_settled
 from busway.adapters.results import answer_error, answer_failure, wants_answer
 from busway.protocol import Crew, Message, Request, codes
@@ -23,6 +24,7 @@ _AT_ONCE: Final = 64
 _VALUES: Final = frozenset({bytes, str, int, float, bool, list, tuple, dict, type(None)})
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Serving:
     """The busy part of a Service."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, cast
 
 from busway.adapters.arguments import check_most, check_seconds
 from busway.adapters.asyncio_pump import TURN, Pump
+from busway.adapters.compiling import mypyc_attr
 from busway.adapters.typed import Message, T_co
 from busway.errors import BusClosed
 from busway.protocol import Receiver as CoreReceiver
@@ -21,6 +22,7 @@ MOST: Final = 1024
 _RAW: Final = codes.RAW
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Taking(Generic[T_co]):
     """The busy part of a Receiver."""
 

@@ -7,7 +7,6 @@ import pytest
 from benchmarks import instructions
 from tests.rigs.compiled import CompiledCore
 from tests.rigs.counting import check
-from tests.rigs.tree import PROTOCOL, SOURCE
 
 WHERE_FROM = """
 import importlib
@@ -22,19 +21,16 @@ pytestmark = pytest.mark.timeout(900)  # the first test pays for the build
 PURE_ONLY = [f"tests/protocol/test_{name}.py" for name in ("timers", "campaign", "small_leaf_memory")]
 
 
-def module_names() -> list[str]:
-    files = (path.relative_to(SOURCE.parent).with_suffix("") for path in PROTOCOL.rglob("*.py"))
-    return sorted(".".join(path.parts).removesuffix(".__init__") for path in files)
-
-
 def test_from_the_checkout_the_core_is_compiled(compiled_core: CompiledCore) -> None:
     assert re.fullmatch(r"busway \S+, compiled core, CPython \S+", compiled_core.version)
     assert "busway.protocol is compiled, which takes" in compiled_core.heard
 
 
 def test_every_module_is_compiled(compiled_core: CompiledCore) -> None:
-    printed = compiled_core.run(WHERE_FROM.format(names=module_names()))
-    assert printed.split("\n")[:-1] == [f"{name} so" for name in module_names()]
+    names = modules()
+    assert "busway.adapters.asyncio_pump" in names
+    printed = compiled_core.run(WHERE_FROM.format(names=names))
+    assert printed.split("\n")[:-1] == [f"{name} so" for name in names]
 
 
 def test_tests_of_the_core_pass_compiled(compiled_core: CompiledCore) -> None:
@@ -48,3 +44,16 @@ def test_messages_cost_compiled_what_is_on_record(compiled_core: CompiledCore) -
     counts = instructions.Counts(compiled_core.directory)
     assert counts.kind == "compiled"
     check(counts, compiled_core.directory)
+
+
+def test_tests_of_the_asyncio_bus_pass_compiled(compiled_core: CompiledCore) -> None:
+    """The quick ones, of what is compiled of it: `make compiled` runs all."""
+    names = ("asyncio_bulk", "asyncio_turns", "asyncio_requests", "asyncio_services", "asyncio_payloads")
+    compiled_core.pytest(*(f"tests/adapters/test_{name}.py" for name in names))
+
+
+def test_the_compiler_is_no_need_of_a_program(compiled_core: CompiledCore) -> None:
+    printed = compiled_core.run(
+        "import sys, busway; busway.AsyncBus; print('mypy_extensions' in sys.modules)"
+    )
+    assert printed == "False\n"

@@ -6,7 +6,9 @@ lies beside the sources.
 
 import hashlib
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
@@ -16,11 +18,28 @@ from tests.rigs.install import Environment, checkout
 from tests.rigs.processes import output_of
 from tests.rigs.tree import PROTOCOL, ROOT, SOURCE
 
+# Tests that replace what compiled classes do not let be replaced, or look into the frames of coroutines.
+PURE_ONLY: tuple[str, ...] = ()
+
+
+def busy() -> list[Path]:
+    """The adapters' modules that are compiled with the core."""
+    named = re.search(r"^BUSY = \((.*?)\)", (ROOT / "setup.py").read_text(), re.MULTILINE | re.DOTALL)
+    assert named is not None
+    return [ROOT / "adapters" / f"{name}.py" for name in re.findall(r'"(\w+)"', named[1])]
+
+
+def modules() -> list[str]:
+    """The names of all modules that are compiled."""
+    files = [path.relative_to(ROOT).with_suffix("") for path in [*sorted(PROTOCOL.rglob("*.py")), *busy()]]
+    return sorted(".".join(["busway", *path.parts]).removesuffix(".__init__") for path in files)
+
 
 def fingerprint(optimise: str) -> str:
     """Names a build by all that decides it: the core, the recipe, the interpreter, the compiler."""
     digest = hashlib.sha256(f"{sys.version} {version('mypy')} {optimise}".encode())
-    for path in [ROOT / "setup.py", ROOT / "pyproject.toml", *sorted(PROTOCOL.rglob("*.py"))]:
+    read = [ROOT / "adapters" / "typed.py", ROOT / "adapters" / "compiling.py", *busy()]
+    for path in [ROOT / "setup.py", ROOT / "pyproject.toml", *sorted(PROTOCOL.rglob("*.py")), *read]:
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -81,3 +100,19 @@ class CompiledCore:
         options = ["-p", "no:cacheprovider", "-o", "pythonpath=."]
         command = [sys.executable, "-m", "pytest", *options, *arguments]
         return output_of(command, cwd=ROOT, env=self._env(), timeout_s=timeout_s)
+
+
+def main() -> int:
+    """All tests but the core's own on the compiled package, made where pytest keeps it; `make compiled`."""
+    cache = ROOT / ".pytest_cache" / "d" / "busway-compiled"
+    cache.mkdir(parents=True, exist_ok=True)
+    core = CompiledCore(build(cache))
+    print(core.version, flush=True)
+    options = ["-o", "pythonpath=.", "--ignore=tests/protocol", "--ignore=tests/test_compiled.py"]
+    left_out = [f"--deselect={name}" for name in PURE_ONLY]
+    command = [sys.executable, "-m", "pytest", *options, *left_out, *sys.argv[1:]]
+    return subprocess.run(command, cwd=ROOT, env=core._env(), check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
