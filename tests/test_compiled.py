@@ -5,7 +5,7 @@ import re
 import pytest
 
 from benchmarks import instructions
-from tests.rigs.compiled import CompiledCore
+from tests.rigs.compiled import CompiledCore, modules
 from tests.rigs.counting import check
 
 WHERE_FROM = """

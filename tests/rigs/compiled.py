@@ -26,19 +26,19 @@ def busy() -> list[Path]:
     """The adapters' modules that are compiled with the core."""
     named = re.search(r"^BUSY = \((.*?)\)", (ROOT / "setup.py").read_text(), re.MULTILINE | re.DOTALL)
     assert named is not None
-    return [ROOT / "adapters" / f"{name}.py" for name in re.findall(r'"(\w+)"', named[1])]
+    return [SOURCE / "adapters" / f"{name}.py" for name in re.findall(r'"(\w+)"', named[1])]
 
 
 def modules() -> list[str]:
     """The names of all modules that are compiled."""
-    files = [path.relative_to(ROOT).with_suffix("") for path in [*sorted(PROTOCOL.rglob("*.py")), *busy()]]
-    return sorted(".".join(["busway", *path.parts]).removesuffix(".__init__") for path in files)
+    files = [path.relative_to(SOURCE.parent).with_suffix("") for path in [*PROTOCOL.rglob("*.py"), *busy()]]
+    return sorted(".".join(path.parts).removesuffix(".__init__") for path in files)
 
 
 def fingerprint(optimise: str) -> str:
     """Names a build by all that decides it: the core, the recipe, the interpreter, the compiler."""
     digest = hashlib.sha256(f"{sys.version} {version('mypy')} {optimise}".encode())
-    read = [ROOT / "adapters" / "typed.py", ROOT / "adapters" / "compiling.py", *busy()]
+    read = [SOURCE / "adapters" / "typed.py", SOURCE / "adapters" / "compiling.py", *busy()]
     for path in [ROOT / "setup.py", ROOT / "pyproject.toml", *sorted(PROTOCOL.rglob("*.py")), *read]:
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
