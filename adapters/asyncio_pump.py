@@ -137,7 +137,7 @@ class Pump:
 
     # From the links
 
-    def take_in(self, connection: Connection, data: bytes) -> None:
+    def take_in(self, connection: Connection, data: Any) -> None:
         """The events are told at once, so that the loop need not come round for them."""
         held = self.hold()
         try:
