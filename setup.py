@@ -86,9 +86,7 @@ def extensions(scratch: str) -> list[Extension]:
     # there while this is built.
     settings = os.path.join(scratch, "mypy.ini")
     with open(settings, "w", encoding="ascii") as file:
-        file.write(
-            "[mypy]\nfollow_imports = skip\n[mypy-busway.adapters.compiling]\nfollow_imports = silent\n"
-        )
+        file.write(SETTINGS)
     options = [f"--config-file={settings}"]
     modules = sorted(glob.glob("src/busway/protocol/**/*.py", recursive=True))
     modules += [f"src/busway/adapters/{name}.py" for name in BUSY]
