@@ -142,7 +142,7 @@ class Taking(Generic[T_co]):
             finally:
                 own._arrivals.forget(future)
             host.check()
-        check_seconds("timeout", timeout)
+        check_seconds("timeout", timeout, endless=True)
         limit = asyncio.timeout(timeout)
         try:
             async with limit:

@@ -87,7 +87,7 @@ class BaseBus:
         return f"<{type(self).__name__} {node.bus!r} as {named(node.label, node.node_id)}, {seen}>"
 
     def __del__(self) -> None:
-        host = self.__dict__.get("_host")
+        host = getattr(self, "_host", None)
         if host is not None:
             host.dropped(self)
 
