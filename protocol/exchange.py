@@ -143,14 +143,18 @@ class Exchange(RoutingHost):
 
     def close_batches(self) -> None:
         self.origin.publisher.close_batches()
+        self.forwarder.close_batches()
 
     def count(self, name: str) -> None:
         counters = self.origin.counters if name in self.origin.counters else self.forwarder.counters
         counters[name] += 1
 
-    def meaning_of(self, link: LinkFace, frame: Frame, route: RoutingHeader) -> object:
+    def meaning_of(self, link: LinkFace, frame: Frame, route: "RoutingHeader | None") -> object:
         peer = link.peer
         assert peer is not None
+        if frame.kind == codes.PUBLISH:
+            return self._meaning_of_broadcast(link, talk(peer), frame, route)
+        assert route is not None
         source = route.source or peer.key
         if source != peer.key and not self.me.leaf and not tells_of(self.mesh, link, source):
             return None
@@ -163,6 +167,19 @@ class Exchange(RoutingHost):
         if source == self.me.key or not self.forwarder.may_pass(link, to):
             return None
         return Path(to, to.hop, frame, RoutingHeader(source, max(route.realm, link.realm), route.hops - 1))
+
+    def _meaning_of_broadcast(
+        self, link: LinkFace, peer: Correspondent, frame: Frame, route: "RoutingHeader | None"
+    ) -> object:
+        """One whose root is not its source is looked at each time: who names it has to be believed."""
+        source: "Peer | None" = peer
+        if route is not None and route.source and route.source != peer.key:
+            source = self.routes.find(route.source)
+        if source is None or source is self.me or frame.destination:
+            return None
+        if frame.endpoint in self.receiving.endpoints:
+            return talk(source).in_flows.get(frame.endpoint)
+        return None if self.me.leaf else self.forwarder.branch(link, source, frame, route)
 
     def frame_came(self, link: LinkFace, frame: Frame, now: int) -> None:
         """On its way to another node, to the receiver side what is for our endpoints, to the sender side what
@@ -253,7 +270,7 @@ class Exchange(RoutingHost):
         if wanted:
             self.receiving.arrive(link, source, frame, now)
             flow = source.in_flows.get(frame.endpoint)
-            if flow is not None and frame.route is None and frame.options is None and not spread:
+            if flow is not None and not (frame.destination or frame.options is not None or spread):
                 flow.ends_here = self.mesh.epoch
 
     def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:

@@ -6,12 +6,12 @@ it is full: so it holds what comes between two writes. Until then each queue cou
 holds more than it counts; what was too much is given back when it grows no more.
 """
 
-from struct import pack
-
-from busway.protocol.link.queue import SendQueue
+from busway.protocol.link.face import LinkFace
+from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.fields import varint
-from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.messages import Frame, RoutingHeader, write_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,14 +39,17 @@ class Batch(Frame):
         self.size = 0
         self.grows = True
         self._queues: "list[SendQueue]" = []  # that count it as full
-        self._encoded: "dict[int, bytes]" = {}  # by the endpoint's alias
+        self._encoded: "dict[bytes, bytes]" = {}  # by what stands before the number
 
-    def join(self, queue: SendQueue) -> None:
-        """Wait in one more queue, behind what is there."""
+    def join(self, link: LinkFace) -> None:
+        """Wait for one more link, behind what it has to write."""
+        queue = link.broadcasts
         queue.items.append(self)
         queue.size += SIZE_MAX
         queue.growing += 1
         self._queues.append(queue)
+        if not link.flush_wanted:
+            link.touch()
 
     def close(self) -> None:
         """It grows no more."""
@@ -72,27 +75,164 @@ class Batch(Frame):
         number = self.number + at
         return Frame(codes.PUBLISH, b"", self.endpoint, number, self.payloads[at], self.format, b"")
 
-    def encoded(self, alias: int) -> bytes:
-        """All its frames, for a link that has that number for the endpoint."""
-        data = self._encoded.get(alias)
+    def prefix(self, aliases: AliasWriter, nodes: AliasWriter, direct: bytes, now: int) -> bytes:
+        """All that stands before the number on a link with these numbers; b"": something is to be bound."""
+        alias = aliases.numbers.get(self.endpoint, 0)
+        if not alias:
+            return b""
+        return bytes((codes.MESSAGE | codes.PUBLISH << 4 | self.format,)) + varint(alias)
+
+    def encoded(self, prefix: bytes) -> bytes:
+        """All its frames, each with that before its number."""
+        data = self._encoded.get(prefix)
         if data is None:
-            data = self._encoded[alias] = self._encode(alias)
+            data = self._encoded[prefix] = self._encode(prefix)
         return data
 
-    def _encode(self, alias: int) -> bytes:
+    def _encode(self, prefix: bytes) -> bytes:
         parts: "list[bytes]" = []
         add = parts.append
-        head = codes.MESSAGE | codes.PUBLISH << 4 | self.format
+        before = len(prefix) + 2
         number = self.number
+        high = -1
+        size = -1
+        start = b""
         for payload in self.payloads:
-            body = len(payload)
-            if alias >= 0x80:
-                low = alias & 0x7F | 0x80
-                add(varint(body + 5) + pack(">BBBH", head, low, alias >> 7, number & 0xFFFF))
-            elif body < 0x7C:
-                add(pack(">BBBH", body + 4, head, alias, number & 0xFFFF))
-            else:
-                add(varint(body + 4) + pack(">BBH", head, alias, number & 0xFFFF))
+            if len(payload) != size or number >> 8 != high:
+                size = len(payload)
+                high = number >> 8
+                start = varint(size + before) + prefix + bytes((high & 0xFF,))
+            add(start)
+            add(bytes((number & 0xFF,)))
             add(payload)
             number += 1
         return b"".join(parts)
+
+
+class Passing(Batch):
+    """Broadcasts of another node. `payloads` has each with its number before it."""
+
+    __slots__ = ("_branch", "others")
+
+    def __init__(self, branch: "Branch", others: "list[LinkFace]") -> None:
+        super().__init__(branch.endpoint, branch.format, 0)
+        self.destination = branch.root
+        self.route = branch.route
+        self.others = others  # the links that take each message by itself
+        self._branch = branch
+
+    def closed(self) -> None:
+        del self._branch.growing[self._branch.lane]
+
+    def takes(self, branch: "Branch", weight: int) -> bool:
+        """Whether one more of that weight, which came by that branch, has a place here."""
+        return self.grows and self._branch is branch and self.size + weight <= SIZE_MAX
+
+    def message(self, at: int) -> Frame:
+        tail = self.payloads[at]
+        number = tail[0] << 8 | tail[1]
+        frame = Frame(codes.PUBLISH, self.destination, self.endpoint, number, tail[2:], self.format, b"")
+        frame.route = self.route
+        return frame
+
+    def prefix(self, aliases: AliasWriter, nodes: AliasWriter, direct: bytes, now: int) -> bytes:
+        numbers = nodes.numbers
+        bound = self.endpoint in aliases.numbers and self._branch.route.source in numbers
+        if not bound or (self.destination and self.destination not in numbers):
+            return b""
+        return write_header(self.message(0), aliases, nodes, direct, now)[:-2]
+
+    def _encode(self, prefix: bytes) -> bytes:
+        parts: "list[bytes]" = []
+        before = len(prefix)
+        size = -1
+        start = b""
+        for tail in self.payloads:
+            if len(tail) != size:
+                size = len(tail)
+                start = varint(size + before) + prefix
+            parts.append(start)
+            parts.append(tail)
+        return b"".join(parts)
+
+
+class Branch:
+    """Broadcasts of one source to one endpoint that pass through here, and the links that they take."""
+
+    __slots__ = ("endpoint", "format", "growing", "lane", "links", "root", "route")
+
+    def __init__(
+        self,
+        frame: Frame,
+        root: bytes,
+        route: RoutingHeader,
+        links: "list[LinkFace]",
+        growing: "dict[bytes, Passing]",
+    ) -> None:
+        self.endpoint = frame.endpoint
+        self.format = frame.format
+        self.root = root  # whose tree it is; b"": the source's
+        self.route = route  # on the next links
+        self.links = links
+        self.growing = growing  # the batches that may take more
+        self.lane = route.source + frame.endpoint
+
+    def holds(self) -> bool:
+        """Whether the tree is still the same."""
+        raise NotImplementedError
+
+    def passed(self, count: int) -> None:
+        """So many have gone on."""
+        raise NotImplementedError
+
+    def take_run(self, data: bytes, pos: int, end: int, frame_max: int, prefix: bytes) -> int:
+        """Pass on the frames from `pos` on that have that before their number. Returns where the first other
+        one starts.
+        """
+        if not self.holds():
+            return pos
+        size = len(prefix)
+        before = pos
+        count = 0
+        batch = self.growing.get(self.lane)
+        while pos + 5 < end:
+            length = data[pos]
+            start = pos + 1
+            if length >= 0x80:
+                length = length & 0x7F | (data[start] & 0x7F) << 7
+                if data[start] >= 0x80:
+                    break  # longer than a batch takes
+                start += 1
+            stop = start + length
+            at = start + size
+            weight = stop - at - 2 + OVERHEAD
+            if stop > end or length > frame_max or length < size + 2 or data[start:at] != prefix:
+                break
+            if batch is None or not batch.takes(self, weight):
+                batch = self._begin(batch)
+                if batch is None:
+                    break
+            batch.payloads.append(data[at:stop])
+            batch.size += weight
+            if batch.others:
+                out = batch.message(len(batch.payloads) - 1)
+                for link in batch.others:
+                    link.broadcast(out)
+            count += 1
+            pos = stop
+        if pos > before:
+            self.passed(count)
+        return pos
+
+    def _begin(self, before: "Passing | None") -> "Passing | None":
+        """Another batch for as many of the links as take one; None if none does."""
+        if before is not None:
+            before.close()
+        sharing = [link for link in self.links if link.takes_batches()]
+        if not sharing:
+            return None
+        batch = Passing(self, [link for link in self.links if link not in sharing])
+        self.growing[self.lane] = batch
+        for link in sharing:
+            batch.join(link)
+        return batch

@@ -375,9 +375,9 @@ class LinkHost:
         """A large message whose pieces were coming in is not kept: its first one, without a payload."""
         raise NotImplementedError
 
-    def meaning_of(self, link: LinkFace, frame: Frame, route: RoutingHeader) -> object:
-        """Where plain messages with that header go, now that one has gone there: a Path, an Intake, or None
-        if each has to be looked at.
+    def meaning_of(self, link: LinkFace, frame: Frame, route: "RoutingHeader | None") -> object:
+        """Where plain messages with that header go, now that one has gone there: a Path, a Branch, an Intake,
+        or None if each has to be looked at.
         """
         raise NotImplementedError
 

@@ -8,6 +8,7 @@ means the same (docs/protocol.md, section 5). What it finds out about a frame's 
 
 from struct import pack
 
+from busway.protocol.link.batch import Branch
 from busway.protocol.link.face import Intake, LinkFace, Remote
 from busway.protocol.link.queue import OVERHEAD, Bundle, Run, SendQueue
 from busway.protocol.wire import codes
@@ -71,7 +72,7 @@ class FastReader:
         """
         link = self._link
         if head & 0xEC != 0x80:
-            if head & 0xFC == 0x88:
+            if head & 0xEC == 0x88:
                 return self._switched(data, pos, start, stop, end, now)
             return self._answerable(head, data, pos, start, stop, now)
         if end - start < 4 or head & 3 == codes.TYPED or not 1 << link.state & _LIVE:
@@ -86,6 +87,9 @@ class FastReader:
             return pos
         intake = link.intakes.get(uuids[number])
         if intake is None:
+            known = self._meaning(data[start:at]) if head & 0x10 else None
+            if isinstance(known, Branch):
+                return known.take_run(data, pos, end, link.frame_max, data[start:at])
             return pos
         return intake.take_run(link, data, pos, end, link.frame_max, data[start:at], now)
 
@@ -103,23 +107,30 @@ class FastReader:
     def _switched(self, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
         """Plain messages with a routing header. Returns as `run`."""
         link = self._link
-        epoch = link.aliases.epoch + link.news.reader.epoch  # counts the numbers that have changed hands
-        if self._epoch != epoch:
-            self._epoch = epoch
-            self._known = {}
         at = _prefix_end(data, start, stop) if stop - start > 8 else 0
         if not at:
             return pos
         prefix = data[start:at]
-        known = self._known.get(prefix)
+        known = self._meaning(prefix)
         if isinstance(known, Path):
             return _pass_run(known, prefix, data, pos, end, link.frame_max)
+        if isinstance(known, Branch):
+            return known.take_run(data, pos, end, link.frame_max, prefix)
         if isinstance(known, Intake):
             return known.take_run(link, data, pos, end, link.frame_max, prefix, now)
         return pos
 
-    def learn(self, prefix: bytes, frame: Frame, route: RoutingHeader) -> None:
-        """A message went the long way: those with this prefix are of a Path, for an Intake, or neither."""
+    def _meaning(self, prefix: bytes) -> object:
+        """A Path, a Branch or an Intake, if it is known."""
+        link = self._link
+        epoch = link.aliases.epoch + link.news.reader.epoch  # counts the numbers that have changed hands
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._known = {}
+        return self._known.get(prefix)
+
+    def learn(self, prefix: bytes, frame: Frame, route: "RoutingHeader | None") -> None:
+        """A message went the long way: those with this prefix are of a Path, a Branch, an Intake, or none."""
         if len(prefix) > _PREFIX_MAX:
             return
         meaning = self._link.host.meaning_of(self._link, frame, route)

@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_JOINED_MAX = 2048  # bytes of a buffer, on the average, below which they are joined
 _NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
 _HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
@@ -266,7 +267,7 @@ class Outbox:
             kind: int = item.kind
             if kind > codes.SIGNAL:
                 batch: Batch = item
-                size = self._write_batch(batch, queue, parts, size)
+                size = self._write_batch(batch, queue, parts, size, now)
                 continue
             if kind <= codes.PUBLISH and not self._partials and not self._pins:
                 if not own:
@@ -294,18 +295,18 @@ class Outbox:
             size = self._write_one(out, queue, parts, size, now)
         return size
 
-    def _write_batch(self, batch: Batch, queue: SendQueue, parts: "list[Any]", size: int) -> int:
+    def _write_batch(self, batch: Batch, queue: SendQueue, parts: "list[Any]", size: int, now: int) -> int:
         """The batch at the front of a queue, as the bytes that other links have, too; or it is made into
         frames there, of which each goes its own way.
         """
         batch.close()
-        number = self.aliases.numbers.get(batch.endpoint, 0)
-        if self._partials or not number:
+        prefix = b"" if self._partials else batch.prefix(self.aliases, self.nodes, self.direct, now)
+        if not prefix:
             queue.items[queue.head : queue.head + 1] = batch.frames()
             return size
         queue.pop()
         queue.size -= batch.size
-        data = batch.encoded(number)
+        data = batch.encoded(prefix)
         parts.append(data)
         return size + len(data)
 
@@ -512,3 +513,10 @@ class Outbox:
             if held:
                 held.extend(queue.drain())
                 queue.items = held
+
+
+def gathered(parts: "list[Any]", size: int) -> "list[Any]":
+    """Buffers of `size` bytes as they are best written at once: what is small, or too many, is joined."""
+    if size >= len(parts) * _JOINED_MAX and len(parts) <= codes.BUFFERS_MAX:
+        return parts
+    return [b"".join(parts)] if size else []

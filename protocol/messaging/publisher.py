@@ -191,9 +191,7 @@ class Publisher:
         spread.payloads.append(payload)
         spread.size = size
         for link in sharing:
-            spread.join(link.broadcasts)
-            if not link.flush_wanted:
-                link.touch()
+            spread.join(link)
         spread.local = local
         if len(sharing) < len(links):
             spread.others = [link for link in links if link not in sharing]

@@ -4,6 +4,7 @@ their sources (section 11).
 Knows routes and links, but neither this node's endpoints nor what a message means.
 """
 
+from busway.protocol.link.batch import Branch, Passing
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.routing.advertising import adverts, is_leaf
 from busway.protocol.routing.belief import believes, may_pass_on
@@ -34,12 +35,40 @@ _FAR_SIGNALS = (
 _PATIENCE = 64  # broadcasts that come in spite of a PRUNE before it is sent again
 
 
+class TreeBranch(Branch):
+    """As long as nothing has changed of the trees."""
+
+    __slots__ = ("_counters", "_epoch", "_mesh")
+
+    def __init__(
+        self,
+        frame: Frame,
+        root: bytes,
+        route: RoutingHeader,
+        links: "list[LinkFace]",
+        growing: "dict[bytes, Passing]",
+        mesh: Topology,
+        counters: "dict[str, int]",
+    ) -> None:
+        super().__init__(frame, root, route, links, growing)
+        self._mesh = mesh
+        self._epoch = mesh.epoch
+        self._counters = counters
+
+    def holds(self) -> bool:
+        return self._epoch == self._mesh.epoch
+
+    def passed(self, count: int) -> None:
+        self._counters["forwarded"] += count * len(self.links)
+
+
 class Forwarder:
     """Messages and broadcasts that a node passes on."""
 
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
         self.counters = {"forwarded": 0, "unroutable": 0, "misrouted": 0, "unbelieved": 0, "pruned": 0}
+        self._growing: "dict[bytes, Passing]" = {}  # batches that may take more, by source and endpoint
         self._held = 0  # bytes of the messages that wait for a way
         self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
         self._groups = Grouped()  # ... the keys of these
@@ -256,6 +285,9 @@ class Forwarder:
         """A broadcast came from the parent of its tree: pass it on, or say that nobody here wants it
         (`wanted`: this node does). Returns whether it went on.
         """
+        before = self._growing.get(source.key + frame.endpoint)
+        if before is not None:
+            before.close()  # what comes now goes behind it
         hops = frame.hops()
         links = self.links_for(root, source, frame.endpoint) if hops else []
         reach = max(frame.reach(), connection.realm)
@@ -279,6 +311,30 @@ class Forwarder:
             self.counters["forwarded"] += 1
             link.broadcast(out)
         return bool(links)
+
+    def branch(
+        self, connection: "LinkFace", source: "Peer", frame: Frame, came: "RoutingHeader | None"
+    ) -> "Branch | None":
+        """The way that a broadcast has just taken which came so, for those that follow it; None if it has
+        ended here.
+        """
+        root = self.root_of(connection, source, b"")
+        hops = codes.HOPS_MAX if came is None else came.hops
+        if root is None or not hops:
+            return None
+        realm = connection.realm if came is None else max(came.realm, connection.realm)
+        reach = max(codes.LOCALNET, realm)
+        links = [link for link in self.links_for(root, source, frame.endpoint) if link.realm <= reach]
+        if not links:
+            return None
+        route = RoutingHeader(source.key, realm, hops - 1)
+        named = b"" if root.key == source.key else root.key
+        return TreeBranch(frame, named, route, links, self._growing, self._mesh, self.counters)
+
+    def close_batches(self) -> None:
+        """None takes more."""
+        for batch in list(self._growing.values()):
+            batch.close()
 
     def _prune(self, connection: "LinkFace", source: "Peer", uuid: bytes) -> None:
         key = source.key + uuid

@@ -14,6 +14,7 @@ from busway.protocol import FullError, Limits, LocalError, codes
 from busway.protocol.link import batch
 from busway.protocol.link.queue import OVERHEAD
 from tests.protocol.helpers import payloads
+from tests.protocol.nets import Mesh
 from tests.protocol.pairs import E, F, G, Net, node_of
 from tests.rigs.steps import steps
 
@@ -414,10 +415,8 @@ def test_to_look_for_room_may_end_the_batch_that_is_added_to() -> None:
     net.publish(b"1")
     assert net.hub.origin.publisher.growing[E].others == [first]
     net.hub.publish(F, b"x", net.now)
-    full = codes.BROADCAST_SIZE_MAX - batch.SIZE_MAX
-    for _ in range(full // (batch.SIZE_MAX + OVERHEAD) + 1):
+    while first.broadcasts.size < codes.BROADCAST_SIZE_MAX:
         net.hub.publish(G, bytes(batch.SIZE_MAX), net.now)
-    assert first.broadcasts.size >= codes.BROADCAST_SIZE_MAX
     net.publish(b"2")
     net.hub.report(net.now)
     assert [queue.size for queue in net.queues()[1:]] == [3 * (1 + OVERHEAD)] * 2
@@ -425,18 +424,299 @@ def test_to_look_for_room_may_end_the_batch_that_is_added_to() -> None:
     assert [queue.size for queue in net.queues()] == [0] * 3
 
 
+# On the way
+
+
+class Fan(Mesh):
+    """a publishes, b passes on to `letters`, of which each has heard something; a leaf's name is large."""
+
+    def __init__(self, letters: str = "cdef", *, source: str = "a", **options: Any) -> None:
+        super().__init__()
+        self.add("b")
+        self.add(letters, **options)
+        self.letters, self.source = letters, source
+        if source == "a":
+            self.add("a")
+            self.join("ab")
+        else:
+            self.leaf(source, "b")
+        self.join(" ".join("b" + letter for letter in letters))
+        self.pump()
+        self.receivers = {letter: self[letter].register(E, codes.BROADCAST) for letter in letters}
+        self.pump()
+        for text in (b"first", b"second"):
+            self.publish(text)
+            assert self.taken() == [[text]] * len(letters)
+
+    def publish(self, *texts: bytes, **options: Any) -> None:
+        for text in texts:
+            assert self[self.source].publish(E, text, self.now, **options) == 0
+
+    def arrive(self) -> None:
+        """All that the source has written gets to b, which writes nothing."""
+        cable = self.cable[self.source + "b"]
+        while data := cable.a.data_to_send(65536, self.now):
+            cable.b.receive_data(data, self.now)
+
+    def taken(self) -> list[list[Any]]:
+        self.pump()
+        return [self.payloads(letter, receiver) for letter, receiver in self.receivers.items()]
+
+    def queues(self) -> list[Any]:
+        return [self.cable["b" + letter].a.broadcasts for letter in self.letters]
+
+
+@pytest.mark.parametrize("source", ["a", "l"])
+def test_what_passes_through_is_shared_by_the_links_that_it_takes(source: str) -> None:
+    net = Fan(source=source)
+    passed = net["b"].forwarder.counters["forwarded"]
+    net.publish(*numbers(20))
+    net.arrive()
+    assert [len(queue.items) for queue in net.queues()] == [1] * 4
+    net["b"].report(net.now)
+    assert [queue.size for queue in net.queues()] == [20 * SMALL] * 4
+    assert net["b"].forwarder.counters["forwarded"] == passed + 80
+    written = [net.cable["b" + letter].a.data_to_send(65536, net.now) for letter in net.letters]
+    assert all(data is written[0] for data in written)
+    for letter, data in zip(net.letters, written, strict=True):
+        net.cable["b" + letter].b.receive_data(data, net.now)
+    assert net.taken() == [numbers(20)] * 4
+
+
+def test_one_more_on_the_way_costs_the_same_however_many_links_there_are() -> None:
+    spent = []
+    for letters in ("cd", "cdefghij"):
+        net = Fan(letters)
+        net.publish(b"begins")
+        net.arrive()
+        net.publish(*numbers(100))
+        spent.append(steps(net.arrive, "/protocol/"))
+        assert net.taken() == [[b"begins", *numbers(100)]] * len(letters)
+    assert spent[0] == spent[1]
+
+
+def test_what_comes_from_farther_off_is_read_in_runs_where_it_ends() -> None:
+    spent = []
+    for count in (100, 200):
+        net = Fan("c")
+        net.publish(*numbers(count))
+        net.arrive()
+        data = net.cable["bc"].a.data_to_send(65536, net.now)
+        spent.append(steps(partial(net.cable["bc"].b.receive_data, data, net.now), "/protocol/"))
+        assert net.taken() == [numbers(count)]
+    assert (spent[1] - spent[0]) / 100 < 30
+
+
+def test_on_the_way_what_differs_in_form_keeps_its_place() -> None:
+    net = Fan()
+    texts = [b"%d" % number for number in range(1, 14)]
+    for _ in range(2):  # the second time both forms are known
+        net.publish(*texts[:2])
+        net.publish(*texts[2:4], format=codes.CBOR)
+        net.publish(*texts[4:6])
+        net.arrive()
+        net.pump()
+        for letter, receiver in net.receivers.items():
+            got = net.drain(net[letter], receiver)
+            assert payloads(got) == texts[:6]
+            assert [message.format for message in got] == [0, 0, codes.CBOR, codes.CBOR, 0, 0]
+    net.publish(texts[0], format=codes.TYPED, type_id=F)
+    net.publish(texts[1], best_effort=True)
+    net.publish(*texts[2:5])
+    net.publish(texts[5], realm=codes.GLOBAL)
+    net.publish(*texts[6:11])
+    net.arrive()
+    net.publish(*texts[11:])
+    net.arrive()
+    assert net.taken() == [texts] * 4
+
+
+def test_on_the_way_those_of_another_tree_are_looked_at_one_by_one() -> None:
+    """A leaf's go along its router's, and who names that has to be believed each time."""
+    net = Fan("cd", source="l")
+    net.add("y")
+    net.join("cy")
+    net.pump()
+    receiver = net["y"].register(E, codes.BROADCAST)
+    net["c"].deregister(net.receivers.pop("c"), net.now)
+    net.pump()
+    for _ in range(2):
+        net.publish(*numbers(5))
+        net.arrive()
+        cable = net.cable["bc"]
+        cable.b.receive_data(cable.a.data_to_send(65536, net.now), net.now)
+        assert len(net.cable["cy"].a.broadcasts.items) == 5
+        net.pump()
+        assert net.payloads("y", receiver) == net.payloads("d", net.receivers["d"]) == numbers(5)
+
+
+def test_on_the_way_a_large_one_keeps_its_place() -> None:
+    net = Fan()
+    for size in (20_000, batch.SIZE_MAX, 300_000):
+        net.publish(b"1", bytes(size), b"2", b"3")
+        net.arrive()
+        net.publish(b"4")
+        assert net.taken() == [[b"1", bytes(size), b"2", b"3", b"4"]] * 4
+
+
+def test_on_the_way_more_than_a_batch_holds() -> None:
+    net = Fan()
+    texts = numbers(batch.SIZE_MAX // SMALL * 2 + 10)
+    for at in range(0, len(texts), 100):
+        net.publish(*texts[at : at + 100])
+        net.arrive()
+    assert [len(queue.items) for queue in net.queues()] == [3] * 4
+    assert net.taken() == [texts] * 4
+
+
+def test_on_the_way_to_a_link_whose_numbers_are_not_bound() -> None:
+    net = Fan()
+    net.publish(*numbers(5))
+    net.arrive()
+    key = net["a"].me.key
+    net.cable["bc"].a.outbox.aliases.numbers.pop(E)
+    net.cable["bd"].a.outbox.nodes.numbers.pop(key)
+    before = [len(net.sent_by("b", pair)) for pair in ("bc", "bd", "be")]
+    assert net.taken() == [numbers(5)] * 4
+    sent = [bytes(net.sent_by("b", pair)[at:]) for pair, at in zip(("bc", "bd", "be"), before, strict=True)]
+    assert [data.count(E) for data in sent] == [1, 0, 0]
+    assert [data.count(key) for data in sent] == [0, 1, 0]
+    net.publish(*numbers(5))
+    assert net.taken() == [numbers(5)] * 4
+
+
+def test_on_the_way_to_look_for_room_may_end_the_batch_that_is_added_to() -> None:
+    net = Fan("cd")
+    for letter in "cd":
+        net[letter].register(F, codes.BROADCAST)
+    net["c"].register(G, codes.BROADCAST)
+    net.pump()
+    net["b"].publish(G, b"which d does not want", net.now)
+    net.pump()
+    for _ in range(2):
+        for uuid in (E, F):
+            net["a"].publish(uuid, b"known", net.now)
+            net.pump()
+    first = net.cable["bc"].a
+    first.backlog.skipped[G] = 1
+    net.publish(b"1")
+    net.arrive()
+    del first.backlog.skipped[G]
+    net["a"].publish(F, b"x", net.now)
+    net.arrive()
+    assert [queue.growing for queue in net.queues()] == [1, 2]
+    while first.broadcasts.size < codes.BROADCAST_SIZE_MAX:
+        net["b"].publish(G, bytes(batch.SIZE_MAX), net.now)
+    net.publish(b"2", b"3")
+    net.arrive()
+    net["b"].report(net.now)
+    for queue in net.queues():
+        frames = [
+            frame for out in queue.items for frame in (out.frames() if hasattr(out, "frames") else [out])
+        ]
+        assert queue.size == sum(len(frame.payload) + OVERHEAD for frame in frames)
+    assert net.taken() == [[b"known", b"known", b"1", b"2", b"3"]] * 2
+    assert [queue.size for queue in net.queues()] == [0, 0]
+
+
+def test_on_the_way_who_subscribes_or_joins_in_the_midst_gets_what_comes_then() -> None:
+    net = Fan("cd")
+    net.publish(b"1", b"2")
+    net.arrive()
+    net.add("e")
+    net.join("be")
+    receiver = net["e"].register(E, codes.BROADCAST)
+    net.cable["bc"].block(net["b"])
+    net.cable["bd"].block(net["b"])
+    net.pump()
+    net.publish(b"3", b"4")
+    net.arrive()
+    mine = net["b"].register(E, codes.BROADCAST)
+    net.publish(b"5", b"6")
+    net.arrive()
+    for pair in ("bc", "bd"):
+        net.cable[pair].block(net["b"], False)
+    assert net.taken() == [[b"1", b"2", b"3", b"4", b"5", b"6"]] * 2
+    assert net.payloads("e", receiver) == [b"3", b"4", b"5", b"6"]
+    assert net.payloads("b", mine) == [b"5", b"6"]
+
+
+def test_on_the_way_a_link_that_takes_no_batch_gets_each_by_itself() -> None:
+    net = Fan("cd")
+    net.add("z", limits=Limits(frame_size_max=1000))
+    net.join("bz")
+    net.pump()
+    net.letters += "z"
+    net.receivers["z"] = net["z"].register(E, codes.BROADCAST)
+    for text in (b"first", b"second"):
+        net.publish(text)
+        net.taken()
+    net.publish(*numbers(30))
+    net.arrive()
+    assert [len(queue.items) for queue in net.queues()] == [1, 1, 30]
+    assert net.taken() == [numbers(30)] * 3
+    net["c"].deregister(net.receivers.pop("c"), net.now)
+    net["d"].deregister(net.receivers.pop("d"), net.now)
+    for _ in range(2):
+        net.publish(*numbers(30))
+        assert net.taken() == [numbers(30)]
+
+
+def test_on_the_way_a_full_link_falls_behind_as_ever() -> None:
+    net = Fan("cd")
+    net.cable["bc"].block(net["b"])
+    size = 1000 + OVERHEAD
+    full = -(-codes.BROADCAST_SIZE_MAX // size)
+    texts = [b"%d" % number + bytes(1000 - len(str(number))) for number in range(full + 100)]
+    got = []
+    for at in range(0, len(texts), 20):
+        net.publish(*texts[at : at + 20])
+        net.pump()
+        got += net.payloads("d", net.receivers["d"])
+    assert got == texts
+    assert net["b"].origin.counters["broadcast_dropped"] == 99
+    net["b"].report(net.now)
+    assert net.queues()[0].size == full * size
+    net.cable["bc"].block(net["b"], False)
+    net.pump()
+    last = net.drain(net["c"], net.receivers["c"])[-1]
+    assert (last.payload, last.missed) == (texts[-1], 99)
+
+
+def test_on_the_way_a_lost_link_or_a_new_one_leaves_no_trace() -> None:
+    net = Fan("cd")
+    net.publish(*numbers(5))
+    net.arrive()
+    net.cable["bc"].cut()
+    net.join("bd", via="again", realm=codes.USERSPACE)
+    assert net.taken()[1] == numbers(5)
+    net.publish(*numbers(5))
+    assert net.taken()[1] == numbers(5)
+    assert net["b"].forwarder._growing == {}
+    assert [queue.size for queue in net.queues()] == [0, 0]
+
+
 # All of it at once
 
 
 class Storm(Net):
     """Two publish, at random, to five that come, go, stop reading and lose links; the first of these keeps
-    its links and reads.
+    its links and reads. `bridged`: two nodes between pass on all that is said.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, bridged: bool) -> None:
         super().__init__()
         self.rng = random.Random(seed)
-        nodes = self.mesh("abcdefg")
+        self.bridges: list[Any] = []
+        if bridged:
+            nodes = [self.node(letter) for letter in "abcdefg"]
+            self.bridges = [self.node(letter, transit=True) for letter in "yz"]
+            for bridge in self.bridges:
+                for node in nodes:
+                    self.link(node, bridge, realm=codes.LOCALNET, medium="tcp")
+            self.pump()
+        else:
+            nodes = self.mesh("abcdefg")
         self.sources, self.others = nodes[:2], nodes[2:]
         self.steady = self.others[0]
         self.said = dict.fromkeys(self.sources, 0)
@@ -478,7 +758,8 @@ class Storm(Net):
             else:
                 self.join(node)
         elif what == 4:
-            self.link(rng.choice(self.sources), node, via=f"again{len(self.cables)}")
+            hub = rng.choice(self.bridges or self.sources)
+            self.link(hub, node, via=f"again{len(self.cables)}", realm=codes.LOCALNET, medium="tcp")
         else:
             rng.choice(free).cut()
 
@@ -492,10 +773,11 @@ class Storm(Net):
         assert {connection.broadcasts.size for node in self.nodes for connection in node.connections} == {0}
 
 
+@pytest.mark.parametrize("bridged", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_happens_nothing_comes_twice_nor_in_another_order(seed: int) -> None:
+def test_whatever_happens_nothing_comes_twice_nor_in_another_order(seed: int, bridged: bool) -> None:
     """What each gets of each source are numbers that rise, and every gap is told."""
-    net = Storm(seed)
+    net = Storm(seed, bridged)
     for _ in range(120):
         what = net.rng.random()
         if what < 0.5:
@@ -517,6 +799,6 @@ def test_whatever_happens_nothing_comes_twice_nor_in_another_order(seed: int) ->
                 assert message.seq == seq + 1 + message.missed
                 assert text > before
             last[message.source] = message.seq, text
-        if node is net.steady:
+        if node is net.steady and not bridged:
             sent = {source.node_id: source.origin.publisher.flows[E].sent for source in net.sources}
             assert {source: seq for source, (seq, _) in last.items()} == sent
