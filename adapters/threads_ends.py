@@ -93,7 +93,7 @@ class Receiver(BaseReceiver[T_co]):
         return found
 
     def _take_many(self, most: int) -> list[typed.Message[T_co]]:
-        """What there is; [] if there is nothing."""
+        """All that is there now; [] if there is nothing."""
         found: list[typed.Message[T_co]] = []
         try:
             while not found:
