@@ -12,7 +12,7 @@ from busway.protocol.link.greeting import check_who, hello_of
 from busway.protocol.link.inbox import Assembly, Inbox
 from busway.protocol.link.keepalive import Keepalive, token_of
 from busway.protocol.link.link import Link
-from busway.protocol.link.outbox import Outbox, gathered
+from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD, is_express
 from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, SECURED
 from busway.protocol.secure.channel import Channel
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 _PART = codes.MESSAGE | codes.PART << 4
 _PIECE_MIN = 4096  # bytes of a piece from which on it is handed on as it comes
+_JOINED_MAX = 2048  # bytes of a buffer, on the average, below which they are joined
 _RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
 
 
@@ -253,10 +254,15 @@ class Connection(LinkFace):
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
-        if not self._has_turn():
+        if self.flush_wanted:
+            self.flush_wanted = False
+        elif not self._more:
+            return b""
+        if self.asleep_until >= 0:
             return b""
         if self.channel is None:
-            data = self._stream_to_send(size_max, now)
+            parts = self._stream_parts(size_max, now)
+            data = b"".join(parts) if self.outbox.size <= size_max else self.outbox.joined(parts, size_max)
         else:
             data = self.channel.write(self._stream_to_send, size_max, now)
         self._more = len(data) == size_max or bool(self.broadcasts.items)
@@ -268,7 +274,11 @@ class Connection(LinkFace):
         to be written in order, BUFFERS_MAX at the most, [] if there is nothing. So what is large is not
         copied, nor is the last frame cut: all together they may exceed `size_max` by one.
         """
-        if not self._has_turn():
+        if self.flush_wanted:
+            self.flush_wanted = False
+        elif not self._more:
+            return []
+        if self.asleep_until >= 0:
             return []
         if self.channel is None:
             self.outbox.views = True
@@ -279,15 +289,9 @@ class Connection(LinkFace):
             size = sum([len(part) for part in parts])
         self._more = size >= size_max or bool(self.broadcasts.items)
         self.bytes_out += size
-        return gathered(parts, size)
-
-    def _has_turn(self) -> bool:
-        """Whether there may be something to write; whoever asks is going to."""
-        if self.flush_wanted:
-            self.flush_wanted = False
-        elif not self._more:
-            return False
-        return self.asleep_until < 0
+        if size < len(parts) * _JOINED_MAX or len(parts) > codes.BUFFERS_MAX:
+            return [b"".join(parts)] if size else []
+        return parts
 
     def _stream_to_send(self, size_max: int, now: int) -> bytes:
         return self.outbox.joined(self._stream_parts(size_max, now), size_max)

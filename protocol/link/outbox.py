@@ -22,7 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_JOINED_MAX = 2048  # bytes of a buffer, on the average, below which they are joined
 _NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
 _HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
@@ -513,10 +512,3 @@ class Outbox:
             if held:
                 held.extend(queue.drain())
                 queue.items = held
-
-
-def gathered(parts: "list[Any]", size: int) -> "list[Any]":
-    """Buffers of `size` bytes as they are best written at once: what is small, or too many, is joined."""
-    if size >= len(parts) * _JOINED_MAX and len(parts) <= codes.BUFFERS_MAX:
-        return parts
-    return [b"".join(parts)] if size else []
