@@ -25,6 +25,7 @@ from busway.adapters.asyncio_calls import Calls
 from busway.adapters.asyncio_ends import Changes, Items, Receiver, Service
 from busway.adapters.asyncio_host import Host
 from busway.adapters.bus import BaseBus
+from busway.adapters.compiling import warn_of_forgotten
 from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
@@ -471,3 +472,6 @@ class AsyncBus(Calls, BaseBus):
         Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
         """
         return await self._steps(self._tracing(to, timeout, node))
+
+
+warn_of_forgotten(AsyncBus, "send", "send_many", "publish", "request")

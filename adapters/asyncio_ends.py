@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from busway.adapters import ends
 from busway.adapters.asyncio_serving import Serving
 from busway.adapters.asyncio_taking import Taking
+from busway.adapters.compiling import warn_of_forgotten
 from busway.adapters.ends import BaseChanges, BaseReceiver
 from busway.adapters.records import Change
 from busway.adapters.typed import Handler, T_co
@@ -121,3 +122,6 @@ class Changes(BaseChanges):
     async def aclose(self) -> None:
         """As `close`, for `contextlib.aclosing`."""
         self.close()
+
+
+warn_of_forgotten(Receiver, "receive", "receive_many")

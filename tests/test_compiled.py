@@ -57,3 +57,26 @@ def test_the_compiler_is_no_need_of_a_program(compiled_core: CompiledCore) -> No
         "import sys, busway; busway.AsyncBus; print('mypy_extensions' in sys.modules)"
     )
     assert printed == "False\n"
+
+
+FORGETS = """
+import asyncio, busway, warnings
+async def main():
+    async with busway.AsyncBus(ipc=False) as bus:
+        receiver = bus.register("it")
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            bus.send("it"), bus.request("it"), receiver.receive()
+        print(*(warning.message for warning in warned), sep=chr(10))
+asyncio.run(main())
+"""
+
+
+def test_in_development_mode_a_forgotten_await_is_warned_of(compiled_core: CompiledCore) -> None:
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-X', 'dev', '-c', {!r}], check=True)"
+    printed = compiled_core.run(program.format(FORGETS))
+    assert re.findall(r"coroutine '(?:\w+\.)?(\w+)' was never awaited", printed) == [
+        "send",
+        "request",
+        "receive",
+    ]
