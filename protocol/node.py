@@ -178,7 +178,7 @@ class Node(Exchange):
         """
         if self.closed:
             return
-        self.closed = True
+        self.closed = self.mesh.leaving = True
         for endpoint in list(self.receiving.endpoints.values()):
             for receiver in list(endpoint.receivers):
                 self.receiving.deregister(receiver, now)

@@ -29,6 +29,14 @@ def _way(peer: Peer) -> int:
     return -1 if peer.hop is None else peer.hop.number << 2 | peer.metric >> 14
 
 
+def _says_goodbye_at_once(neighbour: Neighbour) -> bool:
+    """Whether nothing is written before the goodbye, which ends all endpoints: then they are not withdrawn
+    one by one before it, for a machine may have hundreds of programs that leave together.
+    """
+    link: LinkFace = neighbour.link
+    return neighbour.realm == codes.USERSPACE and not link.queue.size
+
+
 def _size(peer: Peer) -> int:
     return sum([len(line.entries) + len(line.denied) for line in peer.lines])
 
@@ -99,7 +107,7 @@ class Lines:
                     telling(connection).note_lines(route)
             return
         for neighbour in mesh.router.neighbours:
-            if route in neighbour.children:
+            if route in neighbour.children and not (mesh.leaving and _says_goodbye_at_once(neighbour)):
                 telling(neighbour.link).note_lines(route)
 
     def asked(self, peer: Peer, route: Route, news: Telling, now: int) -> None:

@@ -34,6 +34,7 @@ class Topology(PeerKeeper):
         self.uplink: "LinkFace | None" = None  # of a leaf: where everything goes
         self.fresh: "dict[LinkFace, bool]" = {}  # those whose first directory exchange is not over
         self._sync_timer = Call(self.check_syncing)
+        self.leaving = False  # this node is closing
         self.epoch = 0  # counts the changes that may concern where broadcasts go
         self.counters = {
             "narrow_entry": 0,

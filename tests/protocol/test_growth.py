@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from busway.protocol import Node, codes
+from busway.protocol import Node, codes, events
 from tests.rigs.steps import steps
 
-from .pairs import Entropy, Net
+from .nets import UNICAST, USERSPACE, chain
+from .pairs import E, Entropy, F, Net
 
 MORE_MAX = 1.4  # times the lines for each link, with four times as many
 
@@ -49,3 +50,33 @@ def test_leaving_costs_the_same_for_each_link_however_many_there_are() -> None:
         costs.append(steps(leave, "/protocol/") / count)
         assert not one.peers()
     assert costs[1] < costs[0] * MORE_MAX
+
+
+def test_who_leaves_withdraws_no_endpoint_where_the_goodbye_comes_at_once() -> None:
+    net = chain("ab", realm=USERSPACE)
+    a, b = net["a"], net["b"]
+    a.register(E, UNICAST)
+    net.pump()
+    told = len(net.frames("a", "ab", codes.DIRECTORY))
+    a.close(net.now)
+    net.pump()
+    assert len(net.frames("a", "ab", codes.DIRECTORY)) == told
+    assert len(net.seen(b, events.ENDPOINT_DOWN)) == len(net.seen(b, events.NODE_DOWN)) == 1
+    assert not b.directory.by_uuid
+
+
+def test_who_has_much_to_write_before_its_goodbye_withdraws_its_endpoints_first() -> None:
+    net = chain("ab", realm=USERSPACE)
+    a, b = net["a"], net["b"]
+    a.register(E, UNICAST)
+    receiver = b.register(F, UNICAST)
+    net.pump()
+    told = len(net.frames("a", "ab", codes.DIRECTORY))
+    net.cable["ab"].block(a)
+    a.send(F, bytes(100_000), net.now)
+    a.close(net.now)
+    net.cable["ab"].block(a, False)
+    net.pump(size=1000)
+    assert len(net.frames("a", "ab", codes.DIRECTORY)) == told + 1
+    assert [len(payload) for payload in net.payloads("b", receiver)] == [100_000]
+    assert not b.peers()
