@@ -22,7 +22,7 @@ from benchmarks.bench.core import PURE, compiled_package
 from benchmarks.bench.progress import Progress
 from benchmarks.bench.rounds import Bench, Settings
 from benchmarks.bench.teams import TEAMS
-from benchmarks.bench.variants import VARIANTS, Variant
+from benchmarks.bench.variants import VARIANTS, Variant, title_of
 
 PROGRAMS = (2, 20, 64, 100, 250)
 
@@ -48,22 +48,28 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def packages_of(options: argparse.Namespace, progress: Progress) -> dict[str, Path]:
-    """Where the pure and the compiled package lie. Raises AssertionError with what the compiler said."""
+def packages_of(options: argparse.Namespace, progress: Progress) -> tuple[dict[str, Path], str]:
+    """Where the pure and the compiled package lie, and why the one that was asked for does not."""
     if options.pure:
-        return {"pure": PURE}
-    return {"pure": PURE, "compiled": (options.core or compiled_package(progress)).resolve()}
+        return {"pure": PURE}, ""
+    try:
+        return {"pure": PURE, "compiled": (options.core or compiled_package(progress)).resolve()}, ""
+    except AssertionError as error:
+        return {"pure": PURE}, f"the core cannot be compiled: {str(error).strip()[-1500:]}"
 
 
 def chosen(
-    options: argparse.Namespace, packages: dict[str, Path]
+    options: argparse.Namespace, packages: dict[str, Path], why: str
 ) -> tuple[dict[str, Variant], dict[str, str]]:
-    """The variants that can take part, and why others cannot."""
-    here, absent = {}, {}
+    """The variants that can take part, and why others cannot; `why` there is no compiled package."""
+    here: dict[str, Variant] = {}
+    absent: dict[str, str] = {}
     for key, variant in VARIANTS.items():
-        if not re.search(options.systems, key) or variant.core not in ("", *packages):
+        if not re.search(options.systems, key):
             continue
-        if missing := variant.missing():
+        if variant.core not in ("", *packages):
+            absent |= {key: why} if why else {}
+        elif missing := variant.missing():
             absent[key] = missing
         else:
             here[key] = variant
@@ -72,8 +78,8 @@ def chosen(
 
 def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Measures all that was asked for, and prints it as it comes."""
-    packages = packages_of(options, progress)
-    variants, absent = chosen(options, packages)
+    packages, why = packages_of(options, progress)
+    variants, absent = chosen(options, packages, why)
     titles = {key: variant.title for key, variant in VARIANTS.items()}
     every = cases.full() if options.full else cases.short()
     listed = [case for case in every if re.search(options.cases, case.key)]
@@ -90,7 +96,7 @@ def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
             print("\n".join(report.lines_of(result["cases"][case.key], titles)), flush=True)
         result["failed"] = bench.failed
         result["about"] = bench.about
-    result["values"] = values_of(options, packages, progress)
+    result["values"] = values_of(options, packages, progress, result["failed"])
     result["took_s"] = round(time.monotonic() - progress.began)
     return result
 
@@ -101,14 +107,16 @@ def steps_of_values(options: argparse.Namespace, packages: dict[str, Path]) -> i
     return len(packages) + (values.full_steps(packages) if options.full else 0)
 
 
-def values_of(options: argparse.Namespace, packages: dict[str, Path], progress: Progress) -> values.Values:
+def values_of(
+    options: argparse.Namespace, packages: dict[str, Path], progress: Progress, failed: dict[str, str]
+) -> values.Values:
     """Figures that are not measured in rounds; `--cases values` asks for them alone."""
     if not re.search(options.cases, "values"):
         return {}
     turns = 2 * options.rounds
     found = values.short(packages, turns, progress)
     if options.full:
-        found |= values.full(packages, turns, PROGRAMS, progress)
+        found |= values.full(packages, turns, PROGRAMS, progress, failed)
     return found
 
 
@@ -134,9 +142,9 @@ def main() -> None:
     for line in report.bar_lines(result, {key: variant.title for key, variant in VARIANTS.items()}):
         print(line)
     for key, why in result["absent"].items():
-        print(f"not here: {VARIANTS[key].title}: {why}")
+        print(f"not here: {title_of(key)}: {why}")
     for key, why in result["failed"].items():
-        print(f"FAILED: {VARIANTS[key].title}: {why}")
+        print(f"FAILED: {title_of(key)}: {why}")
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(written(result))

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.bench.bars import LIMITS
 from benchmarks.bench.cases import Arm, Case
 from benchmarks.bench.core import PURE
 from benchmarks.bench.progress import Progress
 from benchmarks.bench.proof import Job, Reader, digest_of
 from benchmarks.bench.rounds import Bench, Settings
 from benchmarks.bench.teams import TEAMS, Bridged, Many, Team, Turns, fan_out
+from benchmarks.bench.values import many_programs
 from benchmarks.bench.variants import VARIANTS, Variant
 from benchmarks.bench.workers import WorkerFailed
 from tests.rigs.processes import output_of
@@ -128,3 +130,11 @@ def test_an_arm_that_fails_keeps_no_other_of_the_same_workers_from_its_rounds() 
         bench.retire([])
     assert {key: len(arm["rounds"]) for key, arm in found.items()} == {"socket": 2}
     assert "has no attribute 'nothing'" in bench.failed["socket"]
+
+
+def test_what_many_programs_cost_is_what_the_limits_ask_for() -> None:
+    found = many_programs(PURE, (2,), joins=1, messages=100)
+    asked = {limit.key.rpartition("-")[0] for limit in LIMITS if limit.key.rpartition("-")[2].isdecimal()}
+    assert asked == {key.rpartition("-")[0] for key in found}
+    assert {key.rpartition("-")[2] for key in found} == {"2"}
+    assert all(value > 0 for values in found.values() for value in values)

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.bench.bars import COST, SPEED, Judged, Kept, hold, judge
 from benchmarks.bench.cases import BULK, SIZES, size_of
 from benchmarks.bench.report import middle_of, number, spread
-from benchmarks.bench.variants import VARIANTS
+from benchmarks.bench.variants import VARIANTS, title_of
 
 MICRO = 1e6
 Result = dict[str, Any]
@@ -231,7 +231,7 @@ def environment(result: Result) -> str:
         ]
         lines.append(f"- `{name}`: {', '.join(parts)}")
         for key, why in {**run["absent"], **run["failed"]}.items():
-            lines.append(f"- left out: {VARIANTS[key].title}: {why.splitlines()[0]}")
+            lines.append(f"- left out: {title_of(key)}: {why.splitlines()[0]}")
     return "\n".join(lines)
 
 

@@ -9,13 +9,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import first_contact
 from benchmarks.bench import imports, memory
 from benchmarks.bench.progress import Progress
-from benchmarks.bench.workers import ROOT
+from benchmarks.bench.workers import ROOT, WorkerFailed
 
 Values = dict[str, dict[str, list[float]]]  # by what, then by core
 GROWTH_S = 1_800
@@ -45,32 +46,60 @@ def short(packages: dict[str, Path], turns: int, progress: Progress) -> Values:
     return found
 
 
-def full(packages: dict[str, Path], turns: int, programs: tuple[int, ...], progress: Progress) -> Values:
-    """All that `make bench-full` adds, in as many steps as `full_steps` says."""
+def full(
+    packages: dict[str, Path],
+    turns: int,
+    programs: tuple[int, ...],
+    progress: Progress,
+    failed: dict[str, str],
+) -> Values:
+    """All that `make bench-full` adds, in as many steps as `full_steps` says. Why something could not be
+    measured is put into `failed`.
+    """
     found: Values = {}
-
-    def put(key: str, core: str, *values: float) -> None:
-        found.setdefault(key, {}).setdefault(core, []).extend(values)
-
     for core, package in packages.items():
-        progress.step(f"memory of links and endpoints, {core}")
-        sizes = memory.measure(package)
-        put("memory-link", core, sizes["link"] / 1024)
-        put("memory-endpoint", core, sizes["endpoint"])
-        put("memory-endpoint-own", core, sizes["endpoint-own"])
-        progress.step(f"first contact, {core}")
-        with tempfile.TemporaryDirectory(prefix="bw") as folder, imported_from(package, folder):
-            put("first-contact", core, *(first_contact.measure() * 1000 for _ in range(turns)))
-        progress.step(f"{programs[-1]} programs join and leave, {core}: minutes")
-        for row in growth(package, programs):
-            count = row["programs"]
-            put(f"join-all-{count}", core, row["join all"]["all know all, s"])
-            put(f"join-one-{count}", core, row["join one"]["open, ms"])
-            put(f"join-one-cpu-{count}", core, row["join one"]["all cpu, ms"])
-            put(f"programs-turn-{count}", core, row["messages"]["ratio"])
-            put(f"memory-program-{count}", core, row["memory, MB"])
-            if "leave all" in row:
-                put(f"leave-all-{count}", core, row["leave all"]["all, s"])
+        for what, measure in (
+            ("memory of links and endpoints", _memory),
+            ("first contact", partial(_contacts, turns=turns)),
+            (f"{programs[-1]} programs that join and leave", partial(many_programs, programs=programs)),
+        ):
+            progress.step(f"{what}, {core}")
+            try:
+                for key, values in measure(package).items():
+                    found.setdefault(key, {})[core] = values
+            except (WorkerFailed, RuntimeError, OSError, KeyError, subprocess.SubprocessError) as error:
+                failed[f"{what}, {core}"] = str(error)
+    return found
+
+
+def _memory(package: Path) -> dict[str, list[float]]:
+    sizes = memory.measure(package)
+    return {
+        "memory-link": [sizes["link"] / 1024],
+        "memory-endpoint": [sizes["endpoint"]],
+        "memory-endpoint-own": [sizes["endpoint-own"]],
+    }
+
+
+def _contacts(package: Path, turns: int) -> dict[str, list[float]]:
+    with tempfile.TemporaryDirectory(prefix="bw") as folder, imported_from(package, folder):
+        return {"first-contact": [first_contact.measure() * 1000 for _ in range(turns)]}
+
+
+def many_programs(
+    package: Path, programs: tuple[int, ...], joins: int = 5, messages: int = 10_000
+) -> dict[str, list[float]]:
+    """Joins, leaving, memory and messages in turn, by what and how many programs."""
+    found = {}
+    for row in growth(package, programs, joins, messages):
+        count = row["programs"]
+        found[f"join-all-{count}"] = [row["join all"]["all know all, s"]]
+        found[f"join-one-{count}"] = [row["one more"]["open, ms"]]
+        found[f"join-one-cpu-{count}"] = [row["one more"]["all cpu, ms"]]
+        found[f"programs-turn-{count}"] = [row["messages"]["ratio"]]
+        found[f"memory-program-{count}"] = [row["memory, MB"]]
+        if "leave all" in row:
+            found[f"leave-all-{count}"] = [row["leave all"]["all, s"]]
     return found
 
 
@@ -78,14 +107,15 @@ def full_steps(packages: dict[str, Path]) -> int:
     return 3 * len(packages)
 
 
-def growth(package: Path, programs: tuple[int, ...]) -> list[dict[str, Any]]:
+def growth(package: Path, programs: tuple[int, ...], joins: int, messages: int) -> list[dict[str, Any]]:
     """The rows of `benchmarks.growth`."""
     with tempfile.TemporaryDirectory(prefix="bw") as folder, imported_from(package, folder):
         file = Path(folder, "growth.json")
         counts = ",".join(str(count) for count in programs)
-        words = [sys.executable, "-m", "benchmarks.growth", "--programs", counts, "--json", str(file)]
+        options = ["--programs", counts, "--joins", str(joins), "--messages", str(messages)]
+        words = [sys.executable, "-m", "benchmarks.growth", *options, "--json", str(file)]
         run = subprocess.run(words, cwd=folder, timeout=GROWTH_S, capture_output=True, text=True, check=False)
         if run.returncode:
             raise RuntimeError(f"benchmarks.growth ended with {run.returncode}:\n{run.stderr[-3000:]}")
-        rows: list[dict[str, Any]] = json.loads(file.read_text())
+        rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"]
         return rows

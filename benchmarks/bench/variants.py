@@ -98,3 +98,8 @@ _ALL = (
     Variant("socket-asyncio", "raw socket asyncio", "raw_asyncio"),
 )
 VARIANTS = {variant.key: variant for variant in _ALL}
+
+
+def title_of(key: str) -> str:
+    """A variant's title; what is none is its own."""
+    return VARIANTS[key].title if key in VARIANTS else key
