@@ -284,7 +284,7 @@ class LinkRunner:
         return True
 
     def _write(self, buffers: list[Any]) -> list[Any]:
-        """What of these the channel has not taken."""
+        """The part of these that the channel has not taken."""
         if self._write_buffers is None or len(buffers) == 1:
             data = buffers[0]
             taken = self.channel.write(data)

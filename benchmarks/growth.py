@@ -87,7 +87,7 @@ class Program:
         return {"seconds": took, "cpu": time.process_time() - cpu, "ends": ends}
 
     async def look(self) -> dict[str, int]:
-        """What it knows, and has said."""
+        """All that it knows, and has said."""
         assert self.bus is not None
         links = self.bus.links()
         return {

@@ -21,7 +21,7 @@ _found: list[Masker] = []
 
 
 def masker() -> Masker:
-    """What masks, and unmasks: given data and a key of 4 bytes. Looked for once."""
+    """The function that masks, and unmasks: given data and a key of 4 bytes. Looked for once."""
     if not _found:
         _found.append(compiled() or in_python)
     return _found[0]

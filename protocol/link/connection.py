@@ -183,8 +183,8 @@ class Connection(LinkFace):
         self.touch()
 
     def _take_in(self, data: bytes, now: int) -> None:
-        """What completes a frame is joined with what there was of it, and no more of `data`: most of a large
-        read is not copied once more.
+        """Joins what completes a frame with what there was of it, and no more of `data`: most of a large read
+        is not copied once more.
         """
         pos = 0
         end = len(data)
@@ -297,7 +297,7 @@ class Connection(LinkFace):
         return self.outbox.joined(self._stream_parts(size_max, now), size_max)
 
     def _stream_parts(self, size_max: int, now: int) -> "list[Any]":
-        """What is to be written, `outbox.size` bytes of it."""
+        """The bytes to be written, `outbox.size` of them."""
         said_goodbye = self.state == codes.CLOSING and not self._goodbye
         if self._pong >= 0 and not said_goodbye:  # CLOSE is the last frame of a direction
             self.outbox.control.append(frame(bytes((codes.PONG,)) + varint(self._pong)))

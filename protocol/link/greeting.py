@@ -1,4 +1,4 @@
-"""What a link says of its node in HELLO, and who may be at its other end, by what that one says.
+"""The words of a link for its node in HELLO, and who may be at its other end, by what that one says.
 
 Knows no state of a link, and nothing of what comes after HELLO.
 """

@@ -11,7 +11,7 @@ from busway.protocol.wire.fields import Reader, frame, varint
 
 
 class Keepalive:
-    """What one link knows of its peer's silence."""
+    """All that one link knows of its peer's silence."""
 
     __slots__ = ("_link", "_measured", "_sent", "_suspect")
 

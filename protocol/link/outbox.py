@@ -181,7 +181,7 @@ class Outbox:
         return self.joined(self.take(size_max, opened, closing, now), size_max)
 
     def joined(self, parts: "list[Any]", size_max: int) -> bytes:
-        """What `take` has given, as `write` gives it."""
+        """All that `take` has given, as `write` gives it."""
         data: bytes = b"".join(parts) if len(parts) != 1 else parts[0]
         self._spill = data[size_max:]
         return data[:size_max] if self._spill and self.cuts else data

@@ -14,7 +14,7 @@ _ENDS_MAX = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the mes
 
 
 class Bundle:
-    """What plain messages that stand behind it in a queue, as bytes, have in common."""
+    """All that plain messages have in common which stand behind it in a queue, as bytes."""
 
     __slots__ = ("epoch", "prefix")
 

@@ -131,7 +131,7 @@ class Neighbour:
         self.acks_due = False
 
     def make_dirty(self, route: "Route") -> None:
-        """What it was told of a source is not what it should be."""
+        """Notes a source of which it was told something else than it should be."""
         if not self.dirty:
             self.dirty = {}
         self.dirty[route] = True
