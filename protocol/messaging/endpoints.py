@@ -8,10 +8,11 @@ are read.
 
 Why the first holds: `raise_limit` gives an origin no more than the windows of the others leave of half the
 queue. The other half is for what was promised unasked: the opening credit of those who come, one message for
-each. Why the second does: a limit is an absolute number that only rises, so a CREDIT that is lost, doubled or
-late does no harm, the next one says it all; it is told when half a window is used up, and to who asks
-(PROBE), and a blocked origin asks until it is told. What a PROBE counts and has not come by then is lost, and
-held against nobody.
+each; and three quarters of it for those who find that others, who do not send, hold more than their part
+(`_left`, `_least`). Why the second does: a limit is an absolute number that only rises, so a CREDIT that is
+lost, doubled or late does no harm, the next one says it all; it is told when half a window is used up, and to
+who asks (PROBE), and a blocked origin asks until it is told. What a PROBE counts and has not come by then is
+lost, and held against nobody.
 
 Limits that are absolute: RFC 9000, section 4.1, of QUIC. Windows that share one buffer by use: H. T. Kung, T.
 Blackwell, A. Chapman, Credit-based flow control for ATM networks (SIGCOMM 1994). test_endpoints.py and
@@ -558,7 +559,7 @@ class Endpoint:
         window = min(self.window(flow), max(codes.OPENING_CREDIT, flow.half * 4))
         if flow.far:  # what is under way is in the queues of others
             window = min(window, max(codes.OPENING_CREDIT, codes.FAR_WINDOW_SIZE // self.message_size))
-        window = max(1, min(window, self._left(flow, share, taken)))
+        window = max(min(window, self._least(taken)), min(window, self._left(flow, share, taken)))
         limit = flow.received - flow.queued + window
         rises = limit > flow.limit
         if rises:
@@ -569,9 +570,16 @@ class Endpoint:
         self._recount(flow)
         return rises
 
+    def _least(self, taken: bool) -> int:
+        """As much as an origin is given whatever the others hold: what it came with, while these are few."""
+        budget = self._budget()
+        few = taken and budget >= _SPARE_MIN and len(self.active) <= budget >> 5
+        return self.opening if few else 1
+
     def _left(self, flow: InFlow, share: Share, taken: bool) -> int:
-        """The room that the windows of the others leave. Where one link holds more than its part, because it
-        was there first and does not send, the others have half as much again.
+        """The room that the windows of the others leave. Where links hold more than their part, because they
+        were there first and do not send, the others have half as much again; and of a quarter beyond that
+        each that comes has a quarter of what the ones before it left.
         """
         budget = self._budget()
         others = self._promised - flow.counted
@@ -580,7 +588,8 @@ class Endpoint:
         if budget < _SPARE_MIN:
             return budget - others
         lacks = self._part() - share.counted + flow.counted
-        return max(budget - others, min(lacks, budget + (budget >> 1) - others))
+        more = budget + (budget >> 1) - others
+        return max(budget - others, min(lacks, max(more, (more + (budget >> 2)) >> 2)))
 
 
 # Runs: the commonest thing on a busy link, plain messages of one flow with consecutive numbers. Read here in

@@ -205,6 +205,16 @@ def test_who_sends_before_others_are_read_keeps_the_window_that_it_has() -> None
         assert flow.limit - flow.received == 256
 
 
+def test_many_that_send_in_turn_get_less_and_less_and_never_next_to_nothing() -> None:
+    of = endpoint(codes.UNICAST, 4096)
+    held = [flow.limit - flow.received for flow in [busy(of, way()) for _ in range(64)]]
+    assert held[:10] == [2048, 1024, 128, 96, 72, 54, 40, 30, 23, 17]
+    assert set(held[20:]) == {codes.OPENING_CREDIT}
+    assert sum(held) + 64 * codes.OPENING_CREDIT <= 4096  # as many who come find room
+    late = busy(of, way())
+    assert late.limit - late.received == 1
+
+
 def test_an_origin_that_comes_by_another_way_shares_with_those_there() -> None:
     one, other = way(), way()
     of = endpoint(codes.UNICAST, 400)
