@@ -213,6 +213,12 @@ def act(steps: list[tuple[str, str, int]], kind: int, policy: int, many: bool) -
     c = nodes["c"]
     receiver = c.register(E, kind, queue_max=6, policy=policy)
     net.pump()
+    for node in nodes.values() if kind != codes.BROADCAST else ():
+        node.send(E, b"first", net.now)
+        net.pump()
+        flow = talk(node.routes.peers.get(c.node_id, node.me)).out_flows[E]
+        flow.limit = 1 << 30  # when credit comes may differ, so all have as much as they want
+    net.drain(c, receiver)
     got: list[object] = []
     for step, who, count in [*steps, ("take", "a", 100)]:
         for number in range(count if step != "take" else 0):
