@@ -285,6 +285,7 @@ class Connection(LinkFace):
             parts = self._stream_parts(size_max, now)
             size = self.outbox.size
         else:
+            size_max = min(size_max, self.channel.record_size)  # several would only lie about in memory
             parts = self.channel.write_buffers(self._stream_to_send, size_max, now)
             size = sum([len(part) for part in parts])
         self._more = size >= size_max or bool(self.broadcasts.items)

@@ -85,6 +85,7 @@ class Channel:
         self._length_max = codes.HELLO_SIZE_MAX  # of a frame, or of a record with its tag
         self._tag_size = 0  # of records; 0 before they begin
         self._write_max = codes.HELLO_SIZE_MAX  # bytes that a record is filled with
+        self.record_size = self._write_max + _OVERHEAD  # of a full one
 
     def begin(self) -> None:
         """This side is the initiator: it says the first message."""
@@ -102,6 +103,7 @@ class Channel:
         plaintext_max = min(frame_size_max, RECORD_MAX - self._tag_size)
         self._length_max = plaintext_max + self._tag_size
         self._write_max = min(plaintext_max, _PIECE_MIN) if self._packets else plaintext_max
+        self.record_size = self._write_max + _OVERHEAD
 
     def _shake(self, pattern: int, initiator: bool) -> None:
         prologue = codes.PROLOGUE + bytes((1 if self._packets else 0, pattern)) + text8(self._bus)

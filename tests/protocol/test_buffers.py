@@ -149,3 +149,22 @@ def test_a_packet_link_gives_its_packets() -> None:
     here.connection.log(b"a word for people")
     (data,) = here.connection.buffers_to_send(4096, line.now)
     assert b"a word" in data
+
+
+def test_a_protected_link_gives_one_full_record_at_a_time() -> None:
+    """Nor does it cut what is left of the size that is asked for into small ones, each of which would have
+    all that waits copied once more.
+    """
+    pair = Pair(a_options={"security": guard()}, b_options={"security": guard()})
+    pair.at_once = True
+    receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    pair.a.send(E, bytes(1 << 20), pair.now)
+    sizes = []
+    while data := b"".join(pair.ca.buffers_to_send(131072, pair.now)):
+        sizes.append(len(data))
+        pair.note(pair.b, pair.cb.receive_data(data, pair.now))
+        assert pair.ca.wants_write or len(data) < 65_000
+    assert [message.payload for message in pair.drain(pair.b, receiver)] == [bytes(1 << 20)]
+    assert set(sizes[:-1]) == {65_538}
+    assert len(sizes) == 17
