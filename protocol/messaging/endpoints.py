@@ -620,7 +620,22 @@ def _read_run(
     space = receiver.size_max - receiver.size
     size = 0
     largest = 0
+    body = as_body = -1
+    as_start = b""  # of the frame before, up to the low byte of its number, if the one before was as long
+    as_size = 0
     while seq < last and pos + 5 <= end:
+        if as_size:
+            at = pos + as_size
+            stop = at + body + 1
+            low = seq + 1 & 0xFF  # 0: the byte before it is another, too
+            if stop <= end and low and data[at] == low and data[pos:at] == as_start and size + body <= space:
+                seq += 1
+                size += body
+                append(Message(flow, seq, data[at + 1 : stop], format, b"", 0, now))
+                pos = stop
+                continue
+            as_size = 0
+            body = -1
         length = data[pos]
         start = pos + 1
         if length >= 0x80:
@@ -633,6 +648,7 @@ def _read_run(
             start += 1
         stop = start + length
         at = start + before
+        as_body = body
         body = stop - at - 2
         seq += 1
         if (
@@ -650,6 +666,9 @@ def _read_run(
         if body > largest:
             largest = body
         append(Message(flow, seq, data[at + 2 : stop], format, b"", 0, now))
+        if body == as_body:
+            as_start = data[pos : at + 1]
+            as_size = at + 1 - pos
         pos = stop
     flow.queued += seq - flow.received
     flow.received = seq

@@ -109,6 +109,26 @@ def test_a_length_of_four_bytes_is_left_to_the_long_way() -> None:
     assert [m.payload for m in listener.receivers[0].queue.drain()] == [b"", b"x", b"y"]
 
 
+@pytest.mark.parametrize("start", [1, 0xF0, 0xFFF0])
+def test_frames_of_one_length_are_read_across_every_edge_of_their_number(start: int) -> None:
+    sizes = [9] * 40 + [200] * 300 + [9, 200, 9, 9, 9, 0, 0, 0]
+    assert run(start, sizes, queue_max=1000, size_max=100_000)[0] == len(sizes)
+    assert run(start, sizes, queue_max=1000, size_max=2400)[0] == 50
+
+
+@pytest.mark.parametrize("number", [0xFF00, 0xFD, 0x01FE, 0xFF])
+def test_one_of_the_same_length_with_another_number_ends_a_run(number: int) -> None:
+    listener = opened()
+    listener.feed([frame(b"\x80\x00\x01" + E + b"\x00\xfc")])
+    receiver = listener.receivers[0]
+    (flow,) = receiver.endpoint.active
+    numbers = (0xFD, 0xFE, 0xFF, 0x100) if number == 0xFF else (0xFD, 0xFE)
+    stream = b"".join(frame(b"\x80\x01" + each.to_bytes(2, "big") + b"same") for each in (*numbers, number))
+    after = _read_run(stream, 0, len(stream), 65536, b"\x80\x01", flow, receiver, NOW)
+    assert after == len(stream) - 9
+    assert flow.received == numbers[-1]
+
+
 @pytest.mark.parametrize(
     ("limits", "count"), [({"queue_max": 3}, 3), ({"size_max": 30}, 3), ({"size_max": 29}, 2)]
 )
