@@ -526,7 +526,7 @@ def test_views() -> None:
         with pytest.raises(busway.Undeliverable):
             a.trace("nobody")
         b.close()
-        assert [next(changes).what for _ in range(3)] == ["endpoint-down", "link-down", "node-down"]
+        assert [next(changes).what for _ in range(3)] == ["link-down", "endpoint-down", "node-down"]
         changes.close()
         assert list(changes) == []
 
