@@ -13,7 +13,7 @@ import pytest
 from benchmarks import document
 from benchmarks.bench.bars import BARS, LIMITS, hold, judge
 from benchmarks.bench.cases import full, short
-from benchmarks.bench.tables import BLOCKS, table
+from benchmarks.bench.tables import BLOCKS, NOTHING, table
 from benchmarks.bench.variants import VARIANTS
 from tests.rigs.tree import ROOT
 
@@ -119,6 +119,7 @@ def test_blocks_of_a_document_are_made_anew_and_nothing_else(tmp_path: Path) -> 
         document.rendered("<!-- begin: gone -->\n<!-- end -->", {})
     for block in BLOCKS.values():
         block({"cases": {}, "values": {}, "runs": []})
+    assert table(["a", "b"], [["3", ""]]) == NOTHING
     assert table(["a", "b"], [["1", "2"], ["3", ""]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
 
 

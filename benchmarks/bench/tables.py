@@ -11,18 +11,19 @@ from benchmarks.bench.report import middle_of, number, spread
 from benchmarks.bench.variants import VARIANTS, title_of
 
 MICRO = 1e6
+NOTHING = "Nothing of this is recorded yet: `make bench-full` measures it."
 Result = dict[str, Any]
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Markdown. Rows with nothing but their first cell are left out."""
+    """Markdown. Rows with nothing but their first cell are left out; without any a sentence says so."""
     heads = list(head)
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in rows:
         cells = list(row)
         if any(cells[1:]):
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else NOTHING
 
 
 def rate(seconds: float) -> str:
