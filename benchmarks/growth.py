@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -157,6 +158,8 @@ class Handle:
                 ours.close()
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 asyncio.run(Program(number, theirs).run())
+            except Exception:  # noqa: BLE001 - whoever waits for its answer sees it end
+                traceback.print_exc()
             finally:
                 os._exit(0)
         theirs.close()
