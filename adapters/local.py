@@ -25,6 +25,7 @@ _BUSY_S = 0.01  # a full backlog is asked again after this
 _BUSY_MAX = 50  # ... so often, then it is a program that was stopped: every _REJOIN_S
 _RETRY_S = 0.5  # a leaf that found nobody looks again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
+_OVER_S = 10.0  # after that a local node may be dialled again, whatever has become of it
 _LATE_S = 2.0  # after a local link was not answered in time
 _TOLD_MAX = 256
 _WATCH_S = 5.0  # between looks whether others still find our socket: two lstat calls
@@ -123,6 +124,7 @@ class LocalMesh:
             settled()
             return
         self._later(_ASK_S, next_one)
+        self._later(_OVER_S, partial(over, peer))
         self._dial(peer, partial(self._dialled, settled))
 
     def _dialled(self, over: Callable[[], object], runner: LinkRunner | None) -> None:
