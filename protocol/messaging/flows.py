@@ -128,6 +128,8 @@ class OutFlow(Waiter):
             hop = self.peer.hop
             if hop is not None and hop.state == codes.CLOSED:
                 hop = None  # its end is just being told: there will be another way, or none
+            if hop is not None:
+                hop.queue.run = None  # what waits there from an earlier time is not the one before what comes
             self.hop = hop
         return hop
 

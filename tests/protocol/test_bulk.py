@@ -14,7 +14,7 @@ from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.flows import OutFlow
 from busway.protocol.wire.messages import Frame
 from tests.protocol.helpers import B, assert_settled, payloads, verdicts
-from tests.protocol.nets import chain
+from tests.protocol.nets import Mesh, chain
 from tests.protocol.pairs import E, F, Net, Pair, bodies
 
 
@@ -393,3 +393,55 @@ def carried(steps: list[tuple[str, int, int]], size: int, far: bool, many: bool)
             had += [(each.seq, each.payload, each.missed) for each in net.drain(last, receiver)]
     assert_settled(net)
     return [*taken, a.report(net.now)["counters"]]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_who_comes_back_to_a_link_goes_on_with_the_numbers_of_the_other(many: bool) -> None:
+    """The first link still holds messages of before, whose numbers the later ones do not follow."""
+    net = Mesh()
+    net.add("abcd")
+    net.join("ab ac bd cd")
+    net.pump()
+    a, d = net["a"], net["d"]
+    net.cable["ac"].a.set_cost(1000, net.now)
+    receiver = d.register(E, codes.UNICAST)
+    net.advance(4000)
+    a.send(E, b"0", net.now)
+    net.pump()
+    flow = talk(net.see("a", "d")).out_flows[E]
+
+    def send(*texts: bytes) -> None:
+        flow.limit = flow.sent + 9
+        if many:
+            assert a.send(E, texts[0], net.now) == 0  # perhaps the long way
+            assert a.send_many(E, list(texts[1:]), net.now) == len(texts) - 1
+        else:
+            assert [a.send(E, text, net.now) for text in texts] == [0] * len(texts)
+
+    def cost(of_c: int) -> None:
+        net.cable["ac"].a.set_cost(of_c, net.now)
+        net.advance(4000)
+
+    net.cable["ab"].block(a)
+    cost(1)  # the way by c is better, yet the flow stays
+    send(b"1", b"2")
+    assert flow.hop is net.cable["ab"].a
+    net.cable["bd"].cut()
+    net.advance(4000)
+    assert flow.hop is None
+    send(b"3")
+    assert flow.hop is net.cable["ac"].a
+    net.join("bd", via="tcp:again")
+    net.advance(4000)
+    cost(1000)  # the way by b is better, yet the flow stays
+    send(b"4", b"5")
+    assert flow.hop is net.cable["ac"].a
+    net.cable["cd"].cut()
+    net.advance(4000)
+    assert flow.hop is None
+    send(b"6", b"7")
+    assert flow.hop is net.cable["ab"].a
+    net.cable["ab"].block(a, False)
+    net.pump()
+    seqs = [message.seq for message in net.drain(d, receiver)]
+    assert seqs[-2:] == [7, 8] and flow.sent == 8
