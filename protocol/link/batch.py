@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _NO_KIND: "Final" = 8
 SIZE_MAX: "Final" = 32768  # bytes that one may hold, overhead included
+# Of the ways to write one, so many are kept: it stays for a link that does not read, and there may be as many
+# as links.
+_ENCODED_MAX: "Final" = 2
 
 
 class Batch(Frame):
@@ -86,6 +89,8 @@ class Batch(Frame):
         """All its frames, each with that before its number."""
         data = self._encoded.get(prefix)
         if data is None:
+            if len(self._encoded) >= _ENCODED_MAX:
+                self._encoded = {}
             data = self._encoded[prefix] = self._encode(prefix)
         return data
 

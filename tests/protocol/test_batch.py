@@ -802,3 +802,26 @@ def test_whatever_happens_nothing_comes_twice_nor_in_another_order(seed: int, br
         if node is net.steady and not bridged:
             sent = {source.node_id: source.origin.publisher.flows[E].sent for source in net.sources}
             assert {source: seq for source, (seq, _) in last.items()} == sent
+
+
+def test_a_link_that_does_not_read_keeps_no_bytes_of_all_the_others() -> None:
+    """Each link has another number for the endpoint, and so other bytes."""
+    net = Star(12, heard=False)
+    for number, other in enumerate(net.others):
+        for before in range(number):
+            other.register(b"%08d%08d" % (number, before), codes.BROADCAST)
+    net.pump()
+    for number in range(12):
+        for before in range(number):
+            net.hub.publish(b"%08d%08d" % (number, before), b"", net.now)
+    net.publish(b"first")
+    net.pump()
+    assert len({cable.a.outbox.aliases.numbers[E] for cable in net.cables}) == 12
+    net.cables[0].block(net.hub)
+    net.publish(*numbers(20))
+    net.pump()
+    kept = [out for out in net.queues()[0].items if isinstance(out, batch.Batch)]
+    held = sum(len(data) for out in kept for data in out._encoded.values())
+    assert 0 < held <= 2 * net.queues()[0].size
+    net.cables[0].block(net.hub, False)
+    assert net.taken() == [[b"first", *numbers(20)]] * 12
