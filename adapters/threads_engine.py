@@ -90,6 +90,13 @@ class Attendant(Promise):
         self.turns = 0  # how often it has been at the links
         self.seen = -1  # its turns when the I/O thread last looked
 
+    def next_task(self) -> Task | None:
+        """Take out one; None if another thread was quicker."""
+        try:
+            return self.tasks.popleft()
+        except IndexError:
+            return None
+
 
 class Timer:
     """A call to come."""
@@ -497,6 +504,8 @@ class Engine:
                     if not self._next_leads():
                         self._watch_again()
                         self._dispose()
+            while task := me.next_task():
+                task()
 
     def _begin_to_attend(self) -> Attendant | None:
         with self.lock:
@@ -529,20 +538,22 @@ class Engine:
     def _work(self, me: Attendant) -> None:
         """Do its tasks, but for a moment only: then the links have their turn."""
         until = time.monotonic_ns() + _BATCH_NS
-        while me.tasks and self.leader is me:
-            me.tasks.popleft()()
+        while self.leader is me and (task := me.next_task()):
+            task()
             if time.monotonic_ns() > until:
                 break
         me.is_working = False
 
     def _pass_on(self, attendant: Attendant) -> None:
-        """With the lock held: to the pool what it has not begun with."""
-        while attendant.tasks:
+        """With the lock held, which the attendant does not hold: to the pool what it has not begun with, each
+        taken from it before another may begin with it.
+        """
+        while task := attendant.next_task():
             try:
-                self.pool.submit(attendant.tasks[0])
-            except RuntimeError:  # the system gives no more threads
+                self.pool.submit(task)
+            except RuntimeError:  # the system gives no more threads: it does them itself
+                attendant.tasks.appendleft(task)
                 return
-            attendant.tasks.popleft()
 
     def _look_after(self, attendant: Attendant) -> None:
         """With the lock held, each millisecond: one that is slow does not hold up the links."""

@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 import busway
 from busway import Bus
 from busway.adapters import threads_ends, threads_engine
+from busway.adapters.threads_pool import Pool
 from tests.adapters.threads_tools import Task, buses, sees, until
 from tests.adapters.tools import PairChannel
 
@@ -349,3 +351,45 @@ def test_who_has_nothing_to_attend_to_leaves_and_nothing_wakes_up(monkeypatch: p
         time.sleep(0.1)
         assert side.count == before
         assert a.request("echo", b"again") == b"again"
+
+
+# Tasks of a thread that loses the links
+
+
+def losing(pool: type[Pool]) -> tuple[threads_engine.Engine, threads_engine.Attendant, list[int]]:
+    """One that leads and has four tasks left, with that pool; what is done by and by."""
+    engine = threads_engine.Engine(lambda: None, lambda: None)
+    engine.pool = pool(engine._attend)
+    engine.leader = me = threads_engine.Attendant(engine)
+    done: list[int] = []
+    me.tasks.extend(partial(done.append, number) for number in range(4))
+    return engine, me, done
+
+
+def test_a_task_is_done_once_though_its_thread_goes_on_while_it_is_passed_on() -> None:
+    class Late(Pool):
+        """One where the thread that had the tasks ends its last one while another is started."""
+
+        def submit(self, task: Any) -> None:
+            engine._work(me)
+            super().submit(task)
+
+    engine, me, done = losing(Late)
+    with engine.lock:
+        engine._pass_on(me)
+    engine.pool.stop(5.0)
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+def test_what_no_other_thread_takes_is_done_by_the_one_that_had_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(Pool):
+        def submit(self, task: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+    engine, me, done = losing(Full)
+    monkeypatch.setattr(engine, "_begin_to_attend", lambda: me)
+    with engine.lock:
+        engine.leader = None  # who waits has taken the links
+        engine._pass_on(me)
+    engine._attend()
+    assert done == [0, 1, 2, 3]
