@@ -106,6 +106,8 @@ class LocalMesh:
         """Dial one, and the next once it is over; or after a moment: who does not answer, as it was stopped,
         holds up nobody.
         """
+        while waiting and self._is_linked(waiting[0].node_id):  # it has dialled us meanwhile
+            over(waiting.popleft())
         if not waiting:
             return
         peer = waiting.popleft()
@@ -118,11 +120,9 @@ class LocalMesh:
 
         def settled() -> None:
             over(peer)
-            next_one()
+            if waiting:
+                self._later(0.0, next_one)  # not in here: hundreds may fail at once
 
-        if self._is_linked(peer.node_id):  # it has dialled us meanwhile
-            settled()
-            return
         self._later(_ASK_S, next_one)
         self._later(_OVER_S, partial(over, peer))
         self._dial(peer, partial(self._dialled, settled))

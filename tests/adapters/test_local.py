@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 
@@ -103,5 +104,27 @@ async def test_who_has_dialled_us_meanwhile_is_not_dialled(monkeypatch: pytest.M
         await asyncio.sleep(0.6)
         assert len(silent.dialled) == 17  # 20 was not linked
         known.clear()
+        mesh.close()
+        await bus.close(0)
+
+
+async def test_hundreds_that_cannot_be_dialled_are_over_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where the system gives a program 256 descriptors."""
+
+    class Full(Silent):
+        tries = 0
+
+        def dial(self, path: str) -> memory.MemoryChannel:
+            self.tries += 1
+            raise OSError(errno.EMFILE, "too many open files")
+
+    full = Full(250)
+    monkeypatch.setattr(local, "ipc", full)
+    async with AsyncBus(ipc=False) as bus:
+        mesh = local.LocalMesh(bus._host, listen=False)
+        await mesh.join()
+        assert full.tries == 250
         mesh.close()
         await bus.close(0)
