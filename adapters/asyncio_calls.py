@@ -285,6 +285,8 @@ class Calls:
         if sealed is not False:
             outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed)
             return replied(outcome, wanted, to)
+        if host.failure is not None or _get_running_loop() is not host._loop:
+            cast(Any, host).check_open()  # before anything is held: another thread must not touch it
         held = host.hold()
         try:
             token = self._request_token(to, payload, timeout, ttl, node)
@@ -366,8 +368,6 @@ class Calls:
 
     def _request_token(self, to: Any, payload: Any, timeout: Any, ttl: Any, node: Any) -> int:
         host = self._host
-        if host.failure is not None or _get_running_loop() is not host._loop:
-            cast(Any, host).check_open()
         endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
         data, format, type_id = self._encoded(endpoint, payload)
         node_id: bytes = b"" if node is _ANY_NODE else check_node(node)

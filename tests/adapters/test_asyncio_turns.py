@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -213,3 +214,23 @@ async def test_an_answer_that_no_link_takes_yet_waits_and_keeps_its_place(
         answers = await asyncio.gather(*asked)
         assert [len(answer) for answer in answers] == [4_000_000] * 6
         await until(lambda: not b._host.handlers)
+
+
+async def test_a_request_from_another_thread_takes_nothing_from_the_loop() -> None:
+    async with served(lambda request: request.payload) as (a, _, __):
+        assert await a.request("it", b"1") == b"1"
+        await a.send("it", b"waits for the loop to come round")
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                asyncio.run(a.request("it", b"2"))
+            except BaseException as error:  # noqa: BLE001 - whatever it is
+                errors.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()  # the loop has had no turn
+        assert [type(error) for error in errors] == [busway.BusError]
+        assert not a._host._unflushed
+        assert await a.request("it", b"3") == b"3"
