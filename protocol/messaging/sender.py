@@ -468,11 +468,13 @@ class Origin(SenderSide):
                 del flows[uuid]
                 self.forget_target(uuid)
 
-    def close(self) -> None:
-        """Everything outstanding ends, once."""
+    def close(self, sent: bool) -> None:
+        """Everything outstanding ends, once: what waits, and with `sent` what does not, too."""
         for crowd in self.crowds.values():
             crowd.waiting.drain()
         for pending in list(self.pending.values()):
+            if pending.state == SENT and not sent:
+                continue
             if pending.flow is not None:
                 pending.flow.waiting.drain()  # all at once: one by one would take a second for each 30,000
             unknown = pending.out.kind == codes.CONFIRM and pending.state == SENT

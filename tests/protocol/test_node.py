@@ -419,6 +419,20 @@ def test_timers_are_left_to_nobody() -> None:
         assert node.next_deadline() is None
 
 
+def test_what_waits_for_an_endpoint_of_a_closing_node_itself_ends_with_it() -> None:
+    net = Net()
+    node = net.node("a")
+    node.register(E, codes.UNICAST, queue_max=1)
+    tokens = [node.send(E, b"x", net.now) for _ in range(4)]
+    waiting = [token for token in tokens if token]
+    assert waiting
+    node.close(net.now)
+    net.advance(0)
+    for token in waiting:
+        assert verdicts(net, node, token) == [(events.UNDELIVERED, codes.BUS_CLOSED)]
+    assert node.next_deadline() is None
+
+
 def test_a_closing_node_ends_what_it_serves_itself() -> None:
     net = Net()
     node = net.node("a")
