@@ -1,7 +1,7 @@
 """Busway beside its rivals: the same cases for each, in turn in one run.
 
 Usage: python -m benchmarks [--full] [--json FILE] [--cases PATTERN] [--systems PATTERN] [--rounds N]
-                            [--seconds S] [--check] [--core DIR | --pure] [--patience S]
+                            [--seconds S] [--check] [--core DIR | --pure] [--patience S] [--list]
 
 Workers of each system are started once; rounds of all of them follow each other in turn. Where the machine
 is slow, by a fixed loop before and after, a round is repeated. What it is at stands on stderr.
@@ -31,21 +31,63 @@ def arguments() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__, formatter_class=raw)
     parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument("--cases", default="", help="regular expression: only these cases")
+    parser.add_argument("--cases", default="", help="regular expression: only these cases; --list has them")
     parser.add_argument("--systems", default="", help="regular expression: only these systems")
+    parser.add_argument("--list", action="store_true", help="say which cases and systems there are")
     parser.add_argument("--rounds", type=int, default=4, help="of each system in each case (default 4)")
     parser.add_argument("--seconds", type=float, default=1 / 3, help="of each round (default a third)")
     parser.add_argument("--full", action="store_true", help="everything: a quarter of an hour or more")
     parser.add_argument("--check", action="store_true", help="look at each message of each round")
-    parser.add_argument("--core", type=Path, help="folder with a compiled busway, instead of building it")
-    parser.add_argument("--pure", action="store_true", help="pure Python only: nothing is compiled")
+    core = parser.add_mutually_exclusive_group()
+    core.add_argument("--core", type=Path, help="folder with a compiled busway, instead of building it")
+    core.add_argument("--pure", action="store_true", help="pure Python only: nothing is compiled")
     parser.add_argument(
         "--patience", type=float, default=30.0, help="seconds to wait for a fast machine, in all"
     )
     options = parser.parse_args()
     if options.rounds < 1 or not 0 < options.seconds <= 60:
         parser.error("--rounds is 1 or more, --seconds more than 0 and at most 60")
+    try:
+        check(options)
+    except (ValueError, OSError, re.error) as error:
+        parser.error(str(error))
     return options
+
+
+def cases_of(options: argparse.Namespace) -> list[cases.Case]:
+    return cases.full() if options.full else cases.short()
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises what is wrong before anything is measured: ValueError, OSError, re.error."""
+    for option, pattern, keys in (
+        ("--cases", options.cases, [*(case.key for case in cases_of(options)), "values"]),
+        ("--systems", options.systems, list(VARIANTS)),
+    ):
+        if not any(re.search(pattern, key) for key in keys):
+            more = "" if options.full or option == "--systems" else "; with --full there are more"
+            raise ValueError(f"{option} {pattern!r} is none of {', '.join(keys)}{more}")
+    if options.core is not None and not any(options.core.glob("busway/protocol/*.so")):
+        raise ValueError(f"--core {options.core} has no compiled busway; without --core it is compiled here")
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        absent = not options.json.exists()
+        options.json.open("a").close()
+        if absent:
+            options.json.unlink()
+
+
+def list_all(options: argparse.Namespace) -> None:
+    """Which cases and systems there are."""
+    named = {case.key: case.title for case in cases_of(options)}
+    named["values"] = "what is measured in no rounds: importing it" + (", memory, programs" * options.full)
+    for heading, those in (
+        ("cases" if options.full else "cases (--full has others)", named),
+        ("systems", {key: variant.title for key, variant in VARIANTS.items()}),
+    ):
+        print(f"{heading}:")
+        for key, title in those.items():
+            print(f"  {key:<24} {title}")
 
 
 def packages_of(options: argparse.Namespace, progress: Progress) -> tuple[dict[str, Path], str]:
@@ -81,8 +123,7 @@ def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     packages, why = packages_of(options, progress)
     variants, absent = chosen(options, packages, why)
     titles = {key: variant.title for key, variant in VARIANTS.items()}
-    every = cases.full() if options.full else cases.short()
-    listed = [case for case in every if re.search(options.cases, case.key)]
+    listed = [case for case in cases_of(options) if re.search(options.cases, case.key)]
     settings = Settings(options.rounds, options.seconds, options.check, options.patience)
     result: dict[str, Any] = {"environment": machine.environment(), "cases": {}, "absent": absent}
     result["settings"] = {"rounds": settings.rounds, "seconds": settings.seconds, "checked": settings.checked}
@@ -132,6 +173,9 @@ def written(result: dict[str, Any]) -> str:
 
 def main() -> None:
     options = arguments()
+    if options.list:
+        list_all(options)
+        return
     progress = Progress()
     try:
         result = run(options, progress)
@@ -146,7 +190,6 @@ def main() -> None:
     for key, why in result["failed"].items():
         print(f"FAILED: {title_of(key)}: {why}")
     if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(written(result))
     if any(key.startswith("busway") for key in result["failed"]):
         sys.exit("error: Busway failed")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import arguments, main
 from benchmarks.bench.bars import LIMITS
 from benchmarks.bench.cases import Arm, Case
 from benchmarks.bench.core import PURE
@@ -46,6 +47,39 @@ def test_cases_are_measured_and_checked_and_written(tmp_path: Path) -> None:
             assert found["far"] > 0
     steps = [(int(a), int(b)) for a, b in re.findall(r"^ *\d+ s  (\d+)/(\d+) ", printed, re.MULTILINE)]
     assert steps == [(step, 24) for step in range(1, 25)], "says how far it is"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (["--cases", "nonsense"], r"--cases 'nonsense' is none of way-16, .*, values; with --full"),
+        (["--cases", "way-("], "unterminated subpattern"),
+        (["--systems", "nonsense"], r"--systems 'nonsense' is none of busway-asyncio-compiled, "),
+        (["--core", "src"], "--core src has no compiled busway"),
+        (["--core", "src", "--pure"], "not allowed with"),
+        (["--json", "src"], "Is a directory"),
+        (["--rounds", "0"], "--rounds is 1 or more"),
+    ],
+    ids=lambda value: value[0] + value[1] if isinstance(value, list) else "",
+)
+def test_what_is_wrong_is_told_before_anything_is_measured(
+    wrong: list[str], reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *wrong])
+    with pytest.raises(SystemExit, match="2"):
+        arguments()
+    assert re.search(reason, capsys.readouterr().err)
+
+
+def test_what_there_is_to_choose_from_is_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--list"])
+    main()
+    said = capsys.readouterr().out
+    assert re.search(r"^  way-1024 +one way, 1 KiB$", said, re.MULTILINE)
+    assert all(f"  {key} " in said for key in VARIANTS)
 
 
 LIARS = Variant("liars", "liars", "tests.rigs.liars")
