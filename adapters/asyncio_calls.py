@@ -125,15 +125,16 @@ class Calls:
 
     async def send_many(self, to: Target, payloads: Iterable[Any]) -> int:
         """Send several in one call, in order, each as `send` does that is given no options: much quicker for
-        small ones. Returns how many these were, when the last is accepted for transport.
+        small ones. Returns how many these were, when the last is accepted for transport. An iterator is read
+        to its end before the first is sent.
 
         If one fails, or the caller is cancelled, those before it stay accepted, the others are not sent; the
         exception's `accepted` says how many were (of `asyncio.timeout` that of its `__cause__`).
         """
         host = self._host
-        given = several(payloads)
         accepted = 0
         try:
+            given = several(payloads)
             while True:
                 cast(Any, host).check_open()
                 if accepted >= len(given):

@@ -181,23 +181,35 @@ class Bus(BaseBus):
 
     def send_many(self, to: Target, payloads: Iterable[Any]) -> int:
         """Send several in one call, in order, each as `send` does that is given no options: much quicker for
-        small ones. Returns how many these were, when the last is accepted for transport.
+        small ones. Returns how many these were, when the last is accepted for transport. An iterator is read
+        to its end before the first is sent.
 
         If one fails, or Ctrl-C comes, those before it stay accepted, the others are not sent; the exception's
         `accepted` says how many were.
         """
-        given = several(payloads)
         accepted = Count()
-        self._host.check_open()
         try:
+            given = several(payloads)
+            self._host.check_open()
             while accepted.value < len(given):
-                outcome = self._host.send_run(*self._run_of(to, given, accepted.value), accepted)
-                if outcome is not None:
-                    check_accepted(outcome, to)
+                self._send_run(to, given, accepted)
         except BaseException as error:
             cast(Any, error).accepted = accepted.value
             raise
         return accepted.value
+
+    def _send_run(self, to: Any, given: list[Any], accepted: Count) -> None:
+        """Send what follows those `accepted` and goes in one format, encoded once, also where the core takes
+        one at a time. What is no bytes in a run of bytes as they are is for the next.
+        """
+        first = accepted.value
+        endpoint, run, format, type_id = self._run_of(to, given, first)
+        done = 0
+        while done < len(run) and (not done or format != codes.RAW or type(run[done]) is bytes):
+            outcome = self._host.send_run(endpoint, run[done:] if done else run, format, type_id, accepted)
+            if outcome is not None:
+                check_accepted(outcome, to)
+            done = accepted.value - first
 
     def _run_of(self, to: Any, given: list[Any], first: int) -> tuple[bytes, list[Any], int, bytes]:
         """An endpoint, payloads from `first` on that go to it in one format, with that format and type; bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,19 @@ async def test_an_error_in_the_midst_tells_how_many_were_accepted() -> None:
             await a.send_many("it", payloads)
         assert vars(caught.value)["accepted"] == TURN + 44
         assert await taken(receiver, TURN + 44) == payloads[: TURN + 44]
+
+
+async def test_what_its_iterator_raises_leaves_all_unsent() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise OSError("the file is gone")
+
+    async with joined() as (a, _, receiver):
+        with pytest.raises(OSError, match="file is gone") as caught:
+            await a.send_many("it", broken())
+        assert vars(caught.value)["accepted"] == 0
+        await a.send("it", 2)
+        assert await taken(receiver, 1) == [2]
 
 
 async def test_nobody_there_is_told_as_by_send() -> None:

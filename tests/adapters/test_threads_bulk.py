@@ -97,6 +97,36 @@ def test_an_error_in_the_midst_tells_how_many_were_accepted() -> None:
         assert vars(lost.value)["accepted"] == 0
 
 
+def test_what_its_iterator_raises_leaves_all_unsent() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise OSError("the file is gone")
+
+    with buses(1) as (a,):
+        receiver = a.register("here")
+        with pytest.raises(OSError, match="file is gone") as caught:
+            a.send_many("here", broken())
+        assert vars(caught.value)["accepted"] == 0
+        with pytest.raises(TimeoutError):
+            receiver.receive(timeout=0)
+
+
+def test_each_is_encoded_once_where_one_at_a_time_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with buses(1) as (a,):
+        receiver = a.register("here", queue=1000)  # of the same program: each by itself
+        encoded: list[Any] = []
+        encode = a._message
+
+        def counting(to: Any, payload: Any) -> Any:
+            encoded.append(payload)
+            return encode(to, payload)
+
+        monkeypatch.setattr(a, "_message", counting)
+        assert a.send_many("here", range(300)) == 300
+        assert taken(receiver, 300) == list(range(300))
+        assert encoded == list(range(300))
+
+
 def test_closed_in_the_midst_it_ends() -> None:
     with joined(queue=16) as (a, _, __):
         sending = Task(lambda: a.send_many("it", [b"x"] * 5000))
@@ -105,8 +135,9 @@ def test_closed_in_the_midst_it_ends() -> None:
         with pytest.raises(busway.BusClosed) as caught:
             sending.result()
         assert 0 < vars(caught.value)["accepted"] < 5000
-        with pytest.raises(busway.BusClosed):
+        with pytest.raises(busway.BusClosed) as late:
             a.send_many("it", [b"x"])
+        assert vars(late.value)["accepted"] == 0
         with pytest.raises(busway.BusClosed):
             a.try_send("it", b"x")
 
