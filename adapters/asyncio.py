@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
-from uuid import UUID
 
 from busway.adapters.arguments import (
     ANY_NODE,
@@ -52,6 +51,8 @@ from busway.adapters.typed import (
 from busway.protocol import codes, events
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from busway.adapters.sealed_calls import Call
 
 S = TypeVar("S")

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
-from uuid import UUID
 
 from busway.adapters.audit_records import LOGGER, Fields, Line, Record, Value, safe
 from busway.adapters.identity import Identity
@@ -21,7 +20,7 @@ from busway.adapters.making import dump_cbor
 from busway.adapters.protecting import LOCAL
 from busway.adapters.sampling import FairSampler
 from busway.adapters.views import protection
-from busway.names import ascii_safe, endpoint_id
+from busway.names import ascii_safe, endpoint_id, uuid_text
 from busway.protocol import Connection, Node, codes, errors, events
 from busway.protocol.messaging.endpoints import Endpoint
 from busway.protocol.routing.directory import conflict
@@ -148,13 +147,13 @@ class Trail:
         fields: Fields = {
             "action": action,
             "name": happened.name,
-            "endpoint": _uuid(happened.uuid),
+            "endpoint": uuid_text(happened.uuid),
             "realm": realm,
             **_link(connection),
         }
         neighbour, label = fields.pop("peer", ""), fields.pop("peer_label", "")  # may be others than it
         known = "" if peer is None else peer.label
-        if neighbour == _uuid(happened.node_id):
+        if neighbour == uuid_text(happened.node_id):
             known = known or str(label)  # it may have left right behind its message
         fields |= _of(happened.node_id, known)
         self._note("denial", action, fields, connection, peer=peer, late=lambda: self._why(happened))
@@ -190,7 +189,7 @@ class Trail:
         fields: Fields = {
             "about": "name",
             "name": endpoint.name,
-            "endpoint": _uuid(endpoint.uuid),
+            "endpoint": uuid_text(endpoint.uuid),
             "realm": codes.REALM_NAMES[endpoint.realm],
             "keeper": keeper,
             **({} if peer is None else _of(peer.node_id, peer.label)),
@@ -198,7 +197,11 @@ class Trail:
         self._note("conflict", "name", fields, cast("Connection | None", connection), peer=peer)
 
     def _duplicate(self, event: Any) -> None:
-        fields: Fields = {"about": "id", "peer": _uuid(event.node_id), "text": "two live nodes have this id"}
+        fields: Fields = {
+            "about": "id",
+            "peer": uuid_text(event.node_id),
+            "text": "two live nodes have this id",
+        }
         self._note("conflict", "id", fields)
 
     # What becomes of it
@@ -252,7 +255,7 @@ class Trail:
             self._keep(key, record)
         node = self._host.node
         if LOGGER.isEnabledFor(logging.INFO):
-            self._host.say(Line(record, _uuid(node.node_id), ascii_safe(node.label)))
+            self._host.say(Line(record, uuid_text(node.node_id), ascii_safe(node.label)))
         if any(map(_watches, node.directory.holders(_ENDPOINT))):
             now = self._host.now_ms()
             try:
@@ -299,7 +302,7 @@ def _whose(connection: Connection | None, address: str, peer: Peer | None) -> tu
     ("known"), or others ("strangers"); and which of them.
     """
     if peer is not None and connection is not None and peer.metric >> 14 > connection.realm:
-        return "strangers", _uuid(peer.node_id)  # of another machine, behind a program of this one
+        return "strangers", uuid_text(peer.node_id)  # of another machine, behind a program of this one
     medium = address.partition(":")[0] if connection is None else connection.link.medium
     if medium in LOCAL:
         return "local", ""
@@ -333,7 +336,7 @@ def _link(connection: Connection | None) -> Fields:
 
 def _of(node_id: bytes, label: str) -> Fields:
     """A node as records have it."""
-    return {"peer": _uuid(node_id), "peer_label": label} if label else {"peer": _uuid(node_id)}
+    return {"peer": uuid_text(node_id), "peer_label": label} if label else {"peer": uuid_text(node_id)}
 
 
 def _error(code: int, text: str) -> Fields:
@@ -343,10 +346,6 @@ def _error(code: int, text: str) -> Fields:
 def _name_of(code: int) -> str:
     """One of few names: a peer may end a link with any number."""
     return codes.LINK_ERROR_NAMES.get(code, "OTHER")
-
-
-def _uuid(ident: bytes) -> str:
-    return str(UUID(bytes=ident))
 
 
 def _watches(entry: Entry) -> bool:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import errno
 import logging
-import random
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from busway.adapters import opening, refusals
 from busway.adapters.attempts import Attempt
 from busway.adapters.closing import Done
+from busway.adapters.frozen import replace
 from busway.adapters.links import Host, LinkRunner, next_id
 from busway.adapters.making import Terms
 from busway.adapters.records import Change, LinkInfo
@@ -348,7 +347,7 @@ class Dialling:
             self._finish(BusError(f"{self.url}: {self.reconnector.error}"))
             return
         hopeless = connection.close_code == codes.DUPLICATE_LINK  # the other side's own link stands
-        self._wait(self.reconnector.lost(text, self._now(), random.random(), hopeless=hopeless))
+        self._wait(self.reconnector.lost(text, self._now(), _chance(), hopeless=hopeless))
 
     def _is_twice(self, via: str) -> bool:
         """Whether another link goes there under another name: each would take the other's place for ever."""
@@ -376,7 +375,7 @@ class Dialling:
 
     def _failed(self, error: BaseException) -> None:
         text, hopeless = refusals.text_of(error), refusals.is_hopeless(error)
-        self._wait(self.reconnector.failed(text, self._now(), random.random(), hopeless=hopeless), error)
+        self._wait(self.reconnector.failed(text, self._now(), _chance(), hopeless=hopeless), error)
 
     def _wait(self, delay: float, error: BaseException | None = None) -> None:
         if delay < 0:
@@ -436,3 +435,10 @@ def links_of(node: Node, dialled: set[Dialling]) -> list[LinkInfo]:
     """The links of a bus: each connection, and what was dialled and is not connected now."""
     found = [listed_link(connection) for connection in node.connections]
     return found + [each.info() for each in dialled if each.runner is None]
+
+
+def _chance() -> float:
+    """From 0 to 1, for the jitter. Only who has lost a link waits for the module, which is slow to import."""
+    from random import random
+
+    return random()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -21,15 +20,17 @@ _LAST_S = 3600.0  # ... each next one after twice as long, but no longer than th
 _KINDS_MAX = 256  # kinds of failures told apart; the others share one
 
 
-@dataclass
 class _Kind:
     """A sort of failure that has been logged in full lately."""
 
-    name: str
-    timer: Any
-    interval: float = _FIRST_S
-    count: int = 0  # since the last line
-    text: str = ""  # of the last one
+    __slots__ = ("count", "interval", "name", "text", "timer")
+
+    def __init__(self, name: str, timer: Any) -> None:
+        self.name = name
+        self.timer = timer
+        self.interval = _FIRST_S
+        self.count = 0  # since the last line
+        self.text = ""  # of the last one
 
 
 class Failures:

@@ -9,7 +9,6 @@ those who share their address (NAT). Who is in counts no more; programs of this 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Final
 
@@ -25,12 +24,14 @@ def origin_of(address: str) -> str:
     """
     host = address.partition("://")[2].rpartition(":")[0] or address
     host = host.removeprefix("[").removesuffix("]").partition("%")[0]
+    if ":" not in host:
+        return host
+    import ipaddress  # only for IPv6, for it is slow to import
+
     try:
-        found = ipaddress.ip_address(host)
+        found = ipaddress.IPv6Address(host)
     except ValueError:
         return host
-    if found.version == 4:
-        return str(found)
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, _IPV6_PREFIX), strict=False))

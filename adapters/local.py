@@ -7,7 +7,6 @@ For asyncio and threads alike: everything here is a callback of the loop and nev
 from __future__ import annotations
 
 import logging
-import random
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -66,6 +65,8 @@ class LocalMesh:
         joined = self._host.loop.create_future()
         self._joins[joined] = None
         if node.leaf:
+            import random  # only here, for it is slow to import
+
             random.shuffle(peers)  # so that the routers share the leaves
             self._ask(deque(peers), joined)
         else:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import ipaddress
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
@@ -136,6 +135,10 @@ def _web_place(scheme: str, rest: str) -> str:
 
 
 def _is_ipv6(text: str) -> bool:
+    if ":" not in text:
+        return False
+    import ipaddress  # only here, for it is slow to import
+
     try:
         ipaddress.IPv6Address(text)
     except ValueError:
@@ -146,7 +149,11 @@ def _is_ipv6(text: str) -> bool:
 def _short_ipv6(text: str) -> str:
     """As it is usually written, a zone as it is; what is none in lower case."""
     text = plain_host(text)
-    return str(ipaddress.IPv6Address(text)) if _is_ipv6(text) else text.lower()
+    if not _is_ipv6(text):
+        return text.lower()
+    import ipaddress
+
+    return str(ipaddress.IPv6Address(text))
 
 
 def driver_of(url: str) -> Any:

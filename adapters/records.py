@@ -5,12 +5,17 @@ Knows no bus and no node of the core.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from busway.adapters.literal import text_of
 from busway.errors import Undeliverable
 from busway.protocol import codes
 from busway.protocol.messaging.replies import refusal
+
+if TYPE_CHECKING:  # the same to a checker
+    from dataclasses import dataclass
+else:
+    from busway.adapters.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, repr=False)

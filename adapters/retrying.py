@@ -6,8 +6,12 @@ dialled.py's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:  # the same to a checker
+    from dataclasses import dataclass
+else:
+    from busway.adapters.frozen import dataclass
 
 CONNECTING: Final = "connecting"  # it has never been open
 CONNECTED: Final = "connected"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
-from uuid import UUID
 
 from busway.adapters.arguments import (
     ANY_NODE,
@@ -65,6 +64,8 @@ from busway.adapters.typed import (
 from busway.protocol import codes, events
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from busway.adapters.sealed_calls import Call
 
 S = TypeVar("S")

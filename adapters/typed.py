@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypedDict
-from uuid import UUID
 
 from busway import protocol
 
 Kind = Literal["unicast", "anycast", "broadcast"]
 Realm = Literal["process", "userspace", "localnet", "global"]
 Policy = Literal["refuse", "drop_oldest", "drop_newest", "latest"]
-Name = str | bytes | UUID
-Target = Name | type
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from typing_extensions import TypeVar
 
     from busway.errors import PayloadError
 
+    Name = str | bytes | UUID
+    Target = Name | type
     T = TypeVar("T", default=Any)
     U = TypeVar("U", default=Any)
     V = TypeVar("V", default=Any)
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 else:
     from typing import TypeVar
 
-    M = T = U = V = W = R = Any  # which stand in annotations only
+    M = T = U = V = W = R = Name = Target = Any  # which stand in annotations only
     T_co = TypeVar("T_co", covariant=True)
     Message = protocol.Message
     Request = protocol.Request

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from typing import Any
 
+from busway.adapters.frozen import replace
 from busway.adapters.literal import id_of, text_of
 from busway.adapters.protecting import Protection
 from busway.adapters.records import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo

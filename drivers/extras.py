@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import Final
 
@@ -30,4 +29,6 @@ def missing(who_needs: str, extra: str) -> str:
 
 def install(extra: str) -> str:
     """The command that installs what an extra needs. A plain `pip` may be that of another Python."""
+    import shlex
+
     return f"{shlex.quote(sys.executable or 'python3')} -m pip install {' '.join(LIBRARIES[extra])}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
-from busway.drivers import named_pipe, unix, unix_census
+from busway.drivers import unix
 from busway.drivers.unix import Peer
-from busway.drivers.unix_census import Sighting
+
+if TYPE_CHECKING:
+    from busway.drivers.unix_census import Sighting
 
 __all__ = [
     "Peer",
-    "Sighting",
     "dial",
     "is_dead",
     "open_listener",
@@ -23,8 +25,21 @@ __all__ = [
 ]
 
 
+_PIPES: Final = sys.platform == "win32"
+
+
 def _driver() -> Any:
-    return named_pipe if named_pipe.available() else unix
+    if not _PIPES:
+        return unix
+    from busway.drivers import named_pipe  # which nobody else waits for
+
+    return named_pipe
+
+
+def _census() -> Any:
+    from busway.drivers import unix_census  # only for those who look for somebody
+
+    return unix_census
 
 
 def open_listener(bus: str, node_id: bytes) -> Any:
@@ -54,22 +69,22 @@ def place(bus: str) -> str:
 
     Raises as `unix.peers`.
     """
-    return "" if _driver() is named_pipe else unix.bus_directory(bus)
+    return "" if _PIPES else unix.bus_directory(bus)
 
 
 def places() -> list[str]:
     """The directories where sockets may be, the own one first; none for named pipes. Raises ValueError."""
-    return [] if _driver() is named_pipe else unix.directories()
+    return [] if _PIPES else unix.directories()
 
 
 def other_buses(bus: str) -> dict[str, list[str]]:
     """By hash, the sockets of this user's living programs on buses of other names; none of named pipes."""
-    return {} if _driver() is named_pipe else unix_census.other_buses(bus)
+    return {} if _PIPES else _census().other_buses(bus)
 
 
 def sightings() -> list[Sighting]:
     """Everybody's programs with a socket on this machine, as far as the kernel tells."""
-    return [] if _driver() is named_pipe else unix_census.sightings()
+    return [] if _PIPES else _census().sightings()
 
 
 def dial(path: str) -> Any:

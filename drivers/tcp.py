@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 from itertools import chain, zip_longest
@@ -217,6 +216,10 @@ def _in_turn(addresses: list[Address]) -> list[Address]:
 
 def _check_zone(host: str) -> None:
     """Each interface has its own addresses of that sort, so one of them alone leads nowhere."""
+    if ":" not in host:
+        return
+    import ipaddress  # only here, for it is slow to import
+
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:

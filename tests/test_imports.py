@@ -19,17 +19,26 @@ RARE = {
         "busway.decode",
         "busway.testing",
     ),
-    *("busway.drivers.ble", "busway.drivers.serial", "busway.drivers.websocket"),
+    *("busway.drivers.ble", "busway.drivers.memory", "busway.drivers.named_pipe", "busway.drivers.serial"),
+    *("busway.drivers.tunnel", "busway.drivers.unix_census", "busway.drivers.websocket"),
     *("busway.pairing", "busway.policy", "busway.sealing", "busway.trust"),
     *(
+        "dataclasses",
+        "datetime",
+        "decimal",
         "getpass",
         "html",
         "http",
+        "ipaddress",
         "json",
         "multiprocessing",
+        "platform",
+        "random",
+        "shlex",
         "tempfile",
         "unittest",
         "urllib.request",
+        "uuid",
         "zipfile",
     ),
 }
@@ -58,7 +67,8 @@ def test_the_package_alone_loads_nothing() -> None:
 
 
 def test_an_asyncio_bus_loads_only_what_it_uses() -> None:
-    assert loaded(OPENED) & RARE == set()
+    """Besides what asyncio itself loads, which differs from one Python to the next."""
+    assert (loaded(OPENED) & RARE) - loaded("import asyncio") == set()
 
 
 def test_what_is_named_here_exists() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Iterable
 from functools import lru_cache
@@ -42,6 +41,8 @@ def is_record(kind: Any) -> bool:
 @lru_cache(maxsize=1024)
 def field_names(cls: Any) -> tuple[str, ...]:
     """The fields of a dataclass that travel: those its constructor takes."""
+    import dataclasses  # slow, and whoever has none does not wait for it
+
     return tuple(field.name for field in dataclasses.fields(cls) if field.init)
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from busway.classes import is_own_dataclass, is_struct
-from busway.names import check_name, endpoint_id
+from busway.names import check_name, endpoint_id, is_uuid, uuid_text
 
 if TYPE_CHECKING:
+    import uuid
+
     from busway.convert import Converter
 
 T = TypeVar("T")
@@ -143,14 +144,17 @@ def converter_of(annotation: Any) -> Converter:
     return Converter(annotation)
 
 
-def _checked_uuid(type_id: str | uuid.UUID) -> bytes:
-    if isinstance(type_id, uuid.UUID):
-        return type_id.bytes
+def _checked_uuid(type_id: Any) -> bytes:
+    if is_uuid(type_id):
+        found: bytes = type_id.bytes
+        return found
     if not isinstance(type_id, str):
         raise TypeError(
             'message takes a UUID, or a name, as in @busway.message(name="lab/reading"), '
             f"got {type(type_id).__name__}"
         )
+    import uuid  # slow, and a name needs none
+
     try:
         return uuid.UUID(type_id).bytes
     except ValueError:
@@ -174,12 +178,12 @@ def _note(declaration: Declaration) -> None:
     with _lock:
         earlier = declaration_of(cls)
         if earlier is not None and earlier.type_id != declaration.type_id:
-            raise ValueError(f"{_full_name(cls)} is declared already, as {uuid.UUID(bytes=earlier.type_id)}")
+            raise ValueError(f"{_full_name(cls)} is declared already, as {uuid_text(earlier.type_id)}")
         other = _declared.get(declaration.type_id)
         if other is not None and _full_name(other.cls) != _full_name(cls):
             raise ValueError(
                 f"{_full_name(cls)} and {_full_name(other.cls)} have the same UUID "
-                f"{uuid.UUID(bytes=declaration.type_id)}; " + _remedy(declaration, other)
+                f"{uuid_text(declaration.type_id)}; " + _remedy(declaration, other)
             )
         cls.__busway_message__ = declaration
         _declared[declaration.type_id] = declaration

@@ -6,13 +6,19 @@ Busway's own namespace. Names are compared byte for byte: no case folding, no Un
 
 from __future__ import annotations
 
+import hashlib
 import re
-import uuid
+import sys
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import uuid  # which is slow to import: only who uses such objects waits for it
+
+    NAMESPACE: uuid.UUID
 
 # Drawn at random once, and part of the protocol since: changing it renames every endpoint.
-NAMESPACE = uuid.UUID("f2066500-0bc6-4ea2-9d3a-7801eb92bb6c")
+_NAMESPACE = bytes.fromhex("f20665000bc64ea29d3a7801eb92bb6c")
 
 NAME_SIZE_MAX = 64
 """Longest name of an endpoint or bus, in UTF-8 bytes."""
@@ -42,11 +48,10 @@ def endpoint_id(target: str | uuid.UUID | bytes | type) -> bytes:
         return id_of_text(target)
     if isinstance(target, str):
         return id_of_text(str(target))
-    if isinstance(target, uuid.UUID):
-        return target.bytes
     if isinstance(target, bytes):
         return _id_of_bytes(target)
-    return _declared(target).type_id
+    found: Any = target
+    return bytes(found.bytes) if is_uuid(found) else _declared(found).type_id
 
 
 def endpoint_name(target: str | uuid.UUID | bytes | type) -> str:
@@ -58,7 +63,7 @@ def endpoint_name(target: str | uuid.UUID | bytes | type) -> str:
     if isinstance(target, str):
         endpoint_id(target)
         return "" if _CANONICAL_UUID.fullmatch(target) else str(target)
-    if isinstance(target, (uuid.UUID, bytes)):
+    if isinstance(target, bytes) or is_uuid(target):
         endpoint_id(target)
         return ""
     return _declared(target).name
@@ -99,8 +104,38 @@ def check_bus_name(name: str) -> str:
 def id_of_text(text: str) -> bytes:
     """`endpoint_id` of a str, remembered: without a Python call for one that has been asked for before."""
     if _CANONICAL_UUID.fullmatch(text):
-        return uuid.UUID(text).bytes
-    return uuid.uuid5(NAMESPACE, check_name(text)).bytes
+        return bytes.fromhex(text.replace("-", ""))
+    return _version_5(check_name(text))
+
+
+def _version_5(name: str) -> bytes:
+    """The UUID of the name: `uuid.uuid5(NAMESPACE, name).bytes`."""
+    found = bytearray(hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
+    found[6] = found[6] & 0x0F | 0x50  # the version
+    found[8] = found[8] & 0x3F | 0x80  # the variant
+    return bytes(found)
+
+
+def is_uuid(value: Any) -> bool:
+    """Whether it is a `uuid.UUID`; found out without importing that."""
+    kind = getattr(sys.modules.get("uuid"), "UUID", None)
+    return kind is not None and isinstance(value, kind)
+
+
+def uuid_text(ident: bytes) -> str:
+    """The canonical form of 16 bytes."""
+    text = ident.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def __getattr__(name: str) -> Any:
+    if name != "NAMESPACE":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import uuid
+
+    value = uuid.UUID(bytes=_NAMESPACE)
+    globals()[name] = value
+    return value
 
 
 def _id_of_bytes(target: bytes) -> bytes:

@@ -6,18 +6,15 @@ so that a program that sends only bytes never pays for it.
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import enum
 import os
 import re
 import sys
-import uuid
 from array import array
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from busway import bounds
 from busway.arrays import FIRST_TAG, LAST_TAG, buffer_of, decode_array, is_bytes, plain_number, tag_of
@@ -40,7 +37,10 @@ from busway.messages import (
     declaration_of,
     message,
 )
-from busway.names import endpoint_id
+from busway.names import endpoint_id, uuid_text
+
+if TYPE_CHECKING:
+    import datetime
 
 __all__ = [
     "CBOR",
@@ -189,7 +189,7 @@ class ReplyType:
         """
         if format == TYPED and type_id != self.type_id:
             came = declaration_by_id(type_id)
-            name = came.cls.__qualname__ if came else f"the message type {uuid.UUID(bytes=type_id)}"
+            name = came.cls.__qualname__ if came else f"the message type {uuid_text(type_id)}"
             raise PayloadError(f"expected {self.label}, got {name}", payload)
         try:
             value = payload if format == RAW else _loads(payload)
@@ -251,7 +251,7 @@ def _wanted(type_id: bytes, accept: tuple[type, ...] | None, payload: bytes) -> 
         declaration = declaration_of(cls)
         if declaration is not None and declaration.type_id == type_id:
             return declaration
-    shown = uuid.UUID(bytes=bytes(type_id)) if len(type_id) == 16 else f"of {len(type_id)} bytes"
+    shown = uuid_text(bytes(type_id)) if len(type_id) == 16 else f"of {len(type_id)} bytes"
     raise UnknownType(f"expected {_listed(accept)}, got the message type {shown}", payload, bytes(type_id))
 
 
@@ -366,6 +366,8 @@ def _duration(value: Any) -> datetime.timedelta:
         raise ValueError("a duration must be seconds, and at most microseconds")
     if any(type(part) is not int for part in value.values()):
         raise ValueError("the seconds of a duration must be whole numbers")
+    import datetime  # cbor2 has it by now
+
     return datetime.timedelta(seconds=value[1], microseconds=value.get(-6, 0))
 
 
@@ -437,7 +439,7 @@ def _plain_inside_value(encoder: Any, value: Any) -> None:
         encoder.encode(_map_of(value))
     elif isinstance(value, enum.Enum):
         encoder.encode(value.value)
-    elif isinstance(value, datetime.timedelta):
+    elif _is_a(value, "datetime", "timedelta"):
         _encode_duration(encoder, value)
     elif is_record(type(value)):
         raise TypeError(
@@ -465,11 +467,13 @@ def _instead_of(value: Any) -> str:
     for kind, remedy in _REMEDIES.items():
         if isinstance(value, kind):
             return remedy
-    if _is_mime(value):
+    if _is_a(value, "email.message", "Message"):
         return "send value.as_bytes()"
-    for kind in (datetime.datetime, datetime.date, decimal.Decimal, uuid.UUID):
-        if isinstance(value, kind):
-            return f"it would arrive as a {kind.__name__}; send one of these"
+    if _is_a(value, "datetime", "time"):
+        return "send value.isoformat(), a str"
+    for module, name in _ARRIVING_AS:
+        if _is_a(value, module, name):
+            return f"it would arrive as a {name}; send one of these"
     return _SENDABLE
 
 
@@ -499,7 +503,7 @@ def _map_of(value: Any) -> Any:
 
 def _refuse_reshaped(value: Any, where: str) -> None:
     """TypeError for what msgspec would make something else of, where no annotation brings it back."""
-    if isinstance(value, (Set, datetime.time)):
+    if isinstance(value, Set) or _is_a(value, "datetime", "time"):
         raise TypeError(
             f"cannot send {_article(value)} in {where}: it would arrive as "
             f"{'a list' if isinstance(value, Set) else 'a str'}; send that, or annotate the field"
@@ -545,16 +549,17 @@ def _article(value: object) -> str:
     return f"an instance of {type(value).__module__}.{type(value).__qualname__}"
 
 
-def _is_mime(value: Any) -> bool:
-    kind = getattr(sys.modules.get("email.message"), "Message", None)
+def _is_a(value: Any, module: str, name: str) -> bool:
+    """Whether it is an instance of that class; found out without importing the module."""
+    kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(value, kind)
 
 
 _REMEDIES: dict[type, str] = {
     re.Pattern: "send its pattern, a str, and compile it where it arrives",
     UserString: "send str(value)",
-    datetime.time: "send value.isoformat(), a str",
 }
+_ARRIVING_AS = (("datetime", "datetime"), ("datetime", "date"), ("decimal", "Decimal"), ("uuid", "UUID"))
 _MISREAD = (re.Pattern, UserString)  # cbor2 would send something for these
 _TEXTS = frozenset((str, bytes))
 _SCALARS = _TEXTS | {type(None), bool, int, float}
@@ -616,7 +621,7 @@ def _children_of_other(value: Any, odd: list[Any]) -> list[Any]:
     if isinstance(value, Mapping):
         _look_at_keys(value, odd)
         return _compound((*value, *value.values()))
-    if isinstance(value, _MISREAD) or _is_mime(value):
+    if isinstance(value, _MISREAD) or _is_a(value, "email.message", "Message"):
         raise TypeError(f"cannot send {_article(value)}: {_instead_of(value)}")
     if isinstance(value, (Sequence, Set)):
         if isinstance(value, Set):
@@ -640,12 +645,12 @@ def _children_of_rare(value: Any, odd: list[Any]) -> list[Any]:
 
 
 def _check_stamp(value: Any) -> None:
-    if isinstance(value, datetime.datetime) and value.utcoffset() is None:
+    if _is_a(value, "datetime", "datetime") and value.utcoffset() is None:
         raise ValueError(
             f"cannot send the naive datetime {value}: no time zone says which instant it is; make it with "
             "datetime.now(timezone.utc), or give it this machine's zone with value.astimezone()"
         )
-    if isinstance(value, decimal.Decimal) and value.is_snan():
+    if _is_a(value, "decimal", "Decimal") and value.is_snan():
         raise ValueError("cannot send a signalling NaN of decimal: send Decimal('NaN')")
 
 
