@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import sys
 from html.parser import HTMLParser
@@ -105,6 +106,20 @@ def test_what_is_written_of_the_architecture_is_what_the_code_is() -> None:
     """Else: `make docs` writes it anew."""
     assert architecture.page() == architecture.PAGE.read_text(encoding="utf-8")
     assert architecture.drawing() == architecture.DRAWING.read_text(encoding="utf-8")
+
+
+def short_numbers(size: int) -> bytes:
+    """Random bytes of which every request's number is a short one."""
+    drawn = bytearray(random.randbytes(size))
+    drawn[::4] = bytes(len(drawn[::4]))
+    drawn[1::4] = bytes(len(drawn[1::4]))
+    return bytes(drawn)
+
+
+def test_ways_do_not_depend_on_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {title: way.counts() for title, way in architecture.ways().items()}
+    monkeypatch.setattr(os, "urandom", short_numbers)
+    assert {title: way.counts() for title, way in architecture.ways().items()} == counts
 
 
 def test_a_way_is_one_of_a_message() -> None:
