@@ -14,7 +14,7 @@ from busway.protocol import FullError, Limits, LocalError, codes
 from busway.protocol.link import batch
 from busway.protocol.link.queue import OVERHEAD
 from tests.protocol.helpers import payloads
-from tests.protocol.nets import Mesh
+from tests.protocol.nets import Mesh, chain
 from tests.protocol.pairs import E, F, G, Net, node_of
 from tests.rigs.steps import steps
 
@@ -493,6 +493,37 @@ def test_one_more_on_the_way_costs_the_same_however_many_links_there_are() -> No
         spent.append(steps(net.arrive, "/protocol/"))
         assert net.taken() == [[b"begins", *numbers(100)]] * len(letters)
     assert spent[0] == spent[1]
+
+
+def test_what_comes_from_farther_off_is_shared_as_well_by_the_links_that_it_takes() -> None:
+    """The frames have a routing header, and c is neither where they come from nor where they end."""
+    spent = []
+    for letters in ("de", "defghijk"):
+        net = chain("abc")
+        net.add(letters)
+        net.join(" ".join("c" + letter for letter in letters))
+        net.pump()
+        receivers = {letter: net[letter].register(E, codes.BROADCAST) for letter in letters}
+        net.pump()
+        for text in (b"first", b"second", b"third"):
+            net["a"].publish(E, text, net.now)
+            net.pump()
+        assert [net.payloads(letter, receivers[letter]) for letter in letters] == [
+            [b"first", b"second", b"third"]
+        ] * len(letters)
+        for text in numbers(100):
+            net["a"].publish(E, text, net.now)
+        from_a = net.cable["ab"].a.data_to_send(65536, net.now)
+        net.cable["ab"].b.receive_data(from_a, net.now)
+        from_b = net.cable["bc"].a.data_to_send(65536, net.now)
+        spent.append(steps(partial(net.cable["bc"].b.receive_data, from_b, net.now), "/protocol/"))
+        queues = [net.cable["c" + letter].a.broadcasts for letter in letters]
+        assert [len(queue.items) for queue in queues] == [1] * len(letters)
+        net.pump()
+        assert [net.payloads(letter, receivers[letter]) for letter in letters] == [numbers(100)] * len(
+            letters
+        )
+    assert spent[1] - spent[0] < 40 * 6  # six more links join the batch once and take nothing each
 
 
 def test_what_comes_from_farther_off_is_read_in_runs_where_it_ends() -> None:
