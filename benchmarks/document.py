@@ -24,6 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 NAMES = ("bench.json", "bench-full.json")
 DOCUMENTS = ("docs/performance.md", "README.md")
 PLOTS = ROOT / "docs"
+PARTS = ("environment", "settings", "took_s", "absent", "failed")  # of a run, beside what it measured
 BLOCK = re.compile(r"(<!-- begin: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -34,7 +35,7 @@ def recorded(folder: Path = RESULTS) -> dict[str, Any]:
         if not (folder / name).exists():
             continue
         result = json.loads((folder / name).read_text())
-        run = {key: result[key] for key in ("environment", "settings", "took_s", "absent", "failed")}
+        run = {key: result[key] for key in PARTS}
         arms = [arm for case in result["cases"].values() for arm in case["arms"].values()]
         calm = [one["calm"] for arm in arms for one in arm["rounds"]]
         found["runs"].append({**run, "rounds": len(calm), "slow": calm.count(False)})
@@ -59,17 +60,34 @@ def fingerprint(result: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def measured(file: Path) -> str:
+    """The text of a file of a run. Raises ValueError if it is none, OSError if it cannot be read."""
+    text = file.read_text()
+    try:
+        result = json.loads(text)
+        missing = [key for key in (*PARTS, "cases", "values", "about") if key not in result]
+    except (ValueError, TypeError):
+        missing = ["JSON"]
+    if missing:
+        raise ValueError(f"{file} was not written by a whole `make bench`: it has no {', '.join(missing)}")
+    return text
+
+
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="benchmarks.document", description=__doc__, formatter_class=raw)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--no-plots", action="store_true", help="tables only: needs no matplotlib")
     options = parser.parse_args()
-    for file in options.files:
-        if file.name not in NAMES:
-            parser.error(f"{file} is none of {', '.join(NAMES)}")
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / file.name).write_text(file.read_text())
+    if wrong := [file for file in options.files if file.name not in NAMES]:
+        parser.error(f"{wrong[0]} is none of {', '.join(NAMES)}")
+    try:
+        texts = {file.name: measured(file) for file in options.files}
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    RESULTS.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (RESULTS / name).write_text(text)
     result = recorded()
     if not result["runs"]:
         sys.exit("error: nothing is recorded yet; give .benchmarks/bench.json, which `make bench` writes")

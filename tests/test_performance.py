@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -133,3 +135,32 @@ def test_the_short_run_is_taken_where_both_have_a_figure(tmp_path: Path) -> None
     titles = {key: case["title"] for key, case in result["cases"].items()}
     assert titles == {"both": "short", "short": "short", "full": "full"}
     assert [(run["rounds"], run["slow"]) for run in result["runs"]] == [(6, 0), (6, 0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "has no JSON"),
+        ("7", "has no JSON"),
+        ('{"cases": {}}', "has no environment, .*, values, about"),
+        (None, "No such file"),
+    ],
+)
+def test_what_no_run_wrote_is_not_recorded(
+    text: str | None,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good, wrong = tmp_path / "bench.json", tmp_path / "bench-full.json"
+    empty: dict[str, Any] = {key: {} for key in (*document.PARTS, "cases", "values", "about")}
+    good.write_text(json.dumps(empty))
+    if text is not None:
+        wrong.write_text(text)
+    monkeypatch.setattr(document, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(sys, "argv", ["benchmarks.document", "--no-plots", str(good), str(wrong)])
+    with pytest.raises(SystemExit, match="2"):
+        document.main()
+    assert re.search(reason, capsys.readouterr().err)
+    assert not (tmp_path / "results").exists()
