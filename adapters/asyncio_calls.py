@@ -139,7 +139,7 @@ class Calls:
                 cast(Any, host).check_open()
                 if accepted >= len(given):
                     break
-                endpoint, run, format, type_id = self._run_of(to, given, accepted)
+                endpoint, run, format, type_id = cast(Any, self)._run_of(to, given, accepted, TURN)
                 done = 0
                 while done < len(run):
                     sent = 0
@@ -313,27 +313,6 @@ class Calls:
         if type(payload) is bytes:
             return payload, _RAW, b""
         return cast(tuple[Any, int, bytes], encode(payload, endpoint))
-
-    def _run_of(self, to: Any, given: list[Any], first: int) -> tuple[bytes, list[Any], int, bytes]:
-        """An endpoint, and the payloads from `first` on that go to it in one format, as far as they are ready
-        to be sent, with that format and type. Raises what is wrong with the first.
-        """
-        payload = given[first]
-        endpoint: bytes = id_taking(to, payload)
-        data, format, type_id = self._encoded(endpoint, payload)
-        run: list[Any] = [data]
-        last = first + 1 if format == _TYPED else min(len(given), first + TURN)
-        for at in range(first + 1, last):
-            try:
-                if type(to) is not str:
-                    id_taking(to, given[at])
-                data, like, _ = self._encoded(endpoint, given[at])
-            except Exception:  # noqa: BLE001 - it is raised when its turn has come
-                break
-            if like != format:
-                break
-            run.append(data)
-        return endpoint, run, format, type_id
 
     def _token(self, function: Any, endpoint: bytes, data: Any, format: int, type_id: bytes) -> int:
         """The token of a call of the core, 0 where nothing has to be awaited. Raises users' errors."""

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from busway.adapters.asyncio_pump import Pump
 from busway.adapters.compiling import mypyc_attr
+from busway.adapters.ends import VALUES
 from busway.adapters.host import check_settled
 from busway.adapters.results import answer_error, answer_failure, wants_answer
 from busway.protocol import Crew, Message, Request, codes
@@ -20,8 +21,7 @@ from busway.protocol import Receiver as CoreReceiver
 
 # A plain handler is called so often, then the loop has a turn.
 _AT_ONCE: Final = 64
-# What many handlers give, and nobody has to wait for.
-_VALUES: Final = frozenset({bytes, str, int, float, bool, list, tuple, dict, type(None)})
+_VALUES: Final = VALUES
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

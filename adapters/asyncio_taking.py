@@ -6,7 +6,7 @@ import asyncio
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from typing import TYPE_CHECKING, Any, Final, Generic, cast
 
-from busway.adapters.arguments import check_most, check_seconds
+from busway.adapters.arguments import MOST, check_most, check_seconds
 from busway.adapters.asyncio_pump import TURN, Pump
 from busway.adapters.compiling import mypyc_attr
 from busway.adapters.typed import Message, T_co
@@ -18,7 +18,6 @@ from busway.protocol.messaging.receiving import Receiving
 if TYPE_CHECKING:
     from typing import Self
 
-MOST: Final = 1024
 _RAW: Final = codes.RAW
 
 

@@ -153,6 +153,31 @@ class BaseBus:
         data, format, type_id = encode(payload, endpoint)
         return endpoint, data, self._host.now_ms(), format, type_id
 
+    def _run_of(
+        self, to: Any, given: list[Any], first: int, most: int
+    ) -> tuple[bytes, list[Any], int, bytes]:
+        """An endpoint, and payloads from `first` on, `most` at the most, that go to it in one format: ready
+        to be sent, with that format and type. Raises what is wrong with the first.
+        """
+        endpoint, data, _, format, type_id = self._message(to, given[first])
+        last = first + (most if format < codes.TYPED else 1)
+        if data is given[first] and format == codes.RAW and not isinstance(to, type):
+            run = given[first:last]
+            for at, payload in enumerate(run):
+                if type(payload) is not bytes:
+                    return endpoint, run[:at], format, type_id
+            return endpoint, run, format, type_id
+        run = [data]
+        for payload in given[first + 1 : last]:
+            try:
+                _, data, _, like, _ = self._message(to, payload)
+            except Exception:  # noqa: BLE001 - it is raised when its turn has come
+                break
+            if like != format:
+                break
+            run.append(data)
+        return endpoint, run, format, type_id
+
     def _send(
         self, to: Any, payload: Any, confirm: bool, ttl: float, timeout: float | None, node: bytes | None
     ) -> Asked:

@@ -29,6 +29,8 @@ from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.protocol import Crew, Message, Request, codes
 from busway.protocol import Receiver as CoreReceiver
 
+# Types that many handlers give: nothing to be awaited, and no parts.
+VALUES = frozenset({bytes, str, int, float, bool, list, tuple, dict, type(None)})
 CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 
 

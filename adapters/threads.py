@@ -192,43 +192,16 @@ class Bus(BaseBus):
         try:
             given = several(payloads)
             self._host.check_open()
-            while accepted.value < len(given):
-                self._send_run(to, given, accepted)
+            while (first := accepted.value) < len(given):
+                endpoint, run, format, type_id = self._run_of(to, given, first, MOST)
+                while (done := accepted.value - first) < len(run):
+                    outcome = self._host.send_run(endpoint, run[done:], format, type_id, accepted)
+                    if outcome is not None:
+                        check_accepted(outcome, to)
         except BaseException as error:
             cast(Any, error).accepted = accepted.value
             raise
         return accepted.value
-
-    def _send_run(self, to: Any, given: list[Any], accepted: Count) -> None:
-        """Send what follows those `accepted` and goes in one format, encoded once, also where the core takes
-        one at a time. What is no bytes in a run of bytes as they are is for the next.
-        """
-        first = accepted.value
-        endpoint, run, format, type_id = self._run_of(to, given, first)
-        done = 0
-        while done < len(run) and (not done or format != codes.RAW or type(run[done]) is bytes):
-            outcome = self._host.send_run(endpoint, run[done:] if done else run, format, type_id, accepted)
-            if outcome is not None:
-                check_accepted(outcome, to)
-            done = accepted.value - first
-
-    def _run_of(self, to: Any, given: list[Any], first: int) -> tuple[bytes, list[Any], int, bytes]:
-        """An endpoint, payloads from `first` on that go to it in one format, with that format and type; bytes
-        as far as there are some. Raises what is wrong with the first.
-        """
-        endpoint, data, _, format, type_id = self._message(to, given[first])
-        if data is given[first] and format == codes.RAW and not isinstance(to, type):
-            return endpoint, given[first : first + MOST], format, type_id
-        run = [data]
-        for payload in given[first + 1 : first + (MOST if format < codes.TYPED else 1)]:
-            try:
-                _, data, _, like, _ = self._message(to, payload)
-            except Exception:  # noqa: BLE001 - it is raised when its turn has come
-                break
-            if like != format:
-                break
-            run.append(data)
-        return endpoint, run, format, type_id
 
     @shielded
     def try_send(self, to: Target, payload: Any = None) -> bool:

@@ -194,7 +194,6 @@ class Job:
         self.cancelled = True
 
 
-_VALUES = {bytes, str, int, float, bool, type(None), list, dict, tuple}  # that are surely no parts
 _QUICK_NS = 200_000  # a handler that takes no longer may run where the links are watched
 _OFTEN_NS = 2_000_000  # ... if its messages follow each other so closely
 _SLOW_RUNS = 16  # quick ones that make up for one that was slow
@@ -261,7 +260,7 @@ class Service(ends.Service):
     def _answer(self, message: Message, job: Job) -> None:
         result = self._handler(cast("typed.Request[Any]", message))
         asked = wants_answer(message)
-        if type(result) not in _VALUES:
+        if type(result) not in ends.VALUES:
             if inspect.isgenerator(result):
                 with contextlib.closing(result):
                     self._answer_parts(asked, result, job)
