@@ -149,7 +149,13 @@ class Calls:
                     if not sent:  # it has to wait, or is wrong
                         token = self._token(host.node.send, endpoint, run[done], format, type_id)
                         if token:
-                            await self._accepted(token, to)
+                            future: Any = cast(Any, host).await_outcome(token)
+                            try:
+                                outcome = await asyncio.shield(future)
+                            except asyncio.CancelledError:
+                                accepted += host.give_up(token, future)
+                                raise
+                            _check_accepted(outcome, to)
                         sent = 1
                     done += sent
                     accepted += sent
@@ -386,9 +392,7 @@ class Calls:
 
     async def _accepted(self, token: int, to: Any) -> None:
         """Wait until what `token` stands for is accepted. Raises what became of it instead."""
-        outcome = await cast(Any, self._host).awaited(token)
-        if outcome.status not in (_ACCEPTED, _TAKEN):
-            raise error_of(outcome, to)
+        _check_accepted(await cast(Any, self._host).awaited(token), to)
 
     def _is_turn(self, count: int) -> bool:
         """Whether the loop is to breathe now, after `count` more messages."""
@@ -397,3 +401,9 @@ class Calls:
             return False
         self._calls = 0
         return True
+
+
+def _check_accepted(outcome: events.Outcome, to: Any) -> None:
+    """Raises what became of it instead."""
+    if outcome.status not in (_ACCEPTED, _TAKEN):
+        raise error_of(outcome, to)

@@ -135,6 +135,20 @@ class Pump:
         self.wake()
         return found
 
+    def give_up(self, token: int, future: Any) -> bool:
+        """Who waited for `token` is cancelled, though its future is not; whether it was accepted all the
+        same, just before.
+        """
+        if future.done():
+            return future.exception() is None and bool(future.result().status == events.ACCEPTED)
+        cast(Any, self).cancel(token)
+        self._deferred = self._deferred + self.core.take_events()
+        self.wake()
+        for event in self._deferred:
+            if event.kind == _OUTCOME and cast(events.Outcome, event).token == token:
+                return cast(events.Outcome, event).status == events.ACCEPTED
+        return False
+
     # From the links
 
     def take_in(self, connection: Connection, data: Any) -> None:

@@ -238,9 +238,11 @@ class Host(BusHost):
             raise for_users(error) from None
         if not token:
             return None
-        outcome = self.outcome(token, promise)
-        accepted.value += outcome.status == events.ACCEPTED
-        return outcome
+        try:
+            return self.outcome(token, promise)
+        finally:  # who is interrupted may have been answered just before
+            outcome: events.Outcome | None = promise.value
+            accepted.value += outcome is not None and outcome.status == events.ACCEPTED
 
     def _send_run(
         self, endpoint: bytes, run: list[Any], format: int, type_id: bytes, accepted: Count

@@ -115,6 +115,26 @@ async def test_what_its_iterator_raises_leaves_all_unsent() -> None:
         assert await taken(receiver, 1) == [2]
 
 
+async def test_a_caller_cancelled_at_any_moment_hears_how_many_were_accepted() -> None:
+    """Also if the one that waited was accepted just then."""
+    async with joined(queue=4) as (a, _, receiver):
+        for turns in range(40):
+            sending = asyncio.create_task(a.send_many("it", [(turns, number) for number in range(60)]))
+            found: list[Any] = []
+            for _ in range(turns):
+                if len(receiver._core.queue):
+                    found += [message.payload for message in await receiver.receive_many()]
+                await asyncio.sleep(0)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await sending
+            last = asyncio.create_task(a.send("it", None))
+            while None not in found:
+                found += [message.payload for message in await receiver.receive_many(timeout=60)]
+            await last
+            assert len(found) - 1 == vars(caught.value).get("accepted", 0), turns
+
+
 async def test_nobody_there_is_told_as_by_send() -> None:
     async with joined() as (a, _, __):
         with pytest.raises(busway.Undeliverable) as caught:

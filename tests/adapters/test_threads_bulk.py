@@ -281,6 +281,34 @@ def test_ctrl_c_in_the_midst_tells_how_many_were_accepted() -> None:
 # try_send
 
 
+def test_ctrl_c_just_after_one_that_waited_was_accepted_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with joined(queue=4) as (a, _, receiver):
+        engine = a._host.engine
+        wait = engine.wait
+
+        def interrupted(*arguments: Any) -> bool:
+            wait(*arguments)
+            raise KeyboardInterrupt
+
+        def send() -> int:
+            try:
+                a.send_many("it", range(60))
+            except KeyboardInterrupt as error:
+                return int(vars(error)["accepted"])
+            return -1
+
+        with monkeypatch.context() as patched:
+            patched.setattr(engine, "wait", interrupted)
+            sending = Task(send)
+            found = taken(receiver, 1)
+            accepted = sending.result()
+        last = Task(lambda: a.send("it", None))
+        while None not in found:
+            found += taken(receiver, 1)
+        last.result()
+        assert found == [*range(accepted), None]
+
+
 def test_it_is_sent_if_it_need_not_wait() -> None:
     with joined(queue=16) as (a, _, receiver):
         sent = 0
