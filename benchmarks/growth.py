@@ -103,7 +103,11 @@ class Program:
         assert self.bus is not None
         node = self.bus.node
         # To be told of every change would cost more than to look now and then.
-        while len(node.routes.peers) + 1 < nodes or len(node.directory.by_uuid) + 1 < names:  # noqa: ASYNC110
+
+        def seen() -> int:
+            return len({entry.uuid for entry in node.directory.all()})
+
+        while len(node.routes.peers) + 1 < nodes or seen() + 1 < names:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         return time.monotonic()
 

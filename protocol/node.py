@@ -594,7 +594,7 @@ class Node(Exchange):
 
     def entries(self) -> "list[Entry]":
         """The other nodes' endpoints that can be reached now."""
-        return [entry for entries in self.directory.by_uuid.values() for entry in entries]
+        return self.directory.all()
 
     def endpoints(self) -> "list[Endpoint]":
         """This node's own endpoints, the built-in one included."""

@@ -26,7 +26,7 @@ def report(node: Exchange, now: int) -> "dict[str, object]":
     counters.update(origin.counters)
     counters.update(node.receiving.counters)
     published = origin.publisher.counts()
-    seen = [entry for entries in mesh.directory.by_uuid.values() for entry in entries]
+    seen = mesh.directory.all()
     return {
         "node": me.node_id,
         "incarnation": me.incarnation,
@@ -122,7 +122,7 @@ def _endpoint(endpoint: Endpoint) -> "dict[str, object]":
 
 
 def _published(node: Exchange, uuid: bytes, sent: int) -> "dict[str, object]":
-    entries = node.directory.by_uuid.get(uuid, [])
+    entries = node.directory.known(uuid)
     name = entries[0].name if entries else ""
     name_of = node.supplements.name_of
     if uuid in node.receiving.endpoints:

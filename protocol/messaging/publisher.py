@@ -31,7 +31,7 @@ class PublishFlow(OutFlow):
         self.publisher = publisher
 
     def is_announced(self, directory: Directory) -> bool:
-        return self.endpoint in directory.by_uuid
+        return directory.is_known(self.endpoint)
 
     def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
         self.publisher.resume(self, now)

@@ -421,7 +421,7 @@ class Origin(SenderSide):
         later.
         """
         if not self.directory.are_one(uuid):
-            entries = self.directory.by_uuid[uuid]
+            entries = self.directory.known(uuid)
             counting = self.directory.holders(uuid)
             for entry in list(entries):
                 flow = talk(entry.peer).out_flows.get(uuid)

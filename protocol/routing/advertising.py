@@ -437,6 +437,7 @@ class Advertiser(Telling):
         line: "Line | None" = None
         if peer is not None:
             line = self.lines.open_line(self.connection, peer, head, base, version)
+        order = self.mesh.directory.next_order()  # one for all of them: each would take 32 bytes
         while reader.left():
             kind, uuid, credit, cost, name = read_entry(reader)
             if line is None or peer is None:
@@ -446,6 +447,7 @@ class Advertiser(Telling):
                 continue
             entry = Entry(peer, uuid, kind, realm, credit, cost, name)
             entry.version = version
+            entry.order = order
             self.lines.take_entry(entry, line, self.connection, now)
         if line is not None and peer is not None:
             self._note_advertiser(line)

@@ -11,8 +11,12 @@ from busway.protocol.wire.address import Address
 class Directory:
     """Entries by uuid; a uuid has one entry for each node that has it."""
 
+    __slots__ = ("_counts", "_only", "_order", "_several", "far", "size", "told", "told_max")
+
     def __init__(self) -> None:
-        self.by_uuid: "dict[bytes, list[Entry]]" = {}
+        # Nearly all have one holder, and a list for each would take as much room as half of the entry.
+        self._only: "dict[bytes, Entry]" = {}
+        self._several: "dict[bytes, list[Entry]]" = {}
         self.size = 0
         self.told: "dict[LinkFace, int]" = {}  # how many each link has told
         self.told_max: "dict[LinkFace, int]" = {}  # ... and may, where a guard bounds it
@@ -33,22 +37,34 @@ class Directory:
             self._charge(known, -1)
             entry.order = known.order
             entry.place = known.place
-            self.by_uuid[entry.uuid][entry.place] = entry
+            if entry.uuid in self._only:
+                self._only[entry.uuid] = entry
+            else:
+                self._several[entry.uuid][entry.place] = entry
             return
         if not entry.order:
             entry.order = self.next_order()
         self.size += 1
-        entries = self.by_uuid.get(entry.uuid)
+        entries = self._several.get(entry.uuid)
         if entries is None:
-            self.by_uuid[entry.uuid] = [entry]
-            entry.place = 0
-            return
+            only = self._only.get(entry.uuid)
+            if only is None:
+                self._only[entry.uuid] = entry
+                entry.place = 0
+                return
+            entries = self._share(only)
         entry.place = len(entries)
         entries.append(entry)
-        if len(entries) == 2:
-            self._counts[entry.uuid] = [0] * 8
-            self._count(entries[0], 1)
         self._count(entry, 1)
+
+    def _share(self, only: Entry) -> "list[Entry]":
+        """There is to be another of its uuid."""
+        entries = [only]
+        del self._only[only.uuid]
+        self._several[only.uuid] = entries
+        self._counts[only.uuid] = [0] * 8
+        self._count(only, 1)
+        return entries
 
     def hold(self, entry: Entry, step: int) -> None:
         """One that is kept, but does not count (1), or no longer (-1): it takes room like others."""
@@ -66,19 +82,26 @@ class Directory:
         """
         entry = peer.entries.pop(uuid, None)
         if entry is not None:
-            entries = self.by_uuid[uuid]
-            last = entries.pop()
-            if last is not entry:
-                entries[entry.place] = last
-                last.place = entry.place
-            elif not entries:
-                del self.by_uuid[uuid]
-            self._count(entry, -1)
-            if len(entries) == 1:
-                del self._counts[uuid]
+            entries = self._several.get(uuid)
+            if entries is None:
+                del self._only[uuid]
+            else:
+                self._part(entry, entries)
             self._charge(entry, -1)
             self.size -= 1
         return entry
+
+    def _part(self, entry: Entry, entries: "list[Entry]") -> None:
+        """One of several of its uuid goes."""
+        last = entries.pop()
+        if last is not entry:
+            entries[entry.place] = last
+            last.place = entry.place
+        self._count(entry, -1)
+        if len(entries) == 1:
+            self._only[entry.uuid] = entries[0]
+            del self._several[entry.uuid]
+            del self._counts[entry.uuid]
 
     def _count(self, entry: Entry, step: int) -> None:
         counts = self._counts.get(entry.uuid)
@@ -99,10 +122,10 @@ class Directory:
         """The widest realm of a subscriber, other than that node; PROCESS if there is none."""
         counts = self._counts.get(uuid)
         if counts is None:
-            only = self.by_uuid.get(uuid)
-            if only is None or only[0].peer is but or only[0].kind != codes.BROADCAST:
+            only = self._only.get(uuid)
+            if only is None or only.peer is but or only.kind != codes.BROADCAST:
                 return codes.PROCESS
-            return only[0].realm
+            return only.realm
         own = but.entries.get(uuid)
         for realm in (codes.GLOBAL, codes.LOCALNET, codes.USERSPACE):
             count = counts[4 + realm]
@@ -140,14 +163,28 @@ class Directory:
 
     def holders(self, address: Address) -> "list[Entry]":
         """The entries that an address means, and that count."""
-        entries = self.by_uuid.get(address)
-        if entries is None:
-            return []
-        return entries if len(entries) == 1 else counting(entries)
+        only = self._only.get(address)
+        if only is not None:
+            return [only]
+        entries = self._several.get(address)
+        return [] if entries is None else counting(entries)
+
+    def known(self, uuid: bytes) -> "list[Entry]":
+        """All entries of a uuid, also those that do not count."""
+        only = self._only.get(uuid)
+        return self._several.get(uuid, []) if only is None else [only]
+
+    def is_known(self, uuid: bytes) -> bool:
+        """Whether somebody has it."""
+        return uuid in self._only or uuid in self._several
+
+    def all(self) -> "list[Entry]":
+        """Every entry of every uuid."""
+        return list(self._only.values()) + [entry for entries in self._several.values() for entry in entries]
 
     def rival(self, uuid: bytes, kind: int, realm: int) -> "Entry | None":
         """An entry that another of that kind and realm would be in conflict with."""
-        for entry in self.by_uuid.get(uuid, []):
+        for entry in self.known(uuid):
             if entry.realm == realm and conflict(kind, entry.kind):
                 return entry
         return None

@@ -262,7 +262,7 @@ class Forwarder:
     def _is_anyone_unseen(self) -> bool:
         """Whether subscribers may be behind a slow link, of ours or of another node, and unknown here."""
         mesh = self._mesh
-        return codes.LOOKUP in mesh.directory.by_uuid or codes.LOOKUP in mesh.me.lines[codes.GLOBAL].entries
+        return mesh.directory.is_known(codes.LOOKUP) or codes.LOOKUP in mesh.me.lines[codes.GLOBAL].entries
 
     def _is_wanted(self, link: "LinkFace", root: "Peer", uuid: bytes) -> bool:
         told = adverts(link)

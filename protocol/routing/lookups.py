@@ -452,7 +452,7 @@ class Lookups:
         mine = mesh.own(uuid)
         if mine is not None and mine.realm >= widest and self._shows(asker, mine, True):
             return True
-        for entry in mesh.directory.by_uuid.get(uuid, [])[: codes.HOLDERS_SEEN_MAX]:
+        for entry in mesh.directory.known(uuid)[: codes.HOLDERS_SEEN_MAX]:
             if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
                 if self._shows(asker, entry, True):
                     return True
@@ -477,7 +477,7 @@ class Lookups:
         found: "list[tuple[int, int, Holder]]" = []
         mine = mesh.own(uuid)
         visible = [] if mine is None or mine.realm < widest else [mine]
-        for entry in mesh.directory.by_uuid.get(uuid, [])[: codes.HOLDERS_SEEN_MAX]:
+        for entry in mesh.directory.known(uuid)[: codes.HOLDERS_SEEN_MAX]:
             if entry.realm >= max(widest, entry.peer.metric >> 14):
                 visible.append(entry)
         if mesh.gate.guard is not None:

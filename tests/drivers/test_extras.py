@@ -11,7 +11,7 @@ import pytest
 from busway.drivers import extras
 from tests.rigs.tree import ROOT
 
-NOT_FOR_USERS = {"all", "dev", "docs"}  # made of the others; what the tests and the site need
+NOT_FOR_USERS = {"all", "bench", "dev", "docs"}  # made of the others; for who works on Busway
 
 
 def of_pyproject() -> dict[str, tuple[str, ...]]:

@@ -64,7 +64,7 @@ class Mesh(Net):
 
     def holders(self, letter: str, uuid: bytes) -> str:
         """The nodes that one believes to have an endpoint."""
-        entries = self[letter].directory.by_uuid.get(uuid, [])
+        entries = self[letter].directory.known(uuid)
         return "".join(sorted(entry.peer.node_id[:1].decode() for entry in entries))
 
     def sent_by(self, letter: str, pair: str) -> bytearray:

@@ -47,9 +47,9 @@ def test_endpoints_come_and_go_over_several_hops() -> None:
     receiver = net["d"].register(E, ANYCAST, name="pump", cost=7)
     net["d"].register(F, BROADCAST, GLOBAL)
     net.pump()
-    [found] = net["a"].directory.by_uuid[E]
+    [found] = net["a"].directory.known(E)
     assert (found.kind, found.name, found.cost, found.realm) == (ANYCAST, "pump", 7, LOCALNET)
-    assert net["a"].directory.by_uuid[F][0].kind == BROADCAST
+    assert net["a"].directory.known(F)[0].kind == BROADCAST
     net["d"].deregister(receiver, net.now)
     net.pump()
     assert [net.holders(letter, E) for letter in "abc"] == ["", "", ""]

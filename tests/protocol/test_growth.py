@@ -62,7 +62,7 @@ def test_who_leaves_withdraws_no_endpoint_where_the_goodbye_comes_at_once() -> N
     net.pump()
     assert len(net.frames("a", "ab", codes.DIRECTORY)) == told
     assert len(net.seen(b, events.ENDPOINT_DOWN)) == len(net.seen(b, events.NODE_DOWN)) == 1
-    assert not b.directory.by_uuid
+    assert not b.directory.all()
 
 
 def test_who_has_much_to_write_before_its_goodbye_withdraws_its_endpoints_first() -> None:

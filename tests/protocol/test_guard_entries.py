@@ -149,7 +149,7 @@ def test_an_endpoint_that_becomes_one_that_is_denied_goes() -> None:
     assert knows(net, E) == ""
     reload(net, rules, "b")
     assert knows(net, E) == "bc"
-    assert net["c"].directory.by_uuid[E][0].kind == BROADCAST
+    assert net["c"].directory.known(E)[0].kind == BROADCAST
     assert net.see("b", "a").lines[LOCALNET].gone == {}
 
 
@@ -169,7 +169,7 @@ def test_what_is_denied_takes_room_like_others_and_gives_it_back() -> None:
     assert (directory.size, directory.told[link], directory.far) == (2, 2, 2)
     reload(net, rules, "b")
     assert (directory.size, directory.told[link], directory.far) == (2, 2, 2)
-    assert directory.by_uuid[E][0].cost == 2
+    assert directory.known(E)[0].cost == 2
     reload(net, rules, "b", (b"", SERVE, b""))
     assert (directory.size, directory.told[link], directory.far) == (2, 2, 2)
     net.cable["ab"].cut()
@@ -429,7 +429,7 @@ def test_who_may_see_an_endpoint_no_more_under_its_new_name_hears_that_and_no_mo
     liar.say(call(4, E, "lab"), call(5, F, "hall"), call(6, G, "attic"))
     net.pump()
     assert knows(net, E, F, G) == "bcd bcd b"
-    assert [one.name for one in net["d"].directory.by_uuid[F]] == ["hall"]
+    assert [one.name for one in net["d"].directory.known(F)] == ["hall"]
     assert G not in net.sent_by("b", "bc")
     assert len(net.sent_by("b", "bc")) - before < 100
 
@@ -476,7 +476,7 @@ def test_another_name_of_one_endpoint_tells_no_others_again() -> None:
         net.pump()
     net.advance(2 * CALM_MS)
     assert len(net.sent_by("c", "cd")) - before < 20 * 40
-    assert [one.name for one in net["d"].directory.by_uuid[names[7]]] == ["lab"]
+    assert [one.name for one in net["d"].directory.known(names[7])] == ["lab"]
 
 
 def test_a_version_that_begins_again_knows_no_former_names() -> None:
@@ -681,7 +681,7 @@ def test_a_restless_way_costs_no_more_for_each_time() -> None:
     costs = []
     for first, last in ((2, 12), (12, 62)):
         net.advance(3 * CALM_MS)
-        assert len(net["b"].directory.by_uuid) == 1000
+        assert len(net["b"].directory.all()) == 1000
 
         def flips(first: int = first, last: int = last) -> None:
             for number in range(first, last):

@@ -252,10 +252,10 @@ def test_an_endpoint_that_was_told_of_another_realm_as_well_stays_when_that_goes
     liar = Liar(net, net["b"])
     liar.say(routes(update(bind(3, net["c"].me.key), 0, 1)))
     liar.say(directory(b"\x03", LOCALNET, 0, 1, entry(ANYCAST, E)))
-    assert [one.realm for one in net["b"].directory.by_uuid[E]] == [LOCALNET]
+    assert [one.realm for one in net["b"].directory.known(E)] == [LOCALNET]
     liar.leave()
     net.advance(3000)
-    assert [one.realm for one in net["b"].directory.by_uuid[E]] == [GLOBAL]
+    assert [one.realm for one in net["b"].directory.known(E)] == [GLOBAL]
 
 
 # Lookups

@@ -72,7 +72,7 @@ def test_an_endpoint_beyond_a_slow_link_is_found_when_it_is_needed(source: str, 
     token = net[source].send(E, b"x", net.now, confirm=True)
     net.pump()
     assert net.holders(source, E) == holder
-    assert net[source].directory.by_uuid[E][0].name == "pump"
+    assert net[source].directory.known(E)[0].name == "pump"
     assert net.payloads(holder, receiver) == [b"x"]
     net.pump()
     assert verdicts(net, net[source], token) == [(events.TAKEN, 0)]

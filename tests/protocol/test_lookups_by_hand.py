@@ -98,7 +98,7 @@ def test_a_holder_whose_line_is_known_is_left_as_its_line_says() -> None:
     liar.hear()
     c = bind(3, net["c"].me.key)
     liar.say(signal(codes.HAVE, alias(1, E) + b"\x0a" + c + u16(0)))
-    assert net["b"].directory.by_uuid[E][0].cost == 3
+    assert net["b"].directory.known(E)[0].cost == 3
     liar.say(signal(codes.HAVE, b"\x01"))
     assert net.holders("b", E) == "c"
 

@@ -621,7 +621,7 @@ def test_what_an_entry_says_is_passed_on_as_it_was() -> None:
     liar = Liar(net, net["b"])
     liar.say(directory(b"\x01", LOCALNET, 0, 1, b"\x72" + E + b"\x09\x03\x04pump"))
     net.pump()
-    [found] = net["a"].directory.by_uuid[E]
+    [found] = net["a"].directory.known(E)
     assert (found.credit, found.cost, found.name, found.kind) == (9, 3, "pump", codes.ANYCAST)
 
 

@@ -205,7 +205,7 @@ def filled() -> tuple[Mesh, Liar]:
     liar.hear()
     net.pump()
     assert len(net["b"].forwarder._pruned) >= SOURCES
-    assert len(net["b"].directory.by_uuid[E]) == SOURCES
+    assert len(net["b"].directory.known(E)) == SOURCES
     assert id_of("z") in net["b"].routes.peers
     return net, liar
 

@@ -132,7 +132,7 @@ class Order:
                 (here, self._uuid(there))
                 for here in self.nodes
                 for there in self.nodes
-                if here is not there and self._uuid(there) not in here.directory.by_uuid
+                if here is not there and not here.directory.is_known(self._uuid(there))
             ]
             if not strangers:
                 return
