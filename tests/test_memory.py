@@ -6,7 +6,7 @@ from benchmarks import memory
 
 # A tenth above what was counted on CPython 3.11.
 LINK_MAX = 7_900  # bytes, for one end
-OWN_MAX, KNOWN_MAX = 1_050, 500
+OWN_MAX, KNOWN_MAX = 1_050, 400
 
 
 def test_an_idle_link_takes_little() -> None:
