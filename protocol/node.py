@@ -179,12 +179,12 @@ class Node(Exchange):
         if self.closed:
             return
         self.closed = self.mesh.leaving = True
-        self.origin.close(sent=False)  # before receivers of this node end, which is not why
+        self.origin.close(all=False)  # before receivers of this node end, which is not why
         for endpoint in list(self.receiving.endpoints.values()):
             for receiver in list(endpoint.receivers):
                 self.receiving.deregister(receiver, now)
         self.receiving.lose_peer(self.me)
-        self.origin.close(sent=True)
+        self.origin.close(all=True)
         self.timers.disarm(self._sweep)
         for connection in list(self.connections):
             connection.close(now, codes.GOODBYE, "the node is closing")

@@ -468,12 +468,12 @@ class Origin(SenderSide):
                 del flows[uuid]
                 self.forget_target(uuid)
 
-    def close(self, sent: bool) -> None:
-        """Everything outstanding ends, once: what waits, and with `sent` what does not, too."""
+    def close(self, all: bool) -> None:
+        """Everything outstanding ends, once; without `all` only messages that wait for an endpoint."""
         for crowd in self.crowds.values():
             crowd.waiting.drain()
         for pending in list(self.pending.values()):
-            if pending.state == SENT and not sent:
+            if not all and (pending.state == SENT or pending.out.kind > codes.REQUEST):
                 continue
             if pending.flow is not None:
                 pending.flow.waiting.drain()  # all at once: one by one would take a second for each 30,000

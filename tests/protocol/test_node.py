@@ -422,8 +422,8 @@ def test_timers_are_left_to_nobody() -> None:
 def test_what_waits_for_an_endpoint_of_a_closing_node_itself_ends_with_it() -> None:
     net = Net()
     node = net.node("a")
-    node.register(E, codes.UNICAST, queue_max=1)
-    tokens = [node.send(E, b"x", net.now) for _ in range(4)]
+    node.register(E, codes.UNICAST, queue_max=2)
+    tokens = [node.send(E, b"x", net.now) for _ in range(9)]
     waiting = [token for token in tokens if token]
     assert waiting
     node.close(net.now)
