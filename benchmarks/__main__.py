@@ -5,6 +5,9 @@ Usage: python -m benchmarks [--full] [--json FILE] [--cases PATTERN] [--systems 
 
 Workers of each system are started once; rounds of all of them follow each other in turn. Where the machine
 is slow, by a fixed loop before and after, a round is repeated. What it is at stands on stderr.
+
+A line has the median of the rounds, the lowest and highest, and the processor time of each message or round
+trip: far sends, publishes or asks, near takes or answers, between is a broker or bridge.
 """
 
 from __future__ import annotations
