@@ -136,8 +136,8 @@ class Pump:
         return found
 
     def give_up(self, token: int, future: Any) -> bool:
-        """Who waited for `token` is cancelled, though its future is not; whether it was accepted all the
-        same, just before.
+        """Cancel `token`, whose waiter is cancelled, though its future is not. True if it was accepted all
+        the same, just before.
         """
         if future.done():
             return future.exception() is None and bool(future.result().status == events.ACCEPTED)

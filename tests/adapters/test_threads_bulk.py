@@ -301,6 +301,9 @@ def test_ctrl_c_just_after_one_that_waited_was_accepted_counts_it(monkeypatch: p
             patched.setattr(engine, "wait", interrupted)
             sending = Task(send)
             found = taken(receiver, 1)
+            while sending.is_alive():  # one that was taken alone gives no credit back yet
+                with contextlib.suppress(TimeoutError):
+                    found += [message.payload for message in receiver.receive_many(timeout=0.01)]
             accepted = sending.result()
         last = Task(lambda: a.send("it", None))
         while None not in found:
