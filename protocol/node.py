@@ -329,7 +329,10 @@ class Node(Exchange):
         elif type(items[-1]) is not bytes:
             run = None
         if run is None:
-            queue.run = run = Run(flow, flow.peer.key, endpoint, seq, format)
+            run = flow.run  # others came in between: its numbers go on all the same
+            if run is None or run.format != format:
+                flow.run = run = Run(flow, flow.peer.key, endpoint, seq, format)
+            queue.run = run
             items.append(run)
         items.append(payload)
         queue.size += size + OVERHEAD
@@ -368,6 +371,7 @@ class Node(Exchange):
         if seq > first:
             queue.extend(flow, flow.peer.key, endpoint, first + 1, format, payloads[: seq - first], total)
             flow.sent = seq
+            flow.run = queue.run
             flow.last_used = now
             if not hop.flush_wanted:
                 hop.touch()

@@ -256,10 +256,10 @@ class Intake:
         raise NotImplementedError
 
     def take_run(
-        self, link: LinkFace, data: bytes, pos: int, end: int, frame_max: int, prefix: bytes, now: int
+        self, link: LinkFace, data: bytes, pos: int, at: int, stop: int, end: int, prefix: bytes, now: int
     ) -> int:
-        """Take in the frames from `pos` on that continue it, as far as nothing needs a decision; `prefix` is
-        all that stands before their number. Returns where the first other one starts.
+        """Take in the frame from `pos` to `stop`, with its number at `at` and `prefix` before that, and those
+        behind that continue it, as far as nothing needs a decision. Returns where the first other one starts.
         """
         raise NotImplementedError
 

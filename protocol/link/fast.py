@@ -91,7 +91,7 @@ class FastReader:
             if isinstance(known, Branch):
                 return known.take_run(data, pos, end, link.frame_max, data[start:at])
             return pos
-        return intake.take_run(link, data, pos, end, link.frame_max, data[start:at], now)
+        return intake.take_run(link, data, pos, at, stop, end, data[start:at], now)
 
     def _answerable(self, head: int, data: bytes, pos: int, start: int, stop: int, now: int) -> int:
         """A request and its like, alone. Returns as `run`."""
@@ -117,7 +117,7 @@ class FastReader:
         if isinstance(known, Branch):
             return known.take_run(data, pos, end, link.frame_max, prefix)
         if isinstance(known, Intake):
-            return known.take_run(link, data, pos, end, link.frame_max, prefix, now)
+            return known.take_run(link, data, pos, at, stop, end, prefix, now)
         return pos
 
     def _meaning(self, prefix: bytes) -> object:
@@ -317,8 +317,9 @@ def write_run(
         prefix = run.prefix
         seq = run.number
         before = len(prefix) + 2
-        as_length = as_high = -1
-        start = b""
+        as_length = run.length  # of the one before, often long ago: what stood before its number's low byte
+        as_high = run.high
+        start = run.start
         total = 0
         at = first = at + 1
         while at < count and size < size_max:
@@ -331,6 +332,9 @@ def write_run(
                 as_length = length
                 as_high = high
                 start = (ones[length] if length < 0x80 else varint(length)) + prefix + ones[high]
+                run.length = length
+                run.high = high
+                run.start = start
             add(start)
             add(ones[seq & 0xFF])
             add(payload)
@@ -366,6 +370,7 @@ def _prepare_run(run: Run, aliases: AliasWriter, nodes: AliasWriter, direct: byt
             return False
         start = bytes((head | codes.HEAD_ROUTED, codes.HOW_DESTINATION, codes.HOPS_MAX)) + varint(node)
     run.prefix = start + varint(number)
+    run.length = -1
     run.epoch = aliases.epoch + nodes.epoch
     return True
 

@@ -32,9 +32,11 @@ class Bundle:
 
 
 class Run(Bundle):
-    """Plain messages of one flow of ours: behind it stand their payloads."""
+    """Plain messages of one flow of ours: behind it stand their payloads. It may stand in a queue several
+    times, with others in between, as long as their numbers go on from one time to the next.
+    """
 
-    __slots__ = ("destination", "endpoint", "flow", "format", "number")
+    __slots__ = ("destination", "endpoint", "flow", "format", "high", "length", "number", "start")
 
     number: int  # of the next one
 
@@ -45,6 +47,8 @@ class Run(Bundle):
         self.number = number
         self.format = format
         self.epoch = -1
+        self.length = self.high = -1  # of the last one that was written, and what stood before it
+        self.start = b""
 
     def message(self, rest: bytes) -> Frame:
         number = self.number

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from busway.protocol.link.face import LinkFace
+    from busway.protocol.link.queue import Run
 
 # States of a pending message.
 UNRESOLVED: "Final" = 0  # nobody has the endpoint
@@ -81,6 +82,7 @@ class OutFlow(Waiter):
         "peer",
         "probe_ms",
         "resuming",
+        "run",
         "sent",
         "waiting",
     )
@@ -91,6 +93,7 @@ class OutFlow(Waiter):
         self.peer = peer
         self.endpoint = endpoint
         self.hop: "LinkFace | None" = None
+        self.run: "Run | None" = None  # of the last one sent, if that was plain: in its link's queue, or was
         self.sent = 0
         self.opening = credit
         self.limit = credit
@@ -131,6 +134,7 @@ class OutFlow(Waiter):
             if hop is not None:
                 hop.queue.run = None  # what waits there from an earlier time is not the one before what comes
             self.hop = hop
+            self.run = None  # of the former link's numbers
         return hop
 
     def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:

@@ -187,6 +187,7 @@ class Origin(SenderSide):
     def transmit(self, flow: OutFlow, out: Frame, now: int) -> None:
         """Number a message and hand it to its link, or to our own receivers. The flow is ready."""
         flow.sent += 1
+        flow.run = None
         flow.last_used = now
         if out.kind <= codes.REQUEST:
             out.number = flow.sent
