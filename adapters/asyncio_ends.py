@@ -39,6 +39,8 @@ class Receiver(Taking[T_co], BaseReceiver[T_co]):
     ) -> None:
         BaseReceiver.__init__(self, keep, host, core, types, sealed)
         self._receiving = host.core.receiving if host.sealing is None else None
+        if host.sealing is None:  # the sealed ones' keys are asked for as they come
+            self._arrivals.always = core.told = False
         self._is_any = types is None
 
 

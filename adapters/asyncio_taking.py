@@ -136,6 +136,7 @@ class Taking(Generic[T_co]):
                 break
             future = host.loop.create_future()
             own._arrivals.waiting.append(future)
+            self._core.told = True
             try:
                 await future
             finally:

@@ -66,6 +66,8 @@ class Arrivals:
     it knows nothing of the bus.
     """
 
+    always = True  # it is told of messages though nobody waits for them
+
     def __init__(self, core: CoreReceiver) -> None:
         self.core = core
         self.lost = False  # another node keeps the name
@@ -88,6 +90,7 @@ class Arrivals:
                 future.set_result(None)
                 if not (self.core.closed or self.lost):
                     return
+        self.core.told = self.always
 
     def _kept(self, lost: bool) -> None:
         """Another node keeps the name, and what is queued can still be read; or it is ours again."""

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from busway.protocol.secure.security import Security
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
-_PART = codes.MESSAGE | codes.PART << 4
 _PIECE_MIN = 4096  # bytes of a piece from which on it is handed on as it comes
 _JOINED_MAX = 2048  # bytes of a buffer, on the average, below which they are joined
 _RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
@@ -487,7 +486,7 @@ class Connection(LinkFace):
                     return
                 break
             head = data[start]
-            if codes.MESSAGE <= head < _PART and not head & codes.HEAD_OPTIONS:  # might go a short way
+            if head >= codes.MESSAGE and not head & codes.HEAD_OPTIONS:  # might go a short way
                 after = self.fast.run(head, data, pos, start, stop, end, now)
                 if after > pos:
                     pos = after

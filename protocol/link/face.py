@@ -255,6 +255,12 @@ class Intake:
         """CREDIT with the limit as it stands now."""
         raise NotImplementedError
 
+    def short_credit(self, aliases: AliasWriter, direct: bytes) -> bytes:
+        """The same as the bytes of a frame, its length included, if the endpoint is bound and the origin is
+        `direct`, who reads them; else b"".
+        """
+        raise NotImplementedError
+
     def take_run(
         self, link: LinkFace, data: bytes, pos: int, at: int, stop: int, end: int, prefix: bytes, now: int
     ) -> int:

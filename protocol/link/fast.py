@@ -1,5 +1,5 @@
 """The short ways for the commonest messages: plain ones in runs, to this node, from it, or through it; and
-requests with their replies between neighbours.
+requests with their replies, and credit, between neighbours.
 
 Only what needs no decision goes here: the same bytes before the number, aliases of one or two bytes that are
 bound, room. The first frame that differs in anything is left to the long way (connection.py, outbox.py): it
@@ -14,7 +14,7 @@ from busway.protocol.link.queue import OVERHEAD, Bundle, Run, SendQueue
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable, AliasWriter
 from busway.protocol.wire.fields import varint
-from busway.protocol.wire.messages import Frame, RoutingHeader, write_header
+from busway.protocol.wire.messages import Frame, RoutingHeader, signal, write_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _CONFIRM = codes.MESSAGE | codes.CONFIRM << 4
 _REPLY = codes.MESSAGE | codes.REPLY << 4
+_PART = codes.MESSAGE | codes.PART << 4
+_SIGNAL = codes.MESSAGE | codes.SIGNAL << 4
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 _PREFIX_MAX = 9  # bytes of a header that binds nothing, up to the number
 _KNOWN_MAX = 1024  # prefixes that are remembered for one link
@@ -94,11 +96,16 @@ class FastReader:
         return intake.take_run(link, data, pos, at, stop, end, data[start:at], now)
 
     def _answerable(self, head: int, data: bytes, pos: int, start: int, stop: int, now: int) -> int:
-        """A request and its like, alone. Returns as `run`."""
+        """A request and its like, alone, or credit. Returns as `run`."""
         link = self._link
         if head < _CONFIRM or head & codes.HEAD_ROUTED or not 1 << link.state & _LIVE:
             return pos
-        frame = read_answerable(head, data, start + 1, stop, link.aliases, now)
+        if head < _PART:
+            frame = read_answerable(head, data, start + 1, stop, link.aliases, now)
+        elif head == _SIGNAL and stop - start > 1 and data[start + 1] == codes.CREDIT:
+            frame = read_credit(data, start + 2, stop, link.aliases)
+        else:
+            frame = None
         if frame is None:
             return pos
         link.host.frame_came(link, frame, now)
@@ -203,6 +210,25 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
         queue.passed += count
         hop.touch()
     return pos
+
+
+def read_credit(data: bytes, pos: int, stop: int, aliases: AliasTable) -> "Frame | None":
+    """CREDIT of a neighbour, from its endpoint at `pos` on. None: go the long way."""
+    size = stop - pos
+    if size == 3:
+        alias = data[pos]
+        if alias >= 0x80:
+            return None
+    elif size == 4 and data[pos] >= 0x80 and data[pos + 1] < 0x80:
+        alias = data[pos] & 0x7F | data[pos + 1] << 7
+        if alias < 0x80:
+            return None
+    else:
+        return None
+    uuids = aliases.ids
+    if alias >= len(uuids) or not uuids[alias]:
+        return None
+    return signal(codes.CREDIT, b"", uuids[alias], data[stop - 2] << 8 | data[stop - 1])
 
 
 def read_answerable(

@@ -216,7 +216,12 @@ class Outbox:
             size = self._news.write(self.nodes, parts, size, size_max)
         if self._credits:
             for intake in self.credits():
-                size = self._put(intake.credit(), b"", parts, size, now)
+                credit = intake.short_credit(self.aliases, self.direct)
+                if credit:
+                    parts.append(credit)
+                    size += len(credit)
+                else:
+                    size = self._put(intake.credit(), b"", parts, size, now)
         while size < size_max and self.answers.items:
             size = self._write_one(self.answers.pop(), self.queue, parts, size, now)
         return self._write_turns(parts, size, size_max, now)

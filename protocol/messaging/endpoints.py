@@ -9,7 +9,7 @@ are read.
 Why the first holds: `raise_limit` gives an origin no more than the windows of the others leave of half the
 queue. The other half is for what was promised unasked: the opening credit of those who come, one message for
 each; and three quarters of it for those who find that others, who do not send, hold more than their part
-(`_left`, `_least`). Why the second does: a limit is an absolute number that only rises, so a CREDIT that is
+(`_spare`, `_least`). Why the second does: a limit is an absolute number that only rises, so a CREDIT that is
 lost, doubled or late does no harm, the next one says it all; it is told when half a window is used up, and to
 who asks (PROBE), and a blocked origin asks until it is told. What a PROBE counts and has not come by then is
 lost, and held against nobody.
@@ -21,8 +21,10 @@ test_flows.py hold both.
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace
+from busway.protocol.messaging.payload import shown, size_of
 from busway.protocol.outcomes import MESSAGES, Event
 from busway.protocol.wire import codes
+from busway.protocol.wire.fields import u16, varint
 from busway.protocol.wire.messages import Frame, signal
 
 TYPE_CHECKING = False
@@ -33,28 +35,15 @@ if TYPE_CHECKING:
     from busway.protocol.routing.mesh import Mesh
     from busway.protocol.routing.peers import Peer
     from busway.protocol.timers import Timer
+    from busway.protocol.wire.aliases import AliasWriter
 
 # States of a request at the node that serves it.
 QUEUED = 0
 TAKEN = 1
 DONE = 2
 
-_OBJECT_SIZE = 64  # what an object passed by reference counts for in a queue's byte budget
 _SPARE_MIN = 64  # messages of a budget from which on half as much again may be promised
 _PLAIN = 1 << codes.MAY_SEND | 1 << codes.MAY_PUBLISH
-_SHOWN_MAX = 64  # characters of a payload in a repr
-
-
-def size_of(payload: object) -> int:
-    """Bytes that a payload counts for in queues."""
-    return len(payload) if isinstance(payload, bytes) else _OBJECT_SIZE
-
-
-def _shown(payload: object) -> str:
-    """A payload as a repr has it: its beginning."""
-    text = repr(payload[:_SHOWN_MAX] if isinstance(payload, (bytes, str)) else payload)
-    cut = len(text) > _SHOWN_MAX + 3 or (isinstance(payload, (bytes, str)) and len(payload) > _SHOWN_MAX)
-    return text[:_SHOWN_MAX] + "..." if cut else text
 
 
 class Message:
@@ -92,7 +81,7 @@ class Message:
             self.seq,
             repr(self.endpoint_name) if self.endpoint_name else self.endpoint.hex(),
             repr(self.source_label) if self.source_label else self.source.hex(),
-            "unreadable" if self.error is not None else _shown(self.payload),
+            "unreadable" if self.error is not None else shown(self.payload),
         )
 
     def _noun(self) -> str:
@@ -211,6 +200,13 @@ class InFlow(Intake):
     def credit(self) -> Frame:
         return signal(codes.CREDIT, self.peer.key, self.endpoint.uuid, self.limit)
 
+    def short_credit(self, aliases: "AliasWriter", direct: bytes) -> bytes:
+        number = aliases.numbers.get(self.endpoint.uuid, 0) if self.peer.key == direct else 0
+        if not number:
+            return b""
+        told = bytes((codes.MESSAGE | codes.SIGNAL << 4, codes.CREDIT)) + varint(number) + u16(self.limit)
+        return bytes((len(told),)) + told
+
     def came_by(self, link: "LinkFace | None", guarded: bool) -> None:
         """A message, or a probe, came over that link."""
         self.session = link
@@ -292,6 +288,7 @@ class Receiver:
         "size_max",
         "tag",
         "taken",
+        "told",
         "waits",
     )
 
@@ -315,6 +312,7 @@ class Receiver:
         self.decline = ""  # why its program answers no requests; "": it does
         self.asked = False  # although it declines
         self.waits = False  # what is queued may not be worked on now, what comes perhaps
+        self.told = True  # its program wants the event that there is something; False: it looks by itself
 
     def __repr__(self) -> str:
         return "<receiver of %r, %d queued%s>" % (
@@ -476,8 +474,8 @@ class Endpoint:
         if not self.active:
             self.active = {}
         self.active[flow] = True
-        self._enter(flow, flow.peer.hop if flow.session is None else flow.session)
-        self._recount(flow)
+        share = self._enter(flow, flow.peer.hop if flow.session is None else flow.session)
+        self._recount(flow, share, self._budget() // len(self.shares))
 
     def deactivate(self, flow: InFlow) -> None:
         """An origin is idle or gone: its share is free for the others."""
@@ -510,15 +508,15 @@ class Endpoint:
         if not share.flows:
             del self.shares[share.link]
 
-    def _recount(self, flow: InFlow) -> None:
+    def _recount(self, flow: InFlow, share: Share, part: int) -> None:
         """Count what a flow may have under way and queued as long as its link's part has room for it: who
         invents origins takes nothing of the other links'. It counts until it is looked at again, which it is
         at the latest when half of it is used.
         """
-        share = flow.share
-        assert share is not None
-        room = max(0, self._part() - share.counted + flow.counted)
-        counted = min(flow.limit - flow.received + flow.queued, room)
+        counted = flow.limit - flow.received + flow.queued
+        room = part - share.counted + flow.counted
+        if counted > room:
+            counted = max(0, room)
         self._promised += counted - flow.counted
         share.counted += counted - flow.counted
         flow.counted = counted
@@ -532,17 +530,13 @@ class Endpoint:
             size_max += receiver.size_max
         return min(queue_max, size_max // self.message_size) // 2
 
-    def _part(self) -> int:
-        """An even share of the budget for each link."""
-        return self._budget() // max(1, len(self.shares))
-
     def window(self, flow: InFlow) -> int:
         """An even share of its link's part, which is an even share of the budget: as much as an origin may
         get at the most.
         """
         share = flow.share
         assert share is not None
-        return max(1, min(codes.WINDOW_MAX, self._part() // share.flows))
+        return max(1, min(codes.WINDOW_MAX, self._budget() // len(self.shares) // share.flows))
 
     def raise_limit(self, flow: InFlow, taken: bool) -> bool:
         """Let an origin send on, because it has sent or, if `taken`, was read; True if its limit rose.
@@ -560,10 +554,18 @@ class Endpoint:
             self._leave(flow)
             share = self._enter(flow, flow.session)
         self.message_size -= self.message_size >> 4
-        window = min(self.window(flow), max(codes.OPENING_CREDIT, flow.half * 4))
+        budget = self._budget()
+        part = budget // len(self.shares)  # an even share for each link
+        window = max(codes.OPENING_CREDIT, min(codes.WINDOW_MAX, flow.half * 4))
+        window = min(window, max(1, part // share.flows))
         if flow.far:  # what is under way is in the queues of others
             window = min(window, max(codes.OPENING_CREDIT, codes.FAR_WINDOW_SIZE // self.message_size))
-        window = max(min(window, self._least(taken)), min(window, self._left(flow, share, taken)))
+        others = self._promised - flow.counted
+        left = (budget if taken else budget >> 2) - others
+        if window > left:
+            if taken and budget >= _SPARE_MIN:
+                left = max(left, self._spare(flow, share, budget, part, others))
+            window = max(left, min(window, self._least(taken, budget)))
         limit = flow.received - flow.queued + window
         rises = limit > flow.limit
         if rises:
@@ -571,29 +573,22 @@ class Endpoint:
             flow.limit = limit
         elif taken:
             flow.half = min(flow.half, window >> 1)
-        self._recount(flow)
+        self._recount(flow, share, part)
         return rises
 
-    def _least(self, taken: bool) -> int:
+    def _least(self, taken: bool, budget: int) -> int:
         """As much as an origin is given whatever the others hold: what it came with, while these are few."""
-        budget = self._budget()
         few = taken and budget >= _SPARE_MIN and len(self.active) <= budget >> 5
         return self.opening if few else 1
 
-    def _left(self, flow: InFlow, share: Share, taken: bool) -> int:
-        """The room that the windows of the others leave. Where links hold more than their part, because they
-        were there first and do not send, the others have half as much again; and of a quarter beyond that
-        each that comes has a quarter of what the ones before it left.
+    def _spare(self, flow: InFlow, share: Share, budget: int, part: int, others: int) -> int:
+        """Room beyond what the windows of the others leave. Where links hold more than their part, because
+        they were there first and do not send, the others have half as much again; and of a quarter beyond
+        that each that comes has a quarter of what the ones before it left.
         """
-        budget = self._budget()
-        others = self._promised - flow.counted
-        if not taken:
-            return (budget >> 2) - others
-        if budget < _SPARE_MIN:
-            return budget - others
-        lacks = self._part() - share.counted + flow.counted
+        lacks = part - share.counted + flow.counted
         more = budget + (budget >> 1) - others
-        return max(budget - others, min(lacks, max(more, (more + (budget >> 2)) >> 2)))
+        return min(lacks, max(more, (more + (budget >> 2)) >> 2))
 
 
 # Runs: the commonest thing on a busy link, plain messages of one flow with consecutive numbers. Read here in
@@ -601,14 +596,7 @@ class Endpoint:
 
 
 def _read_one(
-    data: bytes,
-    pos: int,
-    at: int,
-    stop: int,
-    format: int,
-    flow: InFlow,
-    receiver: Receiver,
-    now: int,
+    data: bytes, pos: int, at: int, stop: int, format: int, flow: InFlow, receiver: Receiver, now: int
 ) -> int:
     """As `_read_run`, of the frame from `pos` to `stop` alone, whose number is at `at`."""
     seq = flow.received + 1

@@ -7,19 +7,11 @@ from busway.protocol.errors import EndpointTakenError, LocalError
 from busway.protocol.fifo import Fifo
 from busway.protocol.messaging.admitting import Admitting, is_new_session, start_anew
 from busway.protocol.messaging.correspondent import Correspondent, talk
-from busway.protocol.messaging.endpoints import (
-    DONE,
-    TAKEN,
-    Endpoint,
-    InFlow,
-    Message,
-    Receiver,
-    Request,
-    size_of,
-)
+from busway.protocol.messaging.endpoints import DONE, TAKEN, Endpoint, InFlow, Message, Receiver, Request
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.messaging.flows import OutFlow
 from busway.protocol.messaging.handlers import Handlers
+from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.responding import error_of
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED, RECEIVER_BACK
@@ -473,7 +465,7 @@ class Receiving(Admitting):
         """A receiver's queue is no longer empty, or what came may be worked on before what waits."""
         if receiver is self.builtin:
             self.answer_builtin(now)
-        else:
+        elif receiver.told:
             self.host.emit(receiver.messages)
 
     def _take_request(self, request: Request, receiver: Receiver) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 import busway
 from busway import AsyncBus
+from busway.adapters.asyncio_ends import Receiver
 from tests.adapters.test_asyncio_services import served
 from tests.adapters.tools import buses, sees, until
 
@@ -234,3 +235,32 @@ async def test_a_request_from_another_thread_takes_nothing_from_the_loop() -> No
         assert [type(error) for error in errors] == [busway.BusError]
         assert not a._host._unflushed
         assert await a.request("it", b"3") == b"3"
+
+
+# What wakes whom
+
+
+def told(receiver: Receiver[Any]) -> bool:
+    return receiver._core.told
+
+
+async def test_messages_that_nobody_waits_for_wake_nobody_and_who_waits_is_woken() -> None:
+    async with buses() as (a, b):
+        receiver = a.register("it")
+        assert not told(receiver)
+        await until(lambda: sees(b, "it"))
+        for number in range(3):
+            await b.send("it", b"%d" % number)
+        await until(lambda: len(receiver._core.queue) == 3)
+        assert not told(receiver)
+        assert [(await receiver.receive()).payload for _ in range(3)] == [b"0", b"1", b"2"]
+        for text in (b"3", b"4"):
+            tasks = [asyncio.create_task(receiver.receive()) for _ in range(2)]
+            await asyncio.sleep(0)
+            assert told(receiver)
+            await b.send("it", text)
+            await b.send("it", text)
+            assert [(await task).payload for task in tasks] == [text, text]
+        for _ in range(2):
+            await b.send("it", b"5")
+            assert (await receiver.receive()).payload == b"5"
