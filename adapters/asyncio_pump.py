@@ -41,6 +41,7 @@ class Pump:
         self.clock: Callable[[], int] = monotonic_ns
         self.handlers: dict[Message, Any] = {}  # at work, by the message they answer
         self.waiters: dict[int, Any] = {}  # futures and Items, by token
+        self.taken = 0  # messages, from whichever receivers, since the loop had a turn
         self.turn_ms = 0  # the time of this turn of the loop, while there is something to pump
         self._loop: Any = None  # that the bus was opened on
         self._pumping = False  # the pump is called when the loop comes round

@@ -29,17 +29,16 @@ class Taking(Generic[T_co]):
     _core: CoreReceiver
     _receiving: Receiving | None  # takes its messages; None: what opens sealed ones does
     _is_any: bool  # no types are declared
-    _calls: int = 0  # messages since the loop had a turn
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Message[T_co]:
-        self._calls += 1
-        if self._calls >= TURN:
-            self._calls = 0
-            await asyncio.sleep(0)
         host = self._host
+        host.taken += 1
+        if host.taken >= TURN:
+            host.taken = 0
+            await asyncio.sleep(0)
         receiving = self._receiving
         if receiving is not None and host.failure is None and _get_running_loop() is host._loop:
             message = receiving.take(self._core)
@@ -60,11 +59,11 @@ class Taking(Generic[T_co]):
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
         TimeoutError, BusClosed after `close()`, EndpointTaken while another node keeps the name.
         """
-        self._calls += 1
-        if self._calls >= TURN:
-            self._calls = 0
-            await asyncio.sleep(0)
         host = self._host
+        host.taken += 1
+        if host.taken >= TURN:
+            host.taken = 0
+            await asyncio.sleep(0)
         receiving = self._receiving
         if receiving is not None and host.failure is None and _get_running_loop() is host._loop:
             message = receiving.take(self._core)
@@ -81,15 +80,16 @@ class Taking(Generic[T_co]):
         """
         if most is not MOST:
             check_most(most)
-        if self._calls >= TURN:
-            self._calls = 0
+        host = self._host
+        if host.taken >= TURN:
+            host.taken = 0
             await asyncio.sleep(0)
         found = self._take_many(most)
         if not found:
             found = [await self._next(timeout)]
             if most > 1:
                 found += self._take_many(most - 1)
-        self._calls += len(found)
+        host.taken += len(found)
         return found
 
     def batches(self, most: Any = MOST) -> Batches[T_co]:

@@ -13,6 +13,7 @@ import pytest
 import busway
 from busway import AsyncBus
 from busway.adapters.asyncio_ends import Receiver
+from busway.adapters.asyncio_pump import TURN
 from tests.adapters.test_asyncio_services import served
 from tests.adapters.tools import buses, sees, until
 
@@ -264,3 +265,19 @@ async def test_messages_that_nobody_waits_for_wake_nobody_and_who_waits_is_woken
         for _ in range(2):
             await b.send("it", b"5")
             assert (await receiver.receive()).payload == b"5"
+
+
+async def test_the_loop_gets_its_turn_from_who_takes_of_many_receivers_in_turn() -> None:
+    async with buses() as (a, b):
+        receivers = [a.register(f"it/{number}", queue=256) for number in range(8)]
+        await until(lambda: all(sees(b, f"it/{number}") for number in range(8)))
+        for number in range(8):
+            for _ in range(TURN // 4):
+                await b.send(f"it/{number}", b"x")
+        await until(lambda: all(len(receiver._core.queue) == TURN // 4 for receiver in receivers))
+        came_round: list[int] = []
+        asyncio.get_running_loop().call_soon(came_round.append, 1)
+        for _ in range(TURN // 4):
+            for receiver in receivers:
+                await receiver.receive()
+        assert came_round
