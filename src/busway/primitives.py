@@ -130,6 +130,8 @@ def has_quick_aes(platform: str = sys.platform, cpuinfo: str = "/proc/cpuinfo") 
         return False
     try:
         words = os.read(file, 8192).split()  # the first processor
+    except OSError:
+        return False
     finally:
         os.close(file)
     return b"aes" in words and (b"pclmulqdq" in words or b"pmull" in words)

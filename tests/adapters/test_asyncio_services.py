@@ -83,8 +83,8 @@ async def test_a_task_cancelled_before_its_first_step_gives_its_place_back_and_a
         answers = await asyncio.gather(*asking, return_exceptions=True)
         assert await a.request("it", 9) == 9
         assert not handlers
-        eager = asyncio.get_running_loop().get_task_factory() is not None  # then no task waits for its first step
-        assert cancelled or eager
+        eager = asyncio.get_running_loop().get_task_factory() is not None
+        assert cancelled or eager  # an eager task has its first step at once
         errors = [answer for answer in answers if isinstance(answer, busway.RemoteError)]
         assert len(errors) == cancelled
         assert all("cancelled" in error.message for error in errors)

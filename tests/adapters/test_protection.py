@@ -191,6 +191,7 @@ def test_what_linux_says_of_its_processor_tells_whether_aes_is_quick(
     assert has_quick_aes("linux", str(tmp_path / "cpuinfo")) == quick
 
 
-def test_where_it_is_not_known_aes_is_not_quick() -> None:
-    assert [has_quick_aes(name, "/nowhere") for name in ("linux", "freebsd14")] == [False, False]
+def test_where_it_is_not_known_aes_is_not_quick(tmp_path: Path) -> None:
+    for place in (tmp_path / "missing", tmp_path):
+        assert [has_quick_aes(name, str(place)) for name in ("linux", "freebsd14")] == [False, False]
     assert [has_quick_aes(name, "/nowhere") for name in ("win32", "darwin")] == [True, True]

@@ -35,7 +35,7 @@ class Turns:
         self.frames_max = self.size_max = self.frames = 0  # the most of one turn of a link, and all
         self.turns: Counter[LinkRunner] = Counter()  # since the loop's last turn
         self.turns_max = 0
-        self.counting = True
+        self.counting = False
         self._size = 0
         begin, read, on_readable = Frames._begin, LinkRunner._read, LinkRunner.on_readable
 
@@ -65,8 +65,7 @@ class Turns:
     def of_loop(self) -> Iterator[None]:
         """Tells turns of asyncio's loop apart, while inside; what comes later is not counted."""
         loop = asyncio.get_running_loop()
-
-        going = True
+        going = self.counting = True
 
         def turn() -> None:
             self.turns.clear()
@@ -109,6 +108,7 @@ def test_nor_in_threads(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
         serve(engine, ready)
 
     monkeypatch.setattr(threads_engine.Engine, "_serve", counted)
+    turns.counting = True
     with busway.Bus(ipc=False) as here, busway.Bus(ipc=False) as there:
         receiver = here.register("it", realm="global")
         listener = here.listen(LOOPBACK)

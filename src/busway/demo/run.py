@@ -63,6 +63,8 @@ class Run:
             async with Processes(self._bus_name) as processes:
                 await self._watch(Watcher(bus, self.figures), processes)
             self.figures.complaints = processes.complaints
+        except busway.EndpointTaken as error:  # on a busy machine another demo is seen late
+            raise self._refused() from error
         finally:
             await bus.close()
             unix.sweep(self._bus_name)  # what the last kill -9 may have left
@@ -78,10 +80,12 @@ class Run:
             raise DemoError(str(error)) from error
         if any(node.label == LABEL and not node.me for node in bus.nodes()):
             await bus.close()
-            raise DemoError(
-                f'a demo runs on bus "{self._bus_name}" already: end it, or give another name with --bus'
-            )
+            raise self._refused()
         return bus
+
+    def _refused(self) -> DemoError:
+        text = f'a demo runs on bus "{self._bus_name}" already: end it, or give another name with --bus'
+        return DemoError(text)
 
     async def _watch(self, watcher: Watcher, processes: Processes) -> None:
         standing = [*watcher.listeners(), self._show(self.figures), self._fail_on_exit(processes)]
