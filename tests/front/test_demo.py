@@ -136,6 +136,16 @@ def test_a_run_of_six_seconds() -> None:
     assert sockets(bus) == []
 
 
+def test_who_holds_what_is_the_demos_is_told_as_another_demo() -> None:
+    """As a demo that is seen late, by the endpoint that both want."""
+    bus = bus_of("held")
+    with busway.Bus(bus) as other:
+        other.register("demo/guestbook")
+        status, complaint = refused("--bus", bus)
+    assert status == 1
+    assert f'a demo runs on bus "{bus}" already' in complaint
+
+
 def test_it_goes_on_until_it_is_ended_and_another_on_the_same_bus_is_refused(demo: Demo) -> None:
     """As many requests and messages as a slow machine needs time for."""
     status, complaint = refused("--bus", demo.bus)
