@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from busway.names import endpoint_id
 from busway.payloads import encode
 from busway.protocol import Connection, Node, errors
 
@@ -14,7 +13,7 @@ LOG_NAME = "busway/log"
 """Broadcast: {"node": id, "label": text, "address": text, "text": one line}."""
 
 LINE_SIZE_MAX = 256
-_ENDPOINT = endpoint_id(LOG_NAME)
+_ENDPOINT = bytes.fromhex("6ab640b38b325b26991902175397128e")  # endpoint_id(LOG_NAME)
 
 
 class Lines:

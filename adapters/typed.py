@@ -64,57 +64,54 @@ Handler = Callable[[Request[Any]], Any]
 F = TypeVar("F", bound=Handler)
 
 
-# The options of the calls that have overloads; what they mean stands at the call.
+# The options of the calls that have overloads; what they mean stands at the call. Only checkers look at them.
 
+if TYPE_CHECKING:
 
-class QueueOptions(TypedDict, total=False):
-    queue: int
-    policy: Policy | None
+    class QueueOptions(TypedDict, total=False):
+        queue: int
+        policy: Policy | None
 
+    class RegisterOptions(QueueOptions, total=False):
+        cost: int
+        sealed: bool
 
-class RegisterOptions(QueueOptions, total=False):
-    cost: int
-    sealed: bool
+    class SubscribeOptions(QueueOptions, total=False):
+        realm: Realm
+        sealed: bool
 
+    class ServeOptions(TypedDict, total=False):
+        kind: Kind
+        realm: Realm
+        limit: int
+        queue: int
+        cost: int
+        sealed: bool
 
-class SubscribeOptions(QueueOptions, total=False):
-    realm: Realm
-    sealed: bool
+    class SendOptions(TypedDict, total=False):
+        confirm: bool
+        ttl: float
+        timeout: float | None
+        node: bytes | None
+        sealed: bool | str
 
+    class PublishOptions(TypedDict, total=False):
+        wait: bool
+        best_effort: bool
+        realm: Realm
+        sealed: bool
 
-class ServeOptions(TypedDict, total=False):
-    kind: Kind
-    realm: Realm
-    limit: int
-    queue: int
-    cost: int
-    sealed: bool
+    class FutureOptions(TypedDict, total=False):
+        timeout: float | None
+        ttl: float
+        node: bytes | None
 
+    class RequestOptions(FutureOptions, total=False):
+        sealed: bool | str
 
-class SendOptions(TypedDict, total=False):
-    confirm: bool
-    ttl: float
-    timeout: float | None
-    node: bytes | None
-    sealed: bool | str
+    class StreamOptions(RequestOptions, total=False):
+        window: int
 
-
-class PublishOptions(TypedDict, total=False):
-    wait: bool
-    best_effort: bool
-    realm: Realm
-    sealed: bool
-
-
-class FutureOptions(TypedDict, total=False):
-    timeout: float | None
-    ttl: float
-    node: bytes | None
-
-
-class RequestOptions(FutureOptions, total=False):
-    sealed: bool | str
-
-
-class StreamOptions(RequestOptions, total=False):
-    window: int
+else:
+    QueueOptions = RegisterOptions = SubscribeOptions = ServeOptions = dict[str, Any]
+    SendOptions = PublishOptions = FutureOptions = RequestOptions = StreamOptions = dict[str, Any]

@@ -13,7 +13,6 @@ A driver's module has
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -28,6 +27,8 @@ def short_via(via: str) -> str:
     data = via.encode()
     if len(data) <= _VIA_SIZE_MAX:
         return via
+    import hashlib
+
     return f"{via.partition(':')[0]}:{hashlib.sha256(data).hexdigest()[:32]}"
 
 

@@ -17,7 +17,6 @@ and is passed over where others are looked for, as somebody else may have made i
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -104,6 +103,8 @@ def _is_writable(path: str) -> bool:
 
 def bus_path(parent: str, bus: str) -> str:
     """The directory of a bus in one of the places: bus names may have characters that file names cannot."""
+    import hashlib
+
     return os.path.join(parent, hashlib.sha256(bus.encode()).hexdigest()[:16])
 
 

@@ -6,7 +6,6 @@ that imports it with the first link. Knows nothing of buses.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from typing import Final
@@ -42,6 +41,8 @@ def is_ephemeral(public: bytes) -> bool:
 
 def id_of(public: bytes) -> bytes:
     """The node id, 16 bytes, of who has the private half of this public key (docs/protocol.md, 3.2.6)."""
+    import hashlib
+
     found = hashlib.sha256(codes.ID_CONTEXT + public).digest()[:16]
     return bytes((found[0] | codes.BOUND,)) + found[1:]
 

@@ -6,7 +6,6 @@ Busway's own namespace. Names are compared byte for byte: no case folding, no Un
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from functools import lru_cache
@@ -110,6 +109,8 @@ def id_of_text(text: str) -> bytes:
 
 def _version_5(name: str) -> bytes:
     """The UUID of the name: `uuid.uuid5(NAMESPACE, name).bytes`."""
+    import hashlib
+
     found = bytearray(hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
     found[6] = found[6] & 0x0F | 0x50  # the version
     found[8] = found[8] & 0x3F | 0x80  # the variant

@@ -37,7 +37,7 @@ from busway.messages import (
     declaration_of,
     message,
 )
-from busway.names import endpoint_id, uuid_text
+from busway.names import uuid_text
 
 if TYPE_CHECKING:
     import datetime
@@ -64,7 +64,7 @@ CBOR = 1
 TYPED_AS_ENDPOINT = 2
 TYPED = 3
 
-SEALED = endpoint_id("busway/sealed")
+SEALED = bytes.fromhex("cad3b8aeac8d571ebdd23115dde1740e")  # endpoint_id("busway/sealed")
 """The message type of a sealed payload, 16 bytes: one of busway's own (sealing.py)."""
 
 DEPTH_MAX = 128

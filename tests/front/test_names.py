@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from busway import payloads
+from busway.adapters import audit, board_logs, tap
 from busway.messages import message
 from busway.names import NAME_SIZE_MAX, NAMESPACE, check_bus_name, endpoint_id, endpoint_name
 
@@ -152,3 +154,11 @@ def test_a_bus_name_is_a_str() -> None:
     bus: Any = b"default"
     with pytest.raises(TypeError, match="must be a str, got bytes"):
         check_bus_name(bus)
+
+
+def test_what_is_written_out_is_what_the_names_stand_for() -> None:
+    """Or each program would wait at import for what computes it."""
+    assert endpoint_id("busway/sealed") == payloads.SEALED
+    assert endpoint_id(audit.AUDIT_NAME) == audit._ENDPOINT
+    assert endpoint_id(board_logs.LOG_NAME) == board_logs._ENDPOINT
+    assert endpoint_id(tap.TAP_NAME) == tap.TAP
