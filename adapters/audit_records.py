@@ -12,7 +12,7 @@ from busway.names import ascii_safe
 
 LOGGER: Final = logging.getLogger("busway.audit")
 TEXT_MAX: Final = 256  # characters of a field
-_BARE = re.compile(r"[\w.:/@+%\[\]-]+", re.ASCII)
+_BARE = r"[\w.:/@+%\[\]-]+"  # compiled at first use
 
 Value = str | int | float | bool
 Fields = dict[str, Value]
@@ -54,7 +54,7 @@ def _quoted(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = str(value)
-    if _BARE.fullmatch(text):
+    if re.fullmatch(_BARE, text, re.ASCII):
         return text
     import json  # most programs have no use for it
 

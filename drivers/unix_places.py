@@ -25,8 +25,8 @@ from typing import Final, NoReturn
 RUNTIME: Final = "/run/user"
 TEMPORARY: Final = "/tmp"
 
-_SPARE = re.compile(r"-[0-9a-f]{16}\Z")
-_BUS_NAME = re.compile(r"[0-9a-f]{16}")
+_SPARE = r"-[0-9a-f]{16}\Z"  # both are compiled at first use
+_BUS_NAME = r"[0-9a-f]{16}"
 # Errors that another directory mends: read-only, full, not ours to write, no sockets on that file system.
 _UNFIT = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTDIR)
 _ELSEWHERE = "set BUSWAY_DIR to a directory of your own"
@@ -78,7 +78,7 @@ def _spare_places(fallback: str) -> list[str]:
     except OSError:
         return []
     found = [os.path.join(parent, each) for each in sorted(names) if each.startswith(f"{name}-")]
-    return [path for path in found if _SPARE.search(path) and not _objection_to(path)]
+    return [path for path in found if re.search(_SPARE, path) and not _objection_to(path)]
 
 
 def _objection_to(path: str) -> str:
@@ -110,7 +110,7 @@ def bus_path(parent: str, bus: str) -> str:
 
 def is_bus(name: str) -> bool:
     """Whether a file's name may be that of a bus's directory."""
-    return _BUS_NAME.fullmatch(name) is not None
+    return re.fullmatch(_BUS_NAME, name) is not None
 
 
 def make_private(path: str) -> None:

@@ -71,6 +71,13 @@ def test_an_asyncio_bus_loads_only_what_it_uses() -> None:
     assert (loaded(OPENED) & RARE) - loaded("import asyncio") == set()
 
 
+def test_to_import_it_computes_nothing() -> None:
+    """What hashes names is loaded with the first name."""
+    named = loaded("import busway; busway.AsyncBus") - loaded("import asyncio")
+    assert "busway.adapters.bus" in named
+    assert "hashlib" not in named
+
+
 def test_what_is_named_here_exists() -> None:
     """Or nobody would notice that it is imported under another name."""
     found = {name for name in RARE if name.startswith("busway.")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -162,3 +163,36 @@ def test_what_is_written_out_is_what_the_names_stand_for() -> None:
     assert endpoint_id(audit.AUDIT_NAME) == audit._ENDPOINT
     assert endpoint_id(board_logs.LOG_NAME) == board_logs._ENDPOINT
     assert endpoint_id(tap.TAP_NAME) == tap.TAP
+
+
+CANONICAL = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+CLOSE = [
+    *("0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2d", "0B0C7C4E-6F0E-4B5C-9D0A-1F3A5C7E9B2D"),
+    *("0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2", "0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2d0"),
+    *("0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2g", "0b0c7c4e6-f0e-4b5c-9d0a-1f3a5c7e9b2d"),
+    *("0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e  2d", " 0b0c7c4-6f0e-4b5c-9d0a-1f3a5c7e9b2d"),
+    *("0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7-9b2d", "0b0c7c4e_6f0e_4b5c_9d0a_1f3a5c7e9b2d"),
+    *("\uff10b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2", "\u0660b0c7c4-6f0e-4b5c-9d0a-1f3a5c7e9b2d", "-" * 36),
+]
+
+
+@pytest.mark.parametrize("text", CLOSE)
+def test_what_is_close_to_the_canonical_form_is_a_name(text: str) -> None:
+    meant = uuid.UUID(text) if CANONICAL.fullmatch(text) else uuid.uuid5(NAMESPACE, text)
+    assert endpoint_id(text) == meant.bytes
+    assert endpoint_name(text) == ("" if CANONICAL.fullmatch(text) else text)
+
+
+@given(st.text(alphabet="0123456789abcdefABCDEF-", min_size=36, max_size=36))
+def test_whatever_is_like_it_is_as_the_standard_library_says(text: str) -> None:
+    meant = uuid.UUID(text) if CANONICAL.fullmatch(text) else uuid.uuid5(NAMESPACE, text)
+    assert endpoint_id(text) == meant.bytes
+
+
+@given(st.text(min_size=1, max_size=10))
+def test_bus_names_have_no_control_characters(text: str) -> None:
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", text):
+        with pytest.raises(ValueError, match="control"):
+            check_bus_name(text)
+    else:
+        assert check_bus_name(text) == text
