@@ -103,8 +103,8 @@ def id_of_text(text: str) -> bytes:
 
 
 def _canonical(text: str) -> bytes:
-    """The 16 bytes of a UUID in the canonical form; none of any other text. Without `re`, which would compile a
-    pattern at every import.
+    """The 16 bytes of a UUID in the canonical form; none of any other text. By hand, for `re` would compile
+    its pattern at every import.
     """
     digits = text.replace("-", "")
     if len(text) != 36 or len(digits) != 32 or text[8] + text[13] + text[18] + text[23] != "----":
