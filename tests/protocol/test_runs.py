@@ -109,6 +109,17 @@ def test_a_length_of_four_bytes_is_left_to_the_long_way() -> None:
     assert [m.payload for m in listener.receivers[0].queue.drain()] == [b"", b"x", b"y"]
 
 
+def test_a_run_ends_before_a_length_of_four_bytes() -> None:
+    listener = opened()
+    listener.feed([frame(b"\x80\x00\x01" + E + b"\x00\x01")])
+    receiver = listener.receivers[0]
+    (flow,) = receiver.endpoint.active
+    first = b"\x05\x80\x01\x00\x02x"
+    stream = first + b"\x85\x80\x80\x00\x80\x01\x00\x03y"
+    assert _read_run(stream, 0, len(stream), 65536, b"\x80\x01", flow, receiver, NOW) == len(first)
+    assert flow.received == 2
+
+
 @pytest.mark.parametrize("start", [1, 0xF0, 0xFFF0])
 def test_frames_of_one_length_are_read_across_every_edge_of_their_number(start: int) -> None:
     sizes = [9] * 40 + [200] * 300 + [9, 200, 9, 9, 9, 0, 0, 0]
