@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from busway.drivers import unix
 from busway.drivers.unix import Peer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Peer",
     "dial",
+    "has_pipes",
     "is_dead",
     "open_listener",
     "other_buses",
@@ -25,11 +26,13 @@ __all__ = [
 ]
 
 
-_PIPES: Final = sys.platform == "win32"
+def has_pipes() -> bool:
+    """Whether this system's programs meet at named pipes."""
+    return sys.platform == "win32"
 
 
 def _driver() -> Any:
-    if not _PIPES:
+    if not has_pipes():
         return unix
     from busway.drivers import named_pipe  # which nobody else waits for
 
@@ -69,22 +72,22 @@ def place(bus: str) -> str:
 
     Raises as `unix.peers`.
     """
-    return "" if _PIPES else unix.bus_directory(bus)
+    return "" if has_pipes() else unix.bus_directory(bus)
 
 
 def places() -> list[str]:
     """The directories where sockets may be, the own one first; none for named pipes. Raises ValueError."""
-    return [] if _PIPES else unix.directories()
+    return [] if has_pipes() else unix.directories()
 
 
 def other_buses(bus: str) -> dict[str, list[str]]:
     """By hash, the sockets of this user's living programs on buses of other names; none of named pipes."""
-    return {} if _PIPES else _census().other_buses(bus)
+    return {} if has_pipes() else _census().other_buses(bus)
 
 
 def sightings() -> list[Sighting]:
     """Everybody's programs with a socket on this machine, as far as the kernel tells."""
-    return [] if _PIPES else _census().sightings()
+    return [] if has_pipes() else _census().sightings()
 
 
 def dial(path: str) -> Any:

@@ -45,7 +45,8 @@ async def test_a_request_leaves_in_the_call_itself_and_those_behind_it_together(
         a._host.clock = lambda: now  # however long the calls take
         first = asyncio.create_task(a.request("it", b"1"))
         second = asyncio.create_task(a.request("it", b"2"))
-        await asyncio.sleep(0)
+        if asyncio.get_running_loop().get_task_factory() is None:  # else they have begun already
+            await asyncio.sleep(0)
         alone = written(a) - before
         a._host.clock = clock
         assert 0 < alone < 40  # the second waits for the loop to come round: more may follow

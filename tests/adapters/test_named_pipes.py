@@ -10,7 +10,7 @@ import pytest
 
 from busway import AsyncBus, Bus
 from busway.cli import doctor, machine, survey
-from busway.drivers import named_pipe
+from busway.drivers import ipc, named_pipe
 from tests.adapters.tools import until
 from tests.drivers.pipe_system import UnixSystem
 
@@ -19,7 +19,7 @@ from tests.drivers.pipe_system import UnixSystem
 def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnixSystem]:
     with tempfile.TemporaryDirectory(prefix="bw-") as directory:
         found = UnixSystem(Path(directory))
-        monkeypatch.setattr(named_pipe, "available", lambda: True)
+        monkeypatch.setattr(ipc, "has_pipes", lambda: True)
         monkeypatch.setattr(named_pipe, "the_system", lambda: found)
         yield found
 
