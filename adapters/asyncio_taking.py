@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 _RAW: Final = codes.RAW
+_BROADCAST: Final = codes.BROADCAST
+_LATE: Final = 4096  # messages after which the loop gets its turn in any case
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -36,7 +38,7 @@ class Taking(Generic[T_co]):
     async def __anext__(self) -> Message[T_co]:
         host = self._host
         host.taken += 1
-        if host.taken >= TURN:
+        if host.taken >= TURN and self._is_turn():
             host.taken = 0
             await asyncio.sleep(0)
         receiving = self._receiving
@@ -61,7 +63,7 @@ class Taking(Generic[T_co]):
         """
         host = self._host
         host.taken += 1
-        if host.taken >= TURN:
+        if host.taken >= TURN and self._is_turn():
             host.taken = 0
             await asyncio.sleep(0)
         receiving = self._receiving
@@ -81,7 +83,7 @@ class Taking(Generic[T_co]):
         if most is not MOST:
             check_most(most)
         host = self._host
-        if host.taken >= TURN:
+        if host.taken >= TURN and self._is_turn():
             host.taken = 0
             await asyncio.sleep(0)
         found = self._take_many(most)
@@ -98,6 +100,14 @@ class Taking(Generic[T_co]):
         """
         check_most(most)
         return Batches(self, most)
+
+    def _is_turn(self) -> bool:
+        """Whether the loop gets its turn: not yet where so many copies wait that the next read might bring
+        more than the queue holds, for nothing slows their publisher down.
+        """
+        core = self._core
+        late = self._host.taken >= _LATE or core.endpoint.kind != _BROADCAST
+        return late or len(core.queue) * 4 < core.queue_max
 
     def _take_one(self) -> Any:
         receiving = self._receiving

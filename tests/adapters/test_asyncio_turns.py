@@ -285,3 +285,26 @@ async def test_the_loop_gets_its_turn_from_who_takes_of_many_receivers_in_turn()
             for receiver in receivers:
                 await receiver.receive()
         assert came_round
+
+
+async def test_who_takes_broadcasts_catches_up_before_more_is_read() -> None:
+    """Else a read of the link brings more in each turn than is taken, until the queue drops copies."""
+    async with AsyncBus(ipc=False) as bus:
+        receiver = bus.subscribe("feed")
+        for number in range(2000):
+            await bus.publish("feed", number)
+        await asyncio.sleep(0)
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        assert [(await receiver.receive()).payload for _ in range(900)] == list(range(900))
+        assert turns <= 1
+        assert [(await receiver.receive()).payload for _ in range(1100)] == list(range(900, 2000))
+        assert turns > 1
+        counting.cancel()
