@@ -120,9 +120,10 @@ class Subscriber(Member):
         self.receiver = self.bus.subscribe(FEED)
 
     async def feed(self, job: Job) -> dict[str, Any]:
-        receive, reader, missed = self.receiver.receive, job.reader(), 0
-        for _ in range(job.count):
+        receive, reader, got, missed = self.receiver.receive, job.reader(), 0, 0
+        while got + missed < job.count:  # else it would wait for what was missed
             message = await receive()
+            got += 1
             missed += message.missed
             if reader is not None:
                 reader(message.payload)
