@@ -25,13 +25,9 @@ from busway.adapters.asyncio_ends import Changes, Items, Receiver, Service
 from busway.adapters.asyncio_host import Host
 from busway.adapters.bus import BaseBus
 from busway.adapters.compiling import warn_of_forgotten
-from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
-from busway.adapters.links import Listener
-from busway.adapters.records import Hop
 from busway.adapters.results import decode_outcome, error_of
-from busway.adapters.retrying import Retry
 from busway.adapters.typed import (
     Kind,
     M,
@@ -53,6 +49,10 @@ from busway.protocol import codes, events
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from busway.adapters.dialled import DialledLink
+    from busway.adapters.links import Listener
+    from busway.adapters.records import Hop
+    from busway.adapters.retrying import Retry
     from busway.adapters.sealed_calls import Call
 
 S = TypeVar("S")

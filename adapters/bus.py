@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from busway import tokens
 from busway.adapters import ends, opening, views
 from busway.adapters.arguments import (
     REALMS,
@@ -27,7 +26,6 @@ from busway.adapters.arguments import (
     timeout_ms,
     types_of,
 )
-from busway.adapters.dialled import Dialling, Options, dial, links_of
 from busway.adapters.ends import Service
 from busway.adapters.host import Asked, BusHost
 from busway.adapters.identity import Identity
@@ -41,6 +39,7 @@ from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
 
 if TYPE_CHECKING:
+    from busway.adapters.dialled import Dialling, Options
     from busway.adapters.sealed_calls import Call
     from busway.keys import Key
     from busway.sealing import Content
@@ -130,6 +129,8 @@ class BaseBus:
 
     def links(self) -> list[LinkInfo]:
         """This node's links, and those that were dialled and are not connected now."""
+        from busway.adapters.dialled import links_of
+
         return self._host.look(links_of, self.node, self._host.dialled)
 
     def routes(self) -> list[RouteInfo]:
@@ -391,6 +392,9 @@ class BaseBus:
         are those of dialled.Options.
         """
         self._host.check_open()
+        from busway import tokens
+        from busway.adapters.dialled import Options
+
         token, options = from_environment(url, token, options)
         tokens.check_strength(token, weak)
         wanted = Options(token, options, *words)
@@ -400,6 +404,8 @@ class BaseBus:
 
     def _dialled(self, url: str, options: Options) -> tuple[Dialling, Any, bool]:
         self._host.check()  # closed meanwhile?
+        from busway.adapters.dialled import dial
+
         known = set(self._host.dialled)
         dialling = dial(self._host, url, options)
         return dialling, dialling.waiter(), dialling not in known
@@ -417,6 +423,8 @@ class BaseBus:
     ) -> tuple[Callable[[], Any], Callable[[Any], Listener]]:
         """A function that opens the driver's listener, and may block; and one to be called with it then."""
         self._host.check_open()
+        from busway import tokens
+
         token, _ = from_environment("", token, {})
         tokens.check_strength(token, weak)
         terms = Terms(token, realm, cost, is_open, routers, (url, opening.normalise(url)))

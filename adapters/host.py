@@ -15,12 +15,11 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
-from busway.adapters import remarks, tap
+from busway.adapters import tap
 from busway.adapters.audit import Trail
-from busway.adapters.dialled import Dialling
 from busway.adapters.ends import Arrivals, BaseChanges, Items
 from busway.adapters.failures import Failures
 from busway.adapters.identity import LOOK_S, Identity
@@ -38,6 +37,9 @@ from busway.adapters.views import ORDERLY, change_of, protection_row
 from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
 from busway.protocol import Connection, Message, Node, Receiver, codes, events
+
+if TYPE_CHECKING:
+    from busway.adapters.dialled import Dialling
 
 _log = logging.getLogger("busway")
 UNCLOSED = "a bus was left open: use `{way}`, or its close()"
@@ -239,6 +241,8 @@ class BusHost:
     def await_outcome(self, token: int, waiter: Any = None) -> Any:
         """Have the outcome of `token` given to `waiter`, or to a future, which is returned."""
         if _log.isEnabledFor(logging.DEBUG):
+            from busway.adapters import remarks
+
             self.remark(logging.DEBUG, "%s", remarks.waiting(self.node, token))
         found = self.waiters[token] = self.loop.create_future() if waiter is None else waiter
         return found
@@ -293,6 +297,8 @@ class BusHost:
                 waiter.set_result(outcome)
 
     def _remark_outcome(self, outcome: events.Outcome) -> None:
+        from busway.adapters import remarks
+
         self.remark(logging.DEBUG, "%s", remarks.outcome(outcome))
 
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
@@ -345,6 +351,8 @@ class BusHost:
     def tell(self, change: Change) -> None:
         """To those who read `changes()`, and the log."""
         if _log.isEnabledFor(logging.DEBUG):
+            from busway.adapters import remarks
+
             self.remark(logging.DEBUG, "%s", remarks.change(change))
         for changes in self.changes:
             changes._put(change)

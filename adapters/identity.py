@@ -15,12 +15,12 @@ from busway import ephemeral
 from busway.adapters.protecting import LOCAL, NO_KEY
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.secure.channel import Handshake
 
 if TYPE_CHECKING:
     from busway.adapters.permissions import Permissions
     from busway.board_keys import BoardKeys
     from busway.keys import Hold, Key
+    from busway.protocol.secure.channel import Handshake
     from busway.trust import Trust, Trusted
 
 LOOK_S = 1.0  # between two looks at the trust file

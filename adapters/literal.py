@@ -15,7 +15,9 @@ from busway.messages import declaration_by_id, declaration_of
 from busway.names import endpoint_id, id_of_text
 
 # A word of its own that other systems take for "any": MQTT's # and +, * and **, NATS's >; or * in a word.
-_PATTERN = re.compile(r"(?:^|[/.])[#+>](?:$|[/.])|\*")
+# Looked for once a name has one of these marks.
+_MARKS = "#+>*"
+_PATTERN = r"(?:^|[/.])[#+>](?:$|[/.])|\*"
 
 
 _NAMES_MAX = 16384  # as many as src/busway/names.py remembers
@@ -24,7 +26,9 @@ _names: dict[bytes, str] = {}
 
 def remark(name: object) -> str:
     """The warning of a name that looks like a pattern; "" for any other."""
-    if not isinstance(name, str) or not _PATTERN.search(name):
+    if not isinstance(name, str) or not any(mark in name for mark in _MARKS):
+        return ""
+    if not re.search(_PATTERN, name):
         return ""
     return (
         f"{name!r} is the name of one endpoint and matches no others: there are no patterns yet. "

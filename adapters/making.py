@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from busway import tokens
 from busway.adapters import opening
 from busway.adapters.arguments import (
     KINDS,
@@ -131,6 +130,8 @@ def from_environment(
     or None. Raises TypeError, ValueError for what is no token.
     """
     if token is None:
+        from busway import tokens
+
         token = tokens.from_environment()
     check_token(token)
     options = opening.given(url, options)

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from busway.drivers.extras import missing
-from busway.drivers.tcp import plain_host
 from busway.errors import BusError, MissingLibrary
 
 TCP_PORT = 7660  # where no port is given
@@ -99,6 +97,8 @@ def known_urls() -> str:
 
 
 def _tcp_url(text: str, whole: str, *, bare: bool) -> str:
+    from busway.drivers.tcp import plain_host
+
     if not text or any(found in text for found in "/\\@?# "):
         raise ValueError(f"{whole!r} is no address; expected host:port, {known_urls()}")
     if text.startswith("["):
@@ -148,6 +148,8 @@ def _is_ipv6(text: str) -> bool:
 
 def _short_ipv6(text: str) -> str:
     """As it is usually written, a zone as it is; what is none in lower case."""
+    from busway.drivers.tcp import plain_host
+
     text = plain_host(text)
     if not _is_ipv6(text):
         return text.lower()
@@ -167,6 +169,8 @@ def driver_of(url: str) -> Any:
             raise BusError(f"this version of Busway has no {scheme}:// links on this platform") from None
         if not driver.extra:
             raise
+        from busway.drivers.extras import missing
+
         raise MissingLibrary(missing(f"{scheme}:// links need", driver.extra)) from None
 
 

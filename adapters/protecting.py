@@ -1,7 +1,7 @@
 """Protection of a link, by its sort and terms: nothing where the system says who is there, else Noise, or a
 board's handshake (docs/protocol.md, section 3).
 
-The cryptography is imported when the first link needs it.
+The cryptography, and the core's part of it, are imported when the first link needs them.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from busway.errors import MissingLibrary
 from busway.protocol import Connection, codes
-from busway.protocol.secure.channel import Handshake
-from busway.protocol.secure.lines import LineSecurity
-from busway.protocol.secure.security import Security
+
+if TYPE_CHECKING:
+    from busway.protocol.secure.channel import Handshake
+    from busway.protocol.secure.lines import LineSecurity
+    from busway.protocol.secure.security import Security
 
 NETWORK = ("tcp", "ws", "wss")  # protected always
 LOCAL = ("ipc", "memory", "pipe")  # never: the system says who is there
 NO_KEY = (b"", b"")
 _MISSING = "links with a token or a key need cryptography: pip install cryptography"
 
-Admit = Callable[[Handshake | None], int]
+Admit = Callable[["Handshake | None"], int]
 
 
 class Protection(NamedTuple):
@@ -75,6 +77,8 @@ def security_of(
         if guard.token is not None or guard.has_keys() or (scheme in NETWORK and not dialled):
             raise MissingLibrary(_MISSING)
         return None  # as a board: a listener that is open to all takes that
+    from busway.protocol.secure.security import Security
+
     taken = (codes.XXPSK3, codes.NNPSK0, codes.PSK_AES)
     nothing_asked = guard.token is None and (guard.open or guard.admit is None)
     return Security(
@@ -101,6 +105,8 @@ def _of_line(guard: Guard) -> LineSecurity | None:
         if wants or boards:
             raise MissingLibrary(_MISSING)
         return None
+    from busway.protocol.secure.lines import LineSecurity
+
     return LineSecurity(
         None if only_boards else _of_nodes(guard, primitives),
         _of_boards(guard, primitives) if boards else None,
@@ -110,6 +116,8 @@ def _of_line(guard: Guard) -> LineSecurity | None:
 
 
 def _of_nodes(guard: Guard, primitives: Any) -> Security:
+    from busway.protocol.secure.security import Security
+
     return Security(
         primitives,
         os.urandom,
@@ -121,6 +129,8 @@ def _of_nodes(guard: Guard, primitives: Any) -> Security:
 
 
 def _of_boards(guard: Guard, primitives: Any) -> Security:
+    from busway.protocol.secure.security import Security
+
     return Security(
         primitives,
         os.urandom,

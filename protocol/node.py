@@ -9,9 +9,6 @@ from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD, Run
 from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
-from busway.protocol.packet.connection import PacketConnection
-from busway.protocol.packet.packets import NONCE_SIZE
-from busway.protocol.report import report
 from busway.protocol.routing.guard import Guard
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
@@ -127,11 +124,8 @@ class Node(Exchange):
         of this machine find a place. `make` makes another sort of it (packet/guarded.py).
         """
         self._check_open()
-        nonce = self._entropy(NONCE_SIZE) if link.sort == "packet" else b""
-        if make is not None:
-            connection: Connection = make(self, link, nonce, self.limits, now)
-        elif nonce:
-            connection = PacketConnection(self, link, nonce, self.limits, now)
+        if make is not None or link.sort == "packet":
+            connection = self._other_connection(link, now, make)
         else:
             connection = Connection(self, link, self.limits, now)
         self.connections.append(connection)
@@ -140,6 +134,16 @@ class Node(Exchange):
         if len(self.connections) > codes.LINKS_MAX - codes.LINKS_RESERVED:
             self._refuse_excess(connection, now)
         return connection
+
+    def _other_connection(self, link: Link, now: int, make: "Make | None") -> Connection:
+        """One over packets, which only who has such a link loads, or of another sort."""
+        from busway.protocol.packet.connection import PacketConnection
+        from busway.protocol.packet.packets import NONCE_SIZE
+
+        nonce = self._entropy(NONCE_SIZE) if link.sort == "packet" else b""
+        if make is not None:
+            return make(self, link, nonce, self.limits, now)
+        return PacketConnection(self, link, nonce, self.limits, now)
 
     def _refuse_excess(self, connection: Connection, now: int) -> None:
         held, most, whose = len(self.connections), codes.LINKS_MAX, ""
@@ -534,6 +538,8 @@ class Node(Exchange):
         """The state of this node in plain values: what its introspection endpoint answers (docs/protocol.md,
         section 9).
         """
+        from busway.protocol.report import report  # few are ever asked
+
         return report(self, now)
 
     def _introspect(self, now: int, asked: object) -> bytes:

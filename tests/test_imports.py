@@ -12,16 +12,16 @@ LOADED = "import sys\nbefore = set(sys.modules)\n{}\nprint(*sorted(set(sys.modul
 # None of these is used by a bus that sends bytes to programs of the same machine.
 RARE = {
     *("bleak", "bumble", "cbor2", "click", "cryptography", "h11", "msgspec", "rich", "serial", "wsproto"),
-    *(
-        "busway.adapters.sealed",
-        "busway.adapters.threads",
-        "busway.convert",
-        "busway.decode",
-        "busway.testing",
-    ),
+    *("busway.adapters.attempts", "busway.adapters.dialled", "busway.adapters.guarded"),
+    *("busway.adapters.racing", "busway.adapters.remarks", "busway.adapters.retrying"),
+    *("busway.adapters.sealed", "busway.adapters.threads"),
+    *("busway.convert", "busway.decode", "busway.testing", "busway.tokens"),
     *("busway.drivers.ble", "busway.drivers.memory", "busway.drivers.named_pipe", "busway.drivers.serial"),
-    *("busway.drivers.tunnel", "busway.drivers.unix_census", "busway.drivers.websocket"),
+    *("busway.drivers.tcp", "busway.drivers.tunnel", "busway.drivers.unix_census"),
+    "busway.drivers.websocket",
     *("busway.pairing", "busway.policy", "busway.sealing", "busway.trust"),
+    *("busway.protocol.packet", "busway.protocol.packet.packets", "busway.protocol.report"),
+    *("busway.protocol.secure", "busway.protocol.secure.channel", "busway.protocol.secure.security"),
     *(
         "dataclasses",
         "datetime",

@@ -15,7 +15,6 @@ from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD, is_express
 from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, SECURED
-from busway.protocol.secure.channel import Channel
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.control import length_end, read_close, refuse_length, write_close
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from busway.protocol.outcomes import Event
+    from busway.protocol.secure.channel import Channel
     from busway.protocol.secure.security import Security
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
@@ -139,7 +139,7 @@ class Connection(LinkFace):
             self._take_in(raw, now)
         return self.host.take_events()
 
-    def _take_protected(self, channel: Channel, data: bytes, now: int) -> None:
+    def _take_protected(self, channel: "Channel", data: bytes, now: int) -> None:
         """Read from a link that has a handshake, then records."""
         more = True
         while more and self.state != codes.CLOSED:
@@ -161,7 +161,7 @@ class Connection(LinkFace):
             if failure is not None:
                 self.fail(failure.code, failure.text, now)
 
-    def _secure(self, channel: Channel) -> None:
+    def _secure(self, channel: "Channel") -> None:
         """Go on where the handshake has got to. Raises Refusal."""
         if self.state == codes.SECURING and (channel.secured or channel.plain):
             self._go(SECURED)
