@@ -29,6 +29,10 @@ from busway.protocol import Connection, Link, Node, codes, events
 
 _READ_SIZE = 65536  # of more, a turn of small messages would take long
 _READ_SIZE_LARGE = 262144  # amid a large message
+_READ_SIZE_LEAST = 4096
+# Messages to this program that a read is to bring: about as many as it takes in a turn of its loop. What is
+# read sooner only leaves the processor's nearer memory again, and makes the garbage collector look at it.
+_READ_COUNT = 256
 _WRITE_SIZE = 65536
 _WRITE_SIZE_AT_ONCE = 131072  # where what is large is written without a copy
 _ACCEPT_BURST = 64
@@ -130,6 +134,8 @@ class LinkRunner:
         self._rest: list[Any] = []  # what the channel has not taken yet
         self._closed = False
         self._failing = False  # nothing can be written any more
+        self._read_size = _READ_SIZE  # so that it is about as many messages as they should be
+        self._counters = host.node.receiving.counters
         self._next_turn = False  # it is set, though nothing new may come
         # A driver with a layer of its own (TLS, WebSocket) may have bytes of its own to write, and may have
         # read more than it gave.
@@ -191,7 +197,7 @@ class LinkRunner:
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
         if not self._layered:
-            self._read(_READ_SIZE_LARGE if self.connection.piece_left else _READ_SIZE)
+            self._read(_READ_SIZE_LARGE if self.connection.piece_left else self._read_size)
             return
         left, turns = _TURN_SIZE, _TURN_READS
         while left > _TURN_SIZE // 2 and turns and (size := self._read()):
@@ -230,13 +236,22 @@ class LinkRunner:
             self.close()
             return 0
         if data:
+            before = self._counters["received"]
             self._host.take_in(self.connection, data)
+            self._fit(len(data), self._counters["received"] - before)
             if not self.ready.done():
                 self.settle()
         elif data is not None:
             self._host.dispatch(self.connection.receive_eof(self._host.now_ms()))
             self.close()
         return len(data or b"")
+
+    def _fit(self, size: int, count: int) -> None:
+        """Read less at a time where so much brings more messages than are taken in a turn, or more again."""
+        if count > _READ_COUNT:
+            self._read_size = max(_READ_SIZE_LEAST, size * _READ_COUNT // count)
+        elif self._read_size <= size < _READ_SIZE and count * 2 < _READ_COUNT:
+            self._read_size = min(_READ_SIZE, self._read_size * 2)
 
     def _follow_channel(self) -> None:
         """The channel may have got something of its own to write."""

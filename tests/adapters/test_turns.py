@@ -212,6 +212,37 @@ async def test_a_turn_takes_no_more_of_small_messages_than_of_other_links() -> N
         assert 1000 < turns.size_max <= SIZE
 
 
+async def test_a_read_brings_as_many_messages_as_a_turn_takes() -> None:
+    """More of them would only lie about; of large ones it is as many bytes as ever."""
+    found: list[tuple[int, int]] = []  # bytes and messages of each read
+    fit = links.LinkRunner._fit
+
+    def noted(link: LinkRunner, size: int, count: int) -> None:
+        fit(link, size, count)
+        if count:
+            found.append((size, count))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(links.LinkRunner, "_fit", noted)
+        async with AsyncBus() as here, AsyncBus() as there:
+            receiver = here.register("it")
+            await until(lambda: any(each.name == "it" for each in there.endpoints()))
+
+            async def carry(size: int, count: int) -> None:
+                sending = asyncio.create_task(there.send_many("it", [bytes(size)] * count))
+                for _ in range(count):
+                    await receiver.receive()
+                await sending
+
+            await carry(16, 20_000)
+            small = [count for _, count in found]
+            assert max(small) > links._READ_COUNT  # before it was known how small they are
+            assert max(small[len(small) // 2 :]) <= links._READ_COUNT
+            found.clear()
+            await carry(4096, 2_000)
+    assert max(size for size, _ in found) == SIZE
+
+
 class Dying(SocketChannel):
     """A socket whose other end takes nothing more, with much that has come before."""
 
