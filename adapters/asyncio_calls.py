@@ -7,7 +7,6 @@ The commonest uses go straight to the core; all others by way of bus.py, which m
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast, overload
 
@@ -23,10 +22,10 @@ from busway.adapters.arguments import (
     timeout_ms,
     wanted_reply,
 )
-from busway.adapters.asyncio_pump import TURN, Pump
+from busway.adapters.asyncio_pump import GET_IDENT, TURN, Pump
 from busway.adapters.compiling import mypyc_attr
 from busway.adapters.host import check_settled
-from busway.adapters.literal import id_of_name, id_taking
+from busway.adapters.literal import IDS, id_of_name, id_taking
 from busway.adapters.results import error_of, replied
 from busway.payloads import encode
 from busway.protocol import codes, errors, events
@@ -48,6 +47,13 @@ _RAW: Final = codes.RAW
 _REPLIED: Final = events.REPLIED
 _TAKEN: Final = events.TAKEN
 _TYPED: Final = codes.TYPED
+# What comes from modules that are not compiled is looked up by name each time, unless it has one of its own.
+_IDS: Final[dict[str, bytes]] = IDS
+_get_ident: Final[Any] = GET_IDENT
+# What became of a call at once: nothing yet, or all; or all, and the loop is to have a turn.
+_NOT: Final = 0
+_DONE: Final = 1
+_DONE_IN_TURN: Final = 2
 # The defaults, which a call that is given others does not have: compared by identity.
 _ANY_NODE: Final = ANY_NODE
 _NO_TTL_S: Final = NO_TTL_S
@@ -91,7 +97,6 @@ class Calls:
         With `sealed` nobody on the way can read or change it, and it goes to a node only whose key is in the
         bus's `seal`: True for any of these, or the name or key of the one who is meant. Raises SealError.
         """
-        host = self._host
         if (
             confirm is not False
             or sealed is not False
@@ -101,22 +106,17 @@ class Calls:
         ):
             await cast(Any, self)._send_as(to, payload, confirm, ttl, timeout, node, sealed)
             return
-        if host.failure is not None or _get_running_loop() is not host._loop:
-            cast(Any, host).check_open()
+        done = _post(self, to, payload)
+        if done == _DONE_IN_TURN:
+            await asyncio.sleep(0)
+        elif done == _NOT:
+            await self._send_later(to, payload)
+
+    async def _send_later(self, to: Any, payload: Any) -> None:
+        """`send` where it needs more than `_post` does."""
+        host = self._host
         endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
-        data: Any = payload
-        format = _RAW
-        type_id = b""
-        if type(payload) is not bytes or self._process_only:
-            data, format, type_id = self._encoded(endpoint, payload)
-        if format < _TYPED and cast(object, host.node) is host.core:
-            now = host.turn_ms if host._pumping else host.clock() // 1_000_000
-            if host.core.post(endpoint, data, now, format):
-                self._calls += 1
-                if self._calls >= TURN:
-                    self._calls = 0
-                    await asyncio.sleep(0)
-                return
+        data, format, type_id = self._encoded(endpoint, payload)
         token = self._token(host.node.send, endpoint, data, format, type_id)
         if token:
             await self._accepted(token, to)
@@ -224,25 +224,22 @@ class Calls:
         It gets as far as `realm`, whatever the subscribers'; "global" for pages in browsers. With `sealed`
         only subscribers whose keys are in the bus's `seal` can read it.
         """
-        host = self._host
         if wait is not False or best_effort is not False or sealed is not False or realm != "localnet":
             await cast(Any, self)._publish_as(to, payload, wait, best_effort, realm, sealed)
             return
-        if host.failure is not None or _get_running_loop() is not host._loop:
-            cast(Any, host).check_open()
+        done = _post_copies(self, to, payload)
+        if done == _DONE_IN_TURN:
+            await asyncio.sleep(0)
+        elif done == _NOT:
+            await self._publish_later(to, payload)
+
+    async def _publish_later(self, to: Any, payload: Any) -> None:
+        """`publish` where it needs more than `_post_copies` does."""
         endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
         data, format, type_id = self._encoded(endpoint, payload)
-        if format < _TYPED and cast(object, host.node) is host.core:
-            now = host.turn_ms if host._pumping else host.clock() // 1_000_000
-            if host.core.publish_on(endpoint, data, now, format, type_id):
-                self._calls += 1
-                if self._calls >= TURN:
-                    self._calls = 0
-                    await asyncio.sleep(0)
-                return
         token = self._publish_token(endpoint, data, format, type_id)
         if token:
-            check_settled(await cast(Any, host).awaited(token))
+            check_settled(await cast(Any, self._host).awaited(token))
         elif self._is_turn(1):
             await asyncio.sleep(0)
 
@@ -292,7 +289,7 @@ class Calls:
         if sealed is not False:
             outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed)
             return replied(outcome, wanted, to)
-        if host.failure is not None or _get_running_loop() is not host._loop:
+        if host.failure is not None or _get_ident() != host._ident or not host._pumping:
             cast(Any, host).check_open()  # before anything is held: another thread must not touch it
         held = host.hold()
         try:
@@ -401,6 +398,58 @@ class Calls:
             return False
         self._calls = 0
         return True
+
+
+# The short ways of the commonest calls, outside of their coroutines: what a coroutine knows lies in memory of
+# its own, which is made and freed with each call.
+
+
+def _post(calls: Calls, to: Any, payload: Any) -> int:
+    """Send, if nothing has to be decided or awaited. Raises as `send`."""
+    host = calls._host
+    # Who runs which loop costs a system call in Python 3.11: asked once in a turn; the thread, each time.
+    if not host._pumping or host.failure is not None or _get_ident() != host._ident:
+        cast(Any, host).check_open()
+    endpoint = _IDS.get(to) if type(to) is str else None
+    if endpoint is None:
+        endpoint = id_taking(to, payload)
+    format = _RAW
+    data: Any = payload
+    if type(payload) is not bytes or calls._process_only:
+        data, format, _ = calls._encoded(endpoint, payload)
+        if format >= _TYPED:
+            return _NOT
+    if cast(object, host.node) is not host.core:
+        return _NOT
+    now = host.turn_ms if host._pumping else host.clock() // 1_000_000
+    if not host.core.post(endpoint, data, now, format):
+        return _NOT
+    return _called(calls)
+
+
+def _post_copies(calls: Calls, to: Any, payload: Any) -> int:
+    """Publish, as `_post`."""
+    host = calls._host
+    if not host._pumping or host.failure is not None or _get_ident() != host._ident:
+        cast(Any, host).check_open()
+    endpoint = _IDS.get(to) if type(to) is str else None
+    if endpoint is None:
+        endpoint = id_taking(to, payload)
+    data, format, type_id = calls._encoded(endpoint, payload)
+    if format >= _TYPED or cast(object, host.node) is not host.core:
+        return _NOT
+    now = host.turn_ms if host._pumping else host.clock() // 1_000_000
+    if not host.core.publish_on(endpoint, data, now, format, type_id):
+        return _NOT
+    return _called(calls)
+
+
+def _called(calls: Calls) -> int:
+    calls._calls += 1
+    if calls._calls < TURN:
+        return _DONE
+    calls._calls = 0
+    return _DONE_IN_TURN
 
 
 def _check_accepted(outcome: events.Outcome, to: Any) -> None:

@@ -90,6 +90,7 @@ class Host(Pump, BusHost):
         self._opened = True
         self._loop = asyncio.get_running_loop()
         self._thread = threading.current_thread()
+        self._ident = threading.get_ident()
         self.clock = getattr(self._loop, "monotonic_ns", self.clock)  # of a loop whose time jumps
         self.failures = Failures(self._loop.call_later, lambda say: say())
         self._end = _at_loop_end(self)

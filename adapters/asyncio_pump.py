@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from threading import get_ident
 from time import monotonic_ns
 from typing import Any, Final, cast
 
@@ -24,6 +25,7 @@ _OUTCOME: Final = events.OUTCOME
 # starves all others, and what it has queued, or the credit for what it has taken, would not leave before it
 # has to wait.
 TURN: Final = 256
+GET_IDENT: Final = get_ident  # of the thread: what is not compiled is looked up by name at each call
 # A request or reply leaves at once, unless something left so short a time ago that more is likely to come:
 # then all of that leaves together, when the loop comes round.
 _CLOSE_NS: Final = 20_000
@@ -44,6 +46,7 @@ class Pump:
         self.taken = 0  # messages, from whichever receivers, since the loop had a turn
         self.turn_ms = 0  # the time of this turn of the loop, while there is something to pump
         self._loop: Any = None  # that the bus was opened on
+        self._ident = 0  # of the thread that it was opened in
         self._pumping = False  # the pump is called when the loop comes round
         self._held = False  # who calls the core sees to what comes of it
         self._urgent = False  # somebody waits for what was said meanwhile

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from typing import TYPE_CHECKING, Any, Final, Generic, cast
 
 from busway.adapters.arguments import MOST, check_most, check_seconds
-from busway.adapters.asyncio_pump import TURN, Pump
+from busway.adapters.asyncio_pump import GET_IDENT, TURN, Pump
 from busway.adapters.compiling import mypyc_attr
 from busway.adapters.typed import Message, T_co
 from busway.errors import BusClosed
@@ -18,6 +17,7 @@ from busway.protocol.messaging.receiving import Receiving
 if TYPE_CHECKING:
     from typing import Self
 
+_get_ident: Final[Any] = GET_IDENT
 _RAW: Final = codes.RAW
 _BROADCAST: Final = codes.BROADCAST
 _LATE: Final = 4096  # messages after which the loop gets its turn in any case
@@ -36,20 +36,11 @@ class Taking(Generic[T_co]):
         return self
 
     async def __anext__(self) -> Message[T_co]:
-        host = self._host
-        host.taken += 1
-        if host.taken >= TURN and self._is_turn():
-            host.taken = 0
-            await asyncio.sleep(0)
-        receiving = self._receiving
-        if receiving is not None and host.failure is None and _get_running_loop() is host._loop:
-            message = receiving.take(self._core)
-            if message is not None and (
-                (message.format == _RAW and self._is_any) or cast(Any, self)._accept(message)
-            ):
-                return cast("Message[T_co]", message)
+        message = _take(self)
+        if message is not None:
+            return cast("Message[T_co]", message)
         try:
-            found: Message[T_co] = await self._next(None)
+            found: Message[T_co] = await self._next_in_turn(None)
             return found
         except BusClosed:
             pass
@@ -61,19 +52,10 @@ class Taking(Generic[T_co]):
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
         TimeoutError, BusClosed after `close()`, EndpointTaken while another node keeps the name.
         """
-        host = self._host
-        host.taken += 1
-        if host.taken >= TURN and self._is_turn():
-            host.taken = 0
-            await asyncio.sleep(0)
-        receiving = self._receiving
-        if receiving is not None and host.failure is None and _get_running_loop() is host._loop:
-            message = receiving.take(self._core)
-            if message is not None and (
-                (message.format == _RAW and self._is_any) or cast(Any, self)._accept(message)
-            ):
-                return cast("Message[T_co]", message)
-        found: Message[T_co] = await self._next(timeout)
+        message = _take(self)
+        if message is not None:
+            return cast("Message[T_co]", message)
+        found: Message[T_co] = await self._next_in_turn(timeout)
         return found
 
     async def receive_many(self, most: Any = MOST, timeout: Any = None) -> list[Message[T_co]]:
@@ -83,7 +65,7 @@ class Taking(Generic[T_co]):
         if most is not MOST:
             check_most(most)
         host = self._host
-        if host.taken >= TURN and self._is_turn():
+        if host.taken >= TURN and _is_turn(self):
             host.taken = 0
             await asyncio.sleep(0)
         found = self._take_many(most)
@@ -101,14 +83,6 @@ class Taking(Generic[T_co]):
         check_most(most)
         return Batches(self, most)
 
-    def _is_turn(self) -> bool:
-        """Whether the loop gets its turn: not yet where so many copies wait that the next read might bring
-        more than the queue holds, for nothing slows their publisher down.
-        """
-        core = self._core
-        late = self._host.taken >= _LATE or core.endpoint.kind != _BROADCAST
-        return late or len(core.queue) * 4 < core.queue_max
-
     def _take_one(self) -> Any:
         receiving = self._receiving
         return cast(Any, self)._taken(self._core) if receiving is None else receiving.take(self._core)
@@ -116,8 +90,7 @@ class Taking(Generic[T_co]):
     def _take_many(self, most: int) -> list[Any]:
         """All that waits and is accepted; [] if there is nothing."""
         host = self._host
-        if host.failure is not None or _get_running_loop() is not host._loop:
-            cast(Any, host).check()
+        cast(Any, host).check()
         found: list[Any] = []
         receiving = self._receiving
         while not found:
@@ -131,6 +104,15 @@ class Taking(Generic[T_co]):
             if not self._is_any or any(message.format != _RAW for message in found):
                 found = [message for message in found if cast(Any, self)._accept(message)]
         return found
+
+    async def _next_in_turn(self, timeout: Any) -> Any:
+        """The next message, when the loop has had its turn if that is due."""
+        host = self._host
+        host.taken += 1
+        if host.taken >= TURN and _is_turn(self):
+            host.taken = 0
+            await asyncio.sleep(0)
+        return await self._next(timeout)
 
     async def _next(self, timeout: Any) -> Any:
         """The next message, which may have to be awaited."""
@@ -167,6 +149,37 @@ class Taking(Generic[T_co]):
 
     async def __aexit__(self, *_: object) -> None:
         cast(Any, self).close()
+
+
+def _take(taking: Taking[Any]) -> Any:
+    """The next message, if it is there and nothing has to be decided; outside of the coroutine that gives it,
+    for what a coroutine knows lies in memory of its own, which is made and freed with each call.
+
+    Who runs which loop costs a system call in Python 3.11: that is asked where there is nothing to take, and
+    once in a turn; the thread, each time.
+    """
+    host = taking._host
+    receiving = taking._receiving
+    if receiving is None or host.failure is not None or _get_ident() != host._ident:
+        return None
+    if host.taken >= TURN and _is_turn(taking):
+        return None
+    message = receiving.take(taking._core)
+    if message is None or not (
+        (message.format == _RAW and taking._is_any) or cast(Any, taking)._accept(message)
+    ):
+        return None
+    host.taken += 1
+    return message
+
+
+def _is_turn(taking: Taking[Any]) -> bool:
+    """Whether the loop gets its turn: not yet where so many copies wait that the next read might bring more
+    than the queue holds, for nothing slows their publisher down.
+    """
+    core = taking._core
+    late = taking._host.taken >= _LATE or core.endpoint.kind != _BROADCAST
+    return late or len(core.queue) * 4 < core.queue_max
 
 
 class Batches(Generic[T_co]):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from functools import lru_cache
 from typing import Any
 
 from busway.errors import LiteralName
@@ -19,9 +18,9 @@ from busway.names import endpoint_id, id_of_text
 _MARKS = "#+>*"
 _PATTERN = r"(?:^|[/.])[#+>](?:$|[/.])|\*"
 
-
 _NAMES_MAX = 16384  # as many as src/busway/names.py remembers
 _names: dict[bytes, str] = {}
+IDS: dict[str, bytes] = {}  # of the same names: who finds one here need not call `id_of_name`
 
 
 def remark(name: object) -> str:
@@ -36,15 +35,20 @@ def remark(name: object) -> str:
     )
 
 
-@lru_cache(_NAMES_MAX)
 def id_of_name(name: str) -> bytes:
     """The 16 bytes that a name stands for; warns of one that looks like a pattern, at its first use."""
+    found = IDS.get(name)
+    if found is not None:
+        return found
     text = remark(name)
     if text:
         warnings.warn(text, LiteralName, stacklevel=_callers_level())
     found = id_of_text(name)
+    if len(IDS) >= _NAMES_MAX:
+        IDS.clear()
     if len(_names) >= _NAMES_MAX:
         del _names[next(iter(_names))]
+    IDS[name] = found
     _names[found] = name
     return found
 
