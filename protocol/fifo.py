@@ -2,9 +2,9 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
-_COMPACT = 64
+_COMPACT: "Final" = 64
 
 
 class Fifo:

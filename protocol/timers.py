@@ -6,9 +6,9 @@ long before its timeout never pays for an ordered structure. Reads no clock.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Final
 
-_BUCKET_BITS = 6
+_BUCKET_BITS: "Final" = 6
 
 
 class Timer:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from busway.protocol.wire.aliases import AliasTable
 
-NEVER = 1 << 62  # ms: when what has no deadline is due
+NEVER: "Final" = 1 << 62  # ms: when what has no deadline is due
 
 # States of a message of ours, and of one that wants an answer.
 WAITING: "Final" = 0

@@ -15,10 +15,10 @@ from busway.protocol.wire.fields import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Final
 
 
-_PAST_SIZE = 640  # bytes, 10 for each pair
+_PAST_SIZE: "Final" = 640  # bytes, 10 for each pair
 CAST = "that endpoint is of kind broadcast or used so: publish"
 
 

@@ -33,16 +33,16 @@ from busway.protocol.wire.strangers import check_stranger, stranger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from busway.protocol.outcomes import Event
     from busway.protocol.secure.channel import Channel
     from busway.protocol.secure.security import Security
 
-_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
-_PIECE_MIN = 4096  # bytes of a piece from which on it is handed on as it comes
-_JOINED_MAX = 2048  # bytes of a buffer, on the average, below which they are joined
-_RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
+_LIVE: "Final" = 1 << codes.OPEN | 1 << codes.CLOSING
+_PIECE_MIN: "Final" = 4096  # bytes of a piece from which on it is handed on as it comes
+_JOINED_MAX: "Final" = 2048  # bytes of a buffer, on the average, below which they are joined
+_RESUME_BURST: "Final" = 16  # messages that one flow may send before the next that waits for the same link
 
 
 class Connection(LinkFace):

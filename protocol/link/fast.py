@@ -20,13 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-_CONFIRM = codes.MESSAGE | codes.CONFIRM << 4
-_REPLY = codes.MESSAGE | codes.REPLY << 4
-_PART = codes.MESSAGE | codes.PART << 4
-_SIGNAL = codes.MESSAGE | codes.SIGNAL << 4
-_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
-_PREFIX_MAX = 9  # bytes of a header that binds nothing, up to the number
-_KNOWN_MAX = 1024  # prefixes that are remembered for one link
+_CONFIRM: "Final" = codes.MESSAGE | codes.CONFIRM << 4
+_REPLY: "Final" = codes.MESSAGE | codes.REPLY << 4
+_PART: "Final" = codes.MESSAGE | codes.PART << 4
+_SIGNAL: "Final" = codes.MESSAGE | codes.SIGNAL << 4
+_LIVE: "Final" = 1 << codes.OPEN | 1 << codes.CLOSING
+_PREFIX_MAX: "Final" = 9  # bytes of a header that binds nothing, up to the number
+_KNOWN_MAX: "Final" = 1024  # prefixes that are remembered for one link
 _ONE: "Final" = [bytes((value,)) for value in range(256)]
 
 

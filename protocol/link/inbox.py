@@ -10,7 +10,11 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.messages import Frame, Options
 
-_OVERHEAD = 512  # what an unfinished message costs besides its bytes
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_OVERHEAD: "Final" = 512  # what an unfinished message costs besides its bytes
 
 
 class Assembly:

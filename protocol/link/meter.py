@@ -5,7 +5,11 @@ Sees the stream that a connection is given, and knows of it only where frames be
 
 from busway.protocol.wire import codes
 
-_BITS_MAX = 35  # of a length: what is longer ends the link
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_BITS_MAX: "Final" = 35  # of a length: what is longer ends the link
 
 
 class Meter:

@@ -20,11 +20,13 @@ from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
-_NOWHERE = 1 << 62  # in a stream
-_HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
-_HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
+_NOWHERE: "Final" = 1 << 62  # in a stream
+_HAVE_SIZE: "Final" = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
+_HOLDER_SIZE: "Final" = (
+    104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
+)
 
 
 class Partial:

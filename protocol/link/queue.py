@@ -9,8 +9,12 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame
 
-OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
-_ENDS_MAX = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the messages of others
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+OVERHEAD: "Final" = 32  # what a queued message counts for besides its payload, bytes
+_ENDS_MAX: "Final" = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the messages of others
 
 
 class Bundle:

@@ -13,10 +13,16 @@ from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
 
-_PATIENCE_MS = 20  # how long a send waits for the holder whose turn it is: credit is on its way if it reads
-_LAG_MS = 500  # how long it is passed over after that, while it has no credit
-_DEBT_MAX = 16  # sends that a holder may be behind the others, to catch up with
-_MEMORY = 256  # answers of the quickest holder after which all counts are halved
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_PATIENCE_MS: "Final" = (
+    20  # how long a send waits for the holder whose turn it is: credit is on its way if it reads
+)
+_LAG_MS: "Final" = 500  # how long it is passed over after that, while it has no credit
+_DEBT_MAX: "Final" = 16  # sends that a holder may be behind the others, to catch up with
+_MEMORY: "Final" = 256  # answers of the quickest holder after which all counts are halved
 
 
 class Crowd(Timer):

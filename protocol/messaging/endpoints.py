@@ -29,7 +29,7 @@ from busway.protocol.wire.messages import Frame, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from busway.protocol.messaging.flows import OutFlow
     from busway.protocol.routing.mesh import Mesh
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from busway.protocol.wire.aliases import AliasWriter
 
 # States of a request at the node that serves it.
-QUEUED = 0
-TAKEN = 1
-DONE = 2
+QUEUED: "Final" = 0
+TAKEN: "Final" = 1
+DONE: "Final" = 2
 
-_SPARE_MIN = 64  # messages of a budget from which on half as much again may be promised
-_PLAIN = 1 << codes.MAY_SEND | 1 << codes.MAY_PUBLISH
+_SPARE_MIN: "Final" = 64  # messages of a budget from which on half as much again may be promised
+_PLAIN: "Final" = 1 << codes.MAY_SEND | 1 << codes.MAY_PUBLISH
 
 
 class Message:

@@ -42,7 +42,7 @@ NEXT: "Final" = {
     (SENT, FINISHED): OVER,
 }
 
-UNLIMITED = 1 << 62  # the limit of a flow without credit: replies, broadcasts
+UNLIMITED: "Final" = 1 << 62  # the limit of a flow without credit: replies, broadcasts
 
 
 class FlowOwner:

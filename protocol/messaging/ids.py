@@ -2,10 +2,10 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Final
 
-_SIZE = 4  # of the random bytes of one
-_DRAWN = 64  # numbers at a time: to ask for each would cost more than all the rest
+_SIZE: "Final" = 4  # of the random bytes of one
+_DRAWN: "Final" = 64  # numbers at a time: to ask for each would cost more than all the rest
 
 
 class Ids:

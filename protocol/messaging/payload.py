@@ -1,7 +1,11 @@
 """Payloads as queues count them, and as they are shown. Knows no message."""
 
-_OBJECT_SIZE = 64  # what an object passed by reference counts for in a queue's byte budget
-_SHOWN_MAX = 64  # characters of a payload in a repr
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_OBJECT_SIZE: "Final" = 64  # what an object passed by reference counts for in a queue's byte budget
+_SHOWN_MAX: "Final" = 64  # characters of a payload in a repr
 
 
 def size_of(payload: object) -> int:

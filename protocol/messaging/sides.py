@@ -17,7 +17,11 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
 from busway.protocol.wire.messages import Frame
 
-_REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_REALM_COST: "Final" = 1 << 20  # a wider realm on the way weighs more than any cost
 
 
 class ReceiverSide(EndpointHost):

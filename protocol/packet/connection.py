@@ -16,7 +16,7 @@ from busway.protocol.wire.hello import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from busway.protocol.outcomes import Event
 
@@ -28,8 +28,8 @@ _NOISE = (
     b"what comes over this line is neither packets nor text: is the rate (baud) the same at both ends, and"
     b" ground joined to ground?\n"
 )
-_NOISE_MIN = 4  # pieces of it before anybody has answered; a chip's boot loader makes fewer
-_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+_NOISE_MIN: "Final" = 4  # pieces of it before anybody has answered; a chip's boot loader makes fewer
+_LIVE: "Final" = 1 << codes.OPEN | 1 << codes.CLOSING
 
 
 class PacketConnection(Connection):

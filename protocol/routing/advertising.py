@@ -21,12 +21,14 @@ from busway.protocol.wire.fields import Reader, frame, text8, u16, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from busway.protocol.wire.messages import HaveFrame
 
-_LEAF = 0x10
-_MORE = 0x20
+_LEAF: "Final" = 0x10
+_MORE: "Final" = 0x20
 
-_NODE_SIZE = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
+_NODE_SIZE: "Final" = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
 
 
 def adverts(link: LinkFace) -> "Advertiser":

@@ -17,6 +17,8 @@ from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from busway.protocol.link.face import LinkFace
     from busway.protocol.routing.router import Route
 
@@ -32,7 +34,7 @@ _FAR_SIGNALS = (
     codes.TRACE,
     codes.TRACED,
 )
-_PATIENCE = 64  # broadcasts that come in spite of a PRUNE before it is sent again
+_PATIENCE: "Final" = 64  # broadcasts that come in spite of a PRUNE before it is sent again
 
 
 class TreeBranch(Branch):

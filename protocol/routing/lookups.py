@@ -18,10 +18,12 @@ from busway.protocol.wire.messages import HaveFrame, Holder, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from busway.protocol.link.face import LinkFace
 
     Watched = dict[bytes, HaveFrame | None]
-_AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
+_AGAIN_MS: "Final" = 5000  # between two lookups of the subscribers of one endpoint
 
 
 class Query(Timer):

@@ -25,11 +25,11 @@ from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Sequence
+    from typing import Final, Sequence
 
     from busway.protocol.link.face import LinkFace
 
-_NO_BOUND = 0x7FFFFFFF
+_NO_BOUND: "Final" = 0x7FFFFFFF
 
 
 class Mesh(Topology):

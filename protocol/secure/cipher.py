@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-_LAST = 0xFFFFFFFFFFFFFFFF  # a number that no record gets
+_LAST: "Final" = 0xFFFFFFFFFFFFFFFF  # a number that no record gets
 _AES_RECORDS: "Final" = 1 << 20  # under one key: at most 64 GiB (RFC 8446, section 5.5, allows some more)
 
 

@@ -10,11 +10,12 @@ import ast
 import functools
 import importlib.util
 import json
+import operator
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from busway import tokens
@@ -124,6 +125,24 @@ def _faces() -> frozenset[str]:
     )
 
 
+_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.BitOr: operator.or_,
+    ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
+}
+
+
+def _number(node: ast.AST) -> int | None:
+    """What an expression of whole numbers comes to; None of any other."""
+    if isinstance(node, ast.Constant):
+        return node.value if type(node.value) is int else None
+    if not isinstance(node, ast.BinOp):
+        return None
+    left, right = _number(node.left), _number(node.right)
+    return None if left is None or right is None else _OPERATORS[type(node.op)](left, right)
+
+
 class _Strip(Transformer):
     """Constants become numbers; docstrings, annotations, slots, assertions and imports for types go."""
 
@@ -175,8 +194,8 @@ class _Strip(Transformer):
         if isinstance(node.annotation, ast.Constant) and node.annotation.value == "Final":
             assert isinstance(node.target, ast.Name)
             assert node.value is not None
-            value = ast.literal_eval(self.visit(node.value))
-            if isinstance(value, int):
+            value = _number(self.visit(node.value))
+            if value is not None:
                 self.names[node.target.id] = value
                 if self.merges or node.target.id.startswith("_"):
                     return None
