@@ -289,7 +289,8 @@ class Calls:
         if sealed is not False:
             outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed)
             return replied(outcome, wanted, to)
-        if host.failure is not None or _get_ident() != host._ident or not host._pumping:
+        ident: int = _get_ident()
+        if not host._pumping or host.failure is not None or ident != host._ident:
             cast(Any, host).check_open()  # before anything is held: another thread must not touch it
         held = host.hold()
         try:
@@ -408,7 +409,8 @@ def _post(calls: Calls, to: Any, payload: Any) -> int:
     """Send, if nothing has to be decided or awaited. Raises as `send`."""
     host = calls._host
     # Who runs which loop costs a system call in Python 3.11: asked once in a turn; the thread, each time.
-    if not host._pumping or host.failure is not None or _get_ident() != host._ident:
+    ident: int = _get_ident()
+    if not host._pumping or host.failure is not None or ident != host._ident:
         cast(Any, host).check_open()
     endpoint = _IDS.get(to) if type(to) is str else None
     if endpoint is None:
@@ -430,7 +432,8 @@ def _post(calls: Calls, to: Any, payload: Any) -> int:
 def _post_copies(calls: Calls, to: Any, payload: Any) -> int:
     """Publish, as `_post`."""
     host = calls._host
-    if not host._pumping or host.failure is not None or _get_ident() != host._ident:
+    ident: int = _get_ident()
+    if not host._pumping or host.failure is not None or ident != host._ident:
         cast(Any, host).check_open()
     endpoint = _IDS.get(to) if type(to) is str else None
     if endpoint is None:

@@ -160,7 +160,8 @@ def _take(taking: Taking[Any]) -> Any:
     """
     host = taking._host
     receiving = taking._receiving
-    if receiving is None or host.failure is not None or _get_ident() != host._ident:
+    ident: int = _get_ident()
+    if receiving is None or host.failure is not None or ident != host._ident:
         return None
     if host.taken >= TURN and _is_turn(taking):
         return None

@@ -632,13 +632,13 @@ def _read_run(
     is all that stands before their number.
     """
     queue = receiver.queue
-    append = queue.items.append
+    items = queue.items
     before = len(prefix)
     head = prefix[0]
     alias = prefix[1]
     format = head & 3
     seq = flow.received
-    last = seq + receiver.queue_max - len(queue.items) + queue.head
+    last = seq + receiver.queue_max - len(items) + queue.head
     space = receiver.size_max - receiver.size
     size = 0
     largest = 0
@@ -653,7 +653,7 @@ def _read_run(
             if stop <= end and low and data[at] == low and data[pos:at] == as_start and size + body <= space:
                 seq += 1
                 size += body
-                append(Message(flow, seq, data[at + 1 : stop], format, b"", 0, now))
+                items.append(Message(flow, seq, data[at + 1 : stop], format, b"", 0, now))
                 pos = stop
                 continue
             as_size = 0
@@ -687,7 +687,7 @@ def _read_run(
         size += body
         if body > largest:
             largest = body
-        append(Message(flow, seq, data[at + 2 : stop], format, b"", 0, now))
+        items.append(Message(flow, seq, data[at + 2 : stop], format, b"", 0, now))
         if body == as_body:
             as_start = data[pos : at + 1]
             as_size = at + 1 - pos
