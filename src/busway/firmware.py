@@ -134,7 +134,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def _number(node: ast.AST) -> int | None:
-    """What an expression of whole numbers comes to; None of any other."""
+    """The whole number that an expression comes to; None of any other."""
     if isinstance(node, ast.Constant):
         return node.value if type(node.value) is int else None
     if not isinstance(node, ast.BinOp):
