@@ -102,19 +102,25 @@ class _Delivery:
         """In a thread of the pool, until the items end."""
         try:
             for item in self._items:
-                while not self._places.acquire(timeout=_LOOK_S):
-                    if self._host.failure is not None:
-                        return
-                self._hand_over(item)
+                if self._call_soon is None:
+                    self._call(item)
+                elif self._got_place():
+                    self._hand_over(item, self._call_soon)
+                else:
+                    return
         except BusError as error:  # another node has taken the name
             self._failed("the delivery to", error)
 
-    def _hand_over(self, item: Any) -> None:
-        if self._call_soon is None:
-            self._call(item)
-            return
+    def _got_place(self) -> bool:
+        """Wait for one; False if the bus is closed meanwhile."""
+        while not self._places.acquire(timeout=_LOOK_S):
+            if self._host.failure is not None:
+                return False
+        return True
+
+    def _hand_over(self, item: Any, call_soon: CallSoon) -> None:
         try:
-            self._call_soon(self._call, item)
+            call_soon(self._call_placed, item)
         except Exception as error:  # noqa: BLE001 - the window may be gone
             self._places.release()
             self._failed("call_soon for", error)
@@ -125,6 +131,10 @@ class _Delivery:
             self._callback(item)
         except Exception as error:  # noqa: BLE001 - as a handler's
             self._failed("the callback of", error)
+
+    def _call_placed(self, item: Any) -> None:
+        try:
+            self._call(item)
         finally:
             self._places.release()
 

@@ -20,10 +20,12 @@ from busway.adapters.records import Change
 from busway.adapters.results import answer_error, answer_failure, wants_answer
 from busway.adapters.threads_callbacks import CallSoon, deliver
 from busway.adapters.threads_engine import Engine, Promise
+from busway.adapters.threads_pace import pace_of
 from busway.adapters.threads_signals import interrupt, raise_pending, shielded
 from busway.adapters.typed import T_co
 from busway.errors import BusClosed, BusError
 from busway.protocol import Message, Request, codes
+from busway.protocol import Receiver as CoreReceiver
 
 if TYPE_CHECKING:
     from busway.adapters.threads_host import Host
@@ -37,6 +39,14 @@ class Receiver(BaseReceiver[T_co]):
     _host: Host
     _delivering = False  # to a callback
 
+    def __init__(
+        self, keep: object, host: Host, core: CoreReceiver, types: tuple[type, ...] | None, sealed: bool
+    ) -> None:
+        super().__init__(keep, host, core, types, sealed)
+        self._pace = pace_of(core)
+        if self._pace is not None:
+            host.paces.add(self._pace)
+
     def __iter__(self) -> Self:
         return self
 
@@ -47,9 +57,11 @@ class Receiver(BaseReceiver[T_co]):
             raise StopIteration from None
 
     def _each(self) -> Iterator[typed.Message[T_co]]:
+        host = self._host
         with contextlib.suppress(BusClosed):
             while True:
-                yield self._receive(None)
+                message = None if host.failure is not None else host.take_now(self._taken, self._core)
+                yield message if message is not None and self._accept(message) else self._receive(None)
 
     def receive(self, timeout: float | None = None) -> typed.Message[T_co]:
         """The next message; `timeout` in seconds.
@@ -146,6 +158,8 @@ class Receiver(BaseReceiver[T_co]):
         if message is not None:
             return message, None
         self._check_more()
+        if self._pace is not None:
+            self._host.paces.add(self._pace)
         promise = Promise(self._host.engine)
         self._arrivals.waiting.append(promise)
         return None, promise
@@ -157,6 +171,11 @@ class Receiver(BaseReceiver[T_co]):
         finally:
             with self._host.engine.lock:
                 self._arrivals.forget(promise)
+
+    def _close(self) -> None:
+        super()._close()
+        if self._pace is not None:
+            self._host.paces.discard(self._pace)
 
     def deliver(
         self, callback: Callable[[typed.Message[T_co]], object], call_soon: CallSoon | None = None

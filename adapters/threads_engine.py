@@ -8,7 +8,10 @@ long, to be written, or read while those who wait come and go, is left to them a
 A thread of the pool that has done its task watches the links next, and does what comes of that with its own
 hands, as long as the tasks are quick: a request reaches its handler, and the answer its link, in one thread.
 One that is still at them when the I/O thread has looked twice loses the links, and the tasks that it has not
-begun with go to others. Knows nothing of endpoints and messages.
+begun with go to others.
+
+Where those who take what was read are to catch up first, nobody watches the links: who has led follows, and
+the I/O thread looks each millisecond whether that is over. Knows nothing of endpoints and messages.
 
     links   the selector of all links; whoever leads waits on it
     outer   the I/O thread's: its alarm, and `links` as one descriptor while there is no leader
@@ -18,7 +21,6 @@ from __future__ import annotations
 
 import heapq
 import selectors
-import socket
 import threading
 import time
 from collections import deque
@@ -29,6 +31,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from busway.adapters.failures import Failures
+from busway.adapters.threads_alarm import Alarm
 from busway.adapters.threads_pool import Pool, Task
 from busway.adapters.threads_signals import interrupt, raise_pending, shielded, window
 from busway.errors import BusError
@@ -39,6 +42,7 @@ _BATCH_NS = 200_000  # what is said so soon after the last write waits to be wri
 _LOOK_S = 0.001
 _LOOK_NS = 1_000_000
 _ATTEND_S = 0.002  # who attends to links that bring nothing for so long leaves them
+_UNREAD_NS = 100_000_000  # so long links are left unread at a time, whoever is to catch up
 _NEVER = float("inf")
 _DAY_S = 86400.0  # epoll takes no longer waits than 24 days
 
@@ -112,10 +116,13 @@ class Timer:
 
 class Engine:
     """The loop of a bus for threads. `turn` is called with the lock held after everything that may have
-    given the core something to say; `fire` when the core's deadline has come.
+    given the core something to say; `fire` when the core's deadline has come. `is_behind`, given the time in
+    nanoseconds, is whether those who take what was read are to catch up before more is.
     """
 
-    def __init__(self, turn: Callable[[], object], fire: Callable[[], object]) -> None:
+    def __init__(
+        self, turn: Callable[[], object], fire: Callable[[], object], is_behind: Callable[[int], bool]
+    ) -> None:
         self.lock = threading.RLock()
         self.pool = Pool(self._attend)
         self.inside = False  # this lock's owner is in the midst of the core
@@ -125,6 +132,8 @@ class Engine:
         self.failures = Failures(self.call_later, self.remarks.append)
         self._turn = turn
         self._fire = fire
+        self._is_behind = is_behind
+        self._unread_ns = 0  # since when links are left unread
         self._followers: dict[Promise, None] = {}
         self._soon: deque[Callable[[], object]] = deque()
         self._later: list[tuple[float, int, Timer]] = []
@@ -152,8 +161,8 @@ class Engine:
             self.links = opened.enter_context(selectors.DefaultSelector())
             self._outer: selectors.BaseSelector = self.links
             self._nested = hasattr(self.links, "fileno")  # epoll, kqueue; else the I/O thread alone watches
-            self._alarm = opened.enter_context(closing(_Alarm()))
-            self._poke = opened.enter_context(closing(_Alarm()))
+            self._alarm = opened.enter_context(closing(Alarm()))
+            self._poke = opened.enter_context(closing(Alarm()))
             if self._nested:
                 self._outer = opened.enter_context(selectors.DefaultSelector())
                 self._watch_again()
@@ -393,15 +402,22 @@ class Engine:
         if attendant is not None and attendant.is_working and self.leader is attendant:
             self.leader = None
             self._pass_on(attendant)
-        if self.leader is None and self._nested:
+        if self.leader is None and self._nested and not self._leaves_unread():
             self._take_links(promise)
         else:
-            promise.gate = threading.Lock()
-            promise.gate.acquire()
-            self._followers[promise] = None
+            self._follow(promise)
+
+    def _follow(self, promise: Promise) -> None:
+        promise.gate = threading.Lock()
+        promise.gate.acquire()
+        self._followers[promise] = None
 
     def _take_links(self, leader: Promise) -> None:
         self.leader = leader
+        self._give_up_links()
+
+    def _give_up_links(self) -> None:
+        """The I/O thread is not woken by them."""
         if self._ours:
             self._ours = False
             self._outer.unregister(self._links_fd())
@@ -413,8 +429,26 @@ class Engine:
                 self._serve(ready)
             if promise.resolved:
                 self._leave(promise)
+            elif self.leader is promise and self._leaves_unread():
+                self.leader = None
+                self._follow(promise)
         if self.remarks:
             self.say()
+
+    def _leaves_unread(self) -> bool:
+        """With the lock held: whether links are not watched for now. The I/O thread then looks around."""
+        now = time.monotonic_ns()
+        if not self._is_behind(now):
+            self._unread_ns = 0
+            return False
+        if not self._unread_ns:
+            self._unread_ns = now
+        elif now - self._unread_ns >= _UNREAD_NS:
+            return False
+        self._active = True
+        if not self._lively and self._io != threading.get_ident():
+            self._alarm.ring()
+        return True
 
     @window
     def _watch_links(self, left: float | None) -> Any:
@@ -439,7 +473,9 @@ class Engine:
 
     def _next_leads(self) -> bool:
         """Whether there is one."""
-        self.leader = next(iter(self._followers), None)
+        self.leader = None
+        if self._followers and not self._leaves_unread():
+            self.leader = next(iter(self._followers))
         if self.leader is not None:
             del self._followers[self.leader]
             _open(self.leader.gate)
@@ -463,7 +499,7 @@ class Engine:
         self._active = True
 
     def _watch_again(self) -> None:
-        if not self._stopping:
+        if not self._stopping and not self._leaves_unread():
             self._ours = True
             self._outer.register(self._links_fd(), selectors.EVENT_READ)
 
@@ -525,7 +561,7 @@ class Engine:
                 return False
             if ready:
                 self._serve(ready)
-            if self._followers:
+            if self._followers or self._leaves_unread():
                 return False
             if me.tasks:
                 me.is_working = self._active = True
@@ -579,10 +615,14 @@ class Engine:
                     return
                 if self._nested:
                     ready = self._links_ready(ready)
+                elif self._leaves_unread():
+                    ready = []
                 self._serve(ready)
                 left = self._look_ahead()
             if self.remarks:
                 self.say()
+            if self._unread_ns and not self._nested:
+                time.sleep(_LOOK_S)  # the selector, which has the links, would not wait
 
     def _links_ready(self, told: Any) -> Any:
         """The alarm is heard; what is ready of the links, if nobody else watches them."""
@@ -592,6 +632,10 @@ class Engine:
                 self._alarm.drain()
             else:
                 mine = self._ours
+        if mine and (self._followers or self._leaves_unread()):
+            self._give_up_links()
+            self._next_leads()
+            return ()
         return self.links.select(0) if mine else ()
 
     def _look_ahead(self) -> float:
@@ -611,6 +655,8 @@ class Engine:
     def _serve(self, ready: Any) -> None:
         """With the lock held: what links have to say, and what is due."""
         self.inside = True
+        if ready:
+            self._unread_ns = 0
         try:
             for key, mask in ready:
                 reader, writer = key.data
@@ -650,32 +696,3 @@ class Engine:
 def _open(gate: threading.Lock | None) -> None:
     if gate is not None and gate.locked():  # with the engine's lock held nobody else opens it
         gate.release()
-
-
-class _Alarm:
-    """Wakes a thread that waits on a selector."""
-
-    def __init__(self) -> None:
-        self.inner, self._outer = socket.socketpair()
-        self.inner.setblocking(False)
-        self._outer.setblocking(False)
-        self._rung = False
-
-    def ring(self) -> None:
-        if not self._rung:
-            self._rung = True
-            try:
-                self._outer.send(b"!")
-            except OSError:
-                pass  # it is ringing, or closed
-
-    def drain(self) -> None:
-        try:
-            self.inner.recv(64)
-        except OSError:
-            pass
-        self._rung = False  # only now: who finds it rung has changed before what is looked at after this
-
-    def close(self) -> None:
-        self.inner.close()
-        self._outer.close()

@@ -17,6 +17,7 @@ from busway.adapters.local import LocalMesh
 from busway.adapters.opening import Told
 from busway.adapters.results import answer_error
 from busway.adapters.threads_engine import Engine, Promise
+from busway.adapters.threads_pace import Paces
 from busway.adapters.threads_signals import install, shielded, shielding, uninstall
 from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
@@ -48,7 +49,8 @@ class Host(BusHost):
     def __init__(
         self, make: Callable[[Callable[[], None]], Node], ipc: bool, may_tap: bool, identity: Identity
     ) -> None:
-        self.engine = Engine(self._turn, self._fire)
+        self.paces = Paces()
+        self.engine = Engine(self._turn, self._fire, self.paces.is_behind)
         self.failures = self.engine.failures
         self.pool = self.engine.pool
         self._at_rest: Promise | None = None  # who waits for a handler to end

@@ -13,6 +13,7 @@ import pytest
 
 import busway
 from busway import Bus
+from busway.adapters import threads_ends
 from tests.adapters import tools
 from tests.adapters.test_threads_services import served
 from tests.adapters.threads_tools import WAIT_S, buses, join, sees, until
@@ -175,3 +176,25 @@ def test_who_has_a_callback_takes_no_other_and_is_not_asked() -> None:
         while not isinstance(message, busway.Message):
             message = came.get(timeout=WAIT_S)
         assert message.payload == b"x"
+
+
+def test_who_is_called_back_waits_only_where_nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each message costs as much as one that was waited for, and a burst overruns the queue."""
+    waits = 0
+    real = threads_ends.Receiver._receive
+
+    def receive(self: threads_ends.Receiver[Any], timeout: float | None) -> Any:
+        nonlocal waits
+        waits += 1
+        return real(self, timeout)
+
+    monkeypatch.setattr(threads_ends.Receiver, "_receive", receive)
+    with buses(1) as (bus,):
+        receiver = bus.subscribe("news")
+        for number in range(1000):
+            bus.publish("news", number)
+        came: list[int] = []
+        receiver.deliver(lambda message: came.append(message.payload))
+        until(lambda: waits)
+        assert came == list(range(1000))
+        assert waits == 1

@@ -358,7 +358,7 @@ def test_who_has_nothing_to_attend_to_leaves_and_nothing_wakes_up(monkeypatch: p
 
 def losing(pool: type[Pool]) -> tuple[threads_engine.Engine, threads_engine.Attendant, list[int]]:
     """One that leads and has four tasks left, with that pool; what is done by and by."""
-    engine = threads_engine.Engine(lambda: None, lambda: None)
+    engine = threads_engine.Engine(lambda: None, lambda: None, lambda now_ns: False)
     engine.pool = pool(engine._attend)
     engine.leader = me = threads_engine.Attendant(engine)
     done: list[int] = []
