@@ -143,7 +143,7 @@ class Calls:
                 done = 0
                 while done < len(run):
                     sent = 0
-                    if format < _TYPED and cast(object, host.node) is host.core:
+                    if format < _TYPED and host.node is host.core:
                         rest = run[done:] if done else run
                         sent = host.core.send_many(endpoint, rest, host.now_ms(), format)
                     if not sent:  # it has to wait, or is wrong
@@ -336,7 +336,7 @@ class Calls:
         failure: Exception | None = None
         token = 0
         try:
-            if cast(object, host.node) is host.core:
+            if host.node is host.core:
                 token = host.core.publish(
                     endpoint, data, host.now_ms(), format, type_id, patience_ms=patience
                 )
@@ -360,7 +360,7 @@ class Calls:
         failure: Exception | None = None
         token = 0
         try:
-            if cast(object, host.node) is host.core:
+            if host.node is host.core:
                 token = host.core.request(
                     endpoint,
                     data,
@@ -421,12 +421,16 @@ def _post(calls: Calls, to: Any, payload: Any) -> int:
         data, format, _ = calls._encoded(endpoint, payload)
         if format >= _TYPED:
             return _NOT
-    if cast(object, host.node) is not host.core:
+    if host.node is not host.core:
         return _NOT
     now = host.turn_ms if host._pumping else host.clock() // 1_000_000
     if not host.core.post(endpoint, data, now, format):
         return _NOT
-    return _called(calls)
+    calls._calls += 1
+    if calls._calls < TURN:
+        return _DONE
+    calls._calls = 0
+    return _DONE_IN_TURN
 
 
 def _post_copies(calls: Calls, to: Any, payload: Any) -> int:
@@ -439,15 +443,11 @@ def _post_copies(calls: Calls, to: Any, payload: Any) -> int:
     if endpoint is None:
         endpoint = id_taking(to, payload)
     data, format, type_id = calls._encoded(endpoint, payload)
-    if format >= _TYPED or cast(object, host.node) is not host.core:
+    if format >= _TYPED or host.node is not host.core:
         return _NOT
     now = host.turn_ms if host._pumping else host.clock() // 1_000_000
     if not host.core.publish_on(endpoint, data, now, format, type_id):
         return _NOT
-    return _called(calls)
-
-
-def _called(calls: Calls) -> int:
     calls._calls += 1
     if calls._calls < TURN:
         return _DONE

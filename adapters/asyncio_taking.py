@@ -36,12 +36,11 @@ class Taking(Generic[T_co]):
         return self
 
     async def __anext__(self) -> Message[T_co]:
-        message = _take(self)
-        if message is not None:
-            return cast("Message[T_co]", message)
-        try:
-            found: Message[T_co] = await self._next_in_turn(None)
+        found: Message[T_co] | None = _take(self)
+        if found is not None:
             return found
+        try:
+            return cast("Message[T_co]", await self._next_in_turn(None))
         except BusClosed:
             pass
         raise StopAsyncIteration
@@ -52,11 +51,10 @@ class Taking(Generic[T_co]):
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
         TimeoutError, BusClosed after `close()`, EndpointTaken while another node keeps the name.
         """
-        message = _take(self)
-        if message is not None:
-            return cast("Message[T_co]", message)
-        found: Message[T_co] = await self._next_in_turn(timeout)
-        return found
+        found: Message[T_co] | None = _take(self)
+        if found is not None:
+            return found
+        return cast("Message[T_co]", await self._next_in_turn(timeout))
 
     async def receive_many(self, most: Any = MOST, timeout: Any = None) -> list[Message[T_co]]:
         """All that waits, in order: one message at least, and `most` at the most; much quicker than one by
