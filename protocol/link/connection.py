@@ -128,7 +128,7 @@ class Connection(LinkFace):
         raw = data if isinstance(data, bytes) else bytes(data)
         self.last_read = now
         self.bytes_in += len(raw)
-        if self.asleep_until >= 0:
+        if self.asleep_until >= 0 and raw:  # no bytes are nothing that it sent
             self.asleep_until = -1
             self.touch()
         if self.channel is not None:

@@ -2,7 +2,7 @@
 
 from busway.protocol.link.face import LinkFace, Remote
 from busway.protocol.messaging.endpoints import InFlow, Request
-from busway.protocol.messaging.flows import OutFlow, Pending
+from busway.protocol.messaging.flows import SENT, OutFlow, Pending
 from busway.protocol.routing.peers import Peer, PeerKeeper
 
 
@@ -34,9 +34,27 @@ class Correspondent(Peer):
         return bool(self.out_flows or self.serving)
 
     def keep_to(self, links: "list[LinkFace | None]") -> None:
-        for flow in self.out_flows.values():
+        for flow in self._flows():
             if flow.hop is not None and flow.hop not in links:
                 flow.hop = None
+
+    def leave(self, link: LinkFace) -> None:
+        for flow in self._flows():
+            if flow.hop is link and link is not self.hop:
+                flow.hop = None
+
+    def came_back(self, endpoint: bytes, id: int) -> bool:
+        pending = self.outstanding.get(id)
+        flow = self.out_flows.get(endpoint)
+        strayed = flow is not None and flow.hop is not None and flow.hop is not self.hop
+        if flow is not None and strayed:
+            flow.hop = None
+        return strayed or (pending is not None and pending.state == SENT)
+
+    def _flows(self) -> "list[OutFlow]":
+        """What stays on its link though a nearer way has come: messages, and the parts of streams."""
+        streams = [request.stream for request in self.serving.values()]
+        return list(self.out_flows.values()) + [stream for stream in streams if stream is not None]
 
 
 def talk(peer: "Remote | None") -> Correspondent:

@@ -12,7 +12,7 @@ from busway.protocol.routing.directory import may_announce
 from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.lines import PARTIAL, Lines, Telling
 from busway.protocol.routing.peers import Entry, Line, Peer
-from busway.protocol.routing.router import INFINITE, PARENT, WIDE, Child, Neighbour, Route
+from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
@@ -390,7 +390,12 @@ class Advertiser(Telling):
         if kind != codes.UPDATE or metric == INFINITE:
             self._note_retracted(route, now)
         if kind == codes.UPDATE:
+            former = route.offers.get(neighbour, NOTHING)
             router.update(neighbour, route, number << 16 | metric, now)
+            if former >= 0 and router.may_return(neighbour, route, former):
+                peer = self.mesh.peer_on(route)
+                if peer is not None:
+                    peer.leave(self.connection)
         elif kind == codes.RETRACT:
             router.withdraw(neighbour, route, now)
         else:

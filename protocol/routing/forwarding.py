@@ -86,6 +86,8 @@ class Forwarder:
             return
         if not self._is_passed_on(connection, source, frame.destination, now):
             self.counters["unbelieved"] += 1
+            if source == mesh.me.key:
+                self._return(frame, now)
             return
         hops = frame.hops()
         frame.route = RoutingHeader(source, max(frame.realm(), connection.realm), hops - 1)
@@ -114,6 +116,15 @@ class Forwarder:
         if source == mesh.me.key:
             return destination == peer.key or believes(mesh, connection, destination, now)
         return mesh.leaf or may_pass_on(mesh, connection, source, now)
+
+    def _return(self, frame: Frame, now: int) -> None:
+        """What says that it is ours came back over a link whose word does not count: it goes nowhere, and if
+        it may be ours we hear so.
+        """
+        peer = self._mesh.routes.find(frame.destination)
+        if peer is not None and peer.came_back(frame.endpoint, frame.id):
+            route = RoutingHeader(self._mesh.me.key, frame.realm(), 0)
+            self._fail(frame, route, codes.NO_ROUTE, now)
 
     def give_up(self, connection: "LinkFace", source: bytes, frame: Frame, now: int) -> None:
         """A message for another node, of which not all came: its sender is told that there was no room."""

@@ -566,13 +566,15 @@ class Mesh(Topology):
 
     def adopted(self, connection: "LinkFace", route: Route, now: int) -> None:
         """A neighbour reaches a source through us: it gets its lines, and its broadcasts. Those that wait on
-        another link to it come here, or they would be overtaken.
+        another link to it come here, or they would be overtaken; and by none of its links does it lead to the
+        source but through us.
         """
         peer = self.peer_on(route)
         child = adverts(connection).peer
         assert child is not None
         for other in child.connections:
             if peer is not None and other is not connection:
+                peer.leave(other)
                 for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
                     if connection.realm <= out.reach():
                         connection.enqueue_broadcast(out)

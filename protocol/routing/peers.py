@@ -333,6 +333,15 @@ class Peer(Remote):
     def keep_to(self, links: "list[LinkFace | None]") -> None:
         """No other link leads to it any more."""
 
+    def leave(self, link: "LinkFace") -> None:
+        """What goes by that link may come back to us, unless it is the next hop."""
+
+    def came_back(self, endpoint: bytes, id: int) -> bool:
+        """A message came that says it is ours to it. Whether that may be so: one with that id is under way, or
+        those to that endpoint went by another link than the next hop, as no more will.
+        """
+        raise NotImplementedError
+
 
 class Routes:
     """The nodes that can be reached, by node id, and those that could until recently."""

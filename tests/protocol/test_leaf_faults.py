@@ -185,6 +185,13 @@ def test_nothing_is_written_to_a_router_that_sleeps(leaf: PythonLeaf) -> None:
     assert leaf.step("feed", data=frame(bytes((codes.PONG, 1))))[2] == PONG
 
 
+def test_no_bytes_end_no_sleep(leaf: PythonLeaf) -> None:
+    opened(leaf)
+    feed(leaf, frame(bytes((codes.SLEEP, 100))))
+    assert leaf.step("feed", data=b"") == (0, [], b"")
+    assert leaf.step("register", endpoint=E, kind=codes.UNICAST)[2] == b""
+
+
 def test_what_comes_behind_a_sleep_ends_it(leaf: PythonLeaf) -> None:
     opened(leaf)
     assert leaf.step("feed", data=frame(bytes((codes.SLEEP, 100))) + PING)[2] == PONG
