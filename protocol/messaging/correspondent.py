@@ -40,7 +40,7 @@ class Correspondent(Peer):
 
     def leave(self, link: LinkFace) -> None:
         for flow in self._flows():
-            if flow.hop is link and link is not self.hop:
+            if flow.hop is link and link is not self.hop and link not in self.connections:
                 flow.hop = None
 
     def came_back(self, endpoint: bytes, id: int) -> bool:

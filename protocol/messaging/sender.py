@@ -331,14 +331,24 @@ class Origin(SenderSide):
             self.counters["timed_out"] += 1
             if pending.state == SENT:
                 self.call_off(pending, now)
+                self._doubt_way(pending)
             self.finish(pending, outcomes.TIMED_OUT, codes.EXPIRED)
         elif pending.out.kind == codes.PUBLISH:
             self.publisher.lose_patience(pending, now)
         elif pending.state == SENT:
+            self._doubt_way(pending)
             traced = pending.out.kind == codes.SIGNAL
             self.finish(pending, outcomes.TIMED_OUT if traced else outcomes.UNKNOWN, codes.EXPIRED)
         else:
             self.finish(pending, outcomes.UNDELIVERED, codes.EXPIRED)
+
+    @staticmethod
+    def _doubt_way(pending: Pending) -> None:
+        """Nothing came back: perhaps its way is no longer what the other side believes it to be. The next one
+        goes by the nearest.
+        """
+        if pending.flow is not None:
+            pending.flow.hop = None
 
     def cancel(self, token: int, now: int) -> None:
         """The caller no longer wants it; a token that is over is ignored."""
@@ -462,7 +472,10 @@ class Origin(SenderSide):
     def _sweep_flows(self, flows: "dict[bytes, OutFlow]", now: int) -> None:
         for uuid, flow in list(flows.items()):
             idle = now - flow.last_used
-            if len(flow.waiting) or idle < codes.FLOW_FALLBACK_MS:
+            if len(flow.waiting) or idle < codes.BELIEF_MS:
+                continue
+            flow.hop = None  # nothing is under way that could be overtaken on the nearest way
+            if idle < codes.FLOW_FALLBACK_MS:
                 continue
             if flow.limit > flow.sent + flow.opening:
                 flow.limit = flow.sent + flow.opening

@@ -392,10 +392,9 @@ class Advertiser(Telling):
         if kind == codes.UPDATE:
             former = route.offers.get(neighbour, NOTHING)
             router.update(neighbour, route, number << 16 | metric, now)
-            if former >= 0 and router.may_return(neighbour, route, former):
-                peer = self.mesh.peer_on(route)
-                if peer is not None:
-                    peer.leave(self.connection)
+            peer = self.mesh.peer_on(route)
+            if peer is not None and former != route.offers.get(neighbour, NOTHING):
+                peer.leave(self.connection)
         elif kind == codes.RETRACT:
             router.withdraw(neighbour, route, now)
         else:

@@ -334,11 +334,13 @@ class Peer(Remote):
         """No other link leads to it any more."""
 
     def leave(self, link: "LinkFace") -> None:
-        """What goes by that link may come back to us, unless it is the next hop."""
+        """The way by that link, to a neighbour, is another now: it may lead back to us, or to a link of the node
+        over which our messages are not believed. What went by it leaves it, unless it is the next hop.
+        """
 
     def came_back(self, endpoint: bytes, id: int) -> bool:
-        """A message came that says it is ours to it. Whether that may be so: one with that id is under way, or
-        those to that endpoint went by another link than the next hop, as no more will.
+        """A message came that says it is ours to it. Whether that may be so: one with that id is under way,
+        or those to that endpoint went by another link than the next hop, as no more will.
         """
         raise NotImplementedError
 

@@ -306,15 +306,6 @@ class Router:
         self._select(route, now, fresh)
         self._forget(route, now)
 
-    def may_return(self, neighbour: Neighbour, route: Route, former: int) -> bool:
-        """Whether a neighbour that offered `former` has taken another way, which may lead back through us:
-        only what is feasible cannot.
-        """
-        offer = route.offers.get(neighbour, NOTHING)
-        if offer in (former, NOTHING) or neighbour is route.via or neighbour.route is route:
-            return False
-        return not better(offer, route.feasible)
-
     def withdraw(self, neighbour: Neighbour, route: Route, now: int) -> None:
         """It offers the route no longer."""
         self.note_withdrawal(neighbour)

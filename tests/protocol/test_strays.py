@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from busway.protocol import codes, events
 
 from .helpers import verdicts
@@ -69,10 +71,16 @@ def test_it_leaves_all_links_to_a_neighbour_that_reaches_the_other_end_through_u
     assert asked(net, receiver) == [(events.REPLIED, 0)]
 
 
-def test_it_stays_where_the_neighbour_has_found_a_way_that_cannot_lead_back() -> None:
+def test_a_session_with_the_node_itself_never_leads_back() -> None:
     net, receiver = detour(cost=50)
-    net.link(net["b"], net["d"], realm=codes.USERSPACE, via="ipc", cost=1)
+    flow_of(net).hop = None
+    assert asked(net, receiver) == [(events.REPLIED, 0)]
+    net.add("e")
+    net.join("ae ed", realm=codes.USERSPACE)
     net.pump()
+    assert net.hop("a", "d") == "e"
+    net.see("a", "d").leave(net.cable["ad"].a)
+    assert flow_of(net).hop is net.cable["ad"].a
     assert asked(net, receiver) == [(events.REPLIED, 0)]
 
 
@@ -109,6 +117,27 @@ def test_a_message_that_comes_back_is_told_and_the_next_one_arrives() -> None:
     assert net.payloads("d", receiver) == [b"2"]
 
 
+def test_a_pair_without_messages_for_a_while_takes_the_nearest_way() -> None:
+    net, receiver = detour(cost=50)
+    net.advance(codes.SWEEP_MS + codes.BELIEF_MS)
+    assert flow_of(net).hop is None
+    assert asked(net, receiver) == [(events.REPLIED, 0)]
+    assert flow_of(net).hop is net.cable["ad"].a
+
+
+@pytest.mark.parametrize("confirm", [False, True])
+def test_what_is_not_answered_in_time_makes_room_for_another_way(confirm: bool) -> None:
+    net, receiver = detour(cost=50)
+    net.cable["bd"].block(net["b"])
+    if confirm:
+        token = net["a"].send(E, b"?", net.now, confirm=True, timeout_ms=500)
+    else:
+        token = net["a"].request(E, b"?", net.now, timeout_ms=500)
+    net.advance(500)
+    assert verdicts(net, net["a"], token) == [(events.UNKNOWN if confirm else events.TIMED_OUT, 3)]
+    assert asked(net, receiver) == [(events.REPLIED, 0)]
+
+
 def test_parts_leave_a_link_that_leads_back_as_messages_do() -> None:
     net, _ = detour(cost=50)
     receiver = net["a"].register(F, UNICAST)
@@ -118,6 +147,7 @@ def test_parts_leave_a_link_that_leads_back_as_messages_do() -> None:
     request = net.asked("a", receiver)
     net["a"].respond_part(request, b"1", net.now)
     net.pump()
+    assert request.stream is not None
     request.stream.hop = net.cable["ab"].a  # as if it had begun there
     lead_back(net)
     assert request.stream.hop is None
