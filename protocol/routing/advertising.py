@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LEAF: "Final" = 0x10
 _MORE: "Final" = 0x20
 
+_KEPT_MAX: "Final" = 65536  # bytes of the lines of a leaf that wait until its link leads to it
 _NODE_SIZE: "Final" = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
 
 
@@ -49,6 +50,7 @@ _NO_ROUTES: "dict[Route, bool]" = {}
 _NONE_RETRACTED: "dict[bytes, int]" = {}
 _NONE_SHOWN: "dict[bytes, tuple[int, int]]" = {}
 _NONE_WATCHED: "dict[bytes, HaveFrame | None]" = {}
+_NOTHING_KEPT: "list[bytes]" = []
 
 
 class Advertiser(Telling):
@@ -61,6 +63,7 @@ class Advertiser(Telling):
         "_stages",
         "asked",
         "connection",
+        "kept",
         "lines",
         "mesh",
         "pruned",
@@ -76,6 +79,7 @@ class Advertiser(Telling):
         self.asked = _NO_KEYS  # node and uuid of what others asked for over this link
         self.pruned = Grouped()  # source and uuid of the broadcasts that it does not want
         self.retracted = _NONE_RETRACTED  # sources of which it tells no way any more: since when, ms
+        self.kept = _NOTHING_KEPT  # a leaf's lines, while a nearer way than this link leads to it
         self.mesh = mesh
         self.due = False
         self.neighbour = Neighbour(connection, 0, 0, False)
@@ -432,9 +436,12 @@ class Advertiser(Telling):
             self.mesh.synced(self.connection, now)
 
     def read_directory(self, reader: Reader, now: int) -> None:
+        start = reader.pos
         head, key, label, base, version = read_line(reader, self.reader)
         realm = head & 3
         peer = self.lines.accepts_line_from(self.connection, key)
+        if peer is None and self.neighbour.leaf and reader.data[start + 1] == codes.SENDER:
+            self._keep(reader.data[start : reader.end])
         if peer is not None and head & LABEL and not peer.connections:  # else it has said so itself
             self.mesh.learn(peer, label, head & _LEAF != 0, now)
             if not peer.lines[codes.GLOBAL].version:
@@ -459,6 +466,23 @@ class Advertiser(Telling):
             self._note_advertiser(line)
             if not head & _MORE:
                 self.lines.close_line(peer, line, head, base, version, now)
+
+    def _keep(self, body: bytes) -> None:
+        """Keep what a leaf tells of itself over a link that it is not reached by: it tells that once, and is
+        not asked for it again.
+        """
+        if sum([len(one) for one in self.kept]) + len(body) > _KEPT_MAX:
+            self.neighbour.over += 1
+            return
+        if not self.kept:
+            self.kept = []
+        self.kept.append(bytes(body))
+
+    def take_kept(self, now: int) -> None:
+        kept = self.kept
+        self.kept = _NOTHING_KEPT
+        for body in kept:
+            self.read_directory(Reader(body, 0, len(body)), now)
 
     def _note_advertiser(self, line: Line) -> None:
         """Something of it is the word of this neighbour, which comes last of those whose it is."""

@@ -60,6 +60,10 @@ class Telling(News):
         """A source's lines have changed, or its child asked for them."""
         raise NotImplementedError
 
+    def take_kept(self, now: int) -> None:
+        """The link leads to the leaf at its other end now: what that has told of itself counts."""
+        raise NotImplementedError
+
 
 def telling(link: LinkFace) -> Telling:
     """The news of a link."""
@@ -238,6 +242,9 @@ class Lines:
         """
         route = peer.route
         if route is None or route.via is None:
+            return
+        if route.via.leaf:
+            telling(route.via.link).take_kept(now)
             return
         links = [telling(link).neighbour for link in peer.connections] + [route.via]
         if all([neighbour.slow and not neighbour.leaf for neighbour in links]):

@@ -334,8 +334,8 @@ class Peer(Remote):
         """No other link leads to it any more."""
 
     def leave(self, link: "LinkFace") -> None:
-        """The way by that link, to a neighbour, is another now: it may lead back to us, or to a link of the node
-        over which our messages are not believed. What went by it leaves it, unless it is the next hop.
+        """The way by that link, to a neighbour, is another now: it may lead back to us, or end in a link
+        over which the node does not believe us. What went by it leaves it, unless it is the next hop.
         """
 
     def came_back(self, endpoint: bytes, id: int) -> bool:
