@@ -15,7 +15,7 @@ from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf
-from busway.protocol.routing.belief import believes, may_pass_on, tells_of
+from busway.protocol.routing.belief import believes, is_near, may_pass_on, tells_of
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
@@ -166,6 +166,10 @@ class Exchange(RoutingHost):
             return None
         if source == self.me.key or not self.forwarder.may_pass(link, to):
             return None
+        leaf = self.forwarder.leaf_realm(to.key)
+        origin = self.routes.find(source)
+        if leaf and (origin is None or not is_near(self.mesh, link, origin, route.realm, leaf)):
+            return None  # each is looked at
         return Path(to, to.hop, frame, RoutingHeader(source, max(route.realm, link.realm), route.hops - 1))
 
     def _meaning_of_broadcast(
@@ -221,7 +225,7 @@ class Exchange(RoutingHost):
         """
         if frame.kind == codes.PUBLISH and not frame.destination:
             return True  # its tree tells (root_of)
-        if believes(self.mesh, link, source, now):
+        if believes(self.mesh, link, source, frame.realm(), now):
             return True
         peer = self.routes.find(source)
         if peer is None or not may_pass_on(self.mesh, link, source, now):

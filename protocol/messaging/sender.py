@@ -258,6 +258,8 @@ class Origin(SenderSide):
         flow.probe_ms = codes.PROBE_MS if flow.in_doubt else min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
         flow.in_doubt = False
         self.timers.arm(flow, now + flow.probe_ms)
+        if flow.probe_ms > 2 * codes.PROBE_MS:
+            flow.hop = None  # the last one was not answered: as in _doubt_way
         hop = flow.link()
         out = signal(codes.PROBE, flow.peer.key, flow.endpoint, flow.sent)
         if flow.peer is self.me:

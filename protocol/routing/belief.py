@@ -30,11 +30,22 @@ def tells_of(mesh: Topology, link: LinkFace, source: bytes) -> bool:
     return route is not None and (neighbour in route.offers or route in neighbour.children)
 
 
-def believes(mesh: Topology, link: LinkFace, source: bytes, now: int) -> bool:
-    """Whether what comes over a link for us is of that node, which is not the neighbour itself."""
+def is_near(mesh: Topology, link: LinkFace, peer: Peer, crossed: int, leaf: int = codes.PROCESS) -> bool:
+    """Whether what comes over a link, and has `crossed` that realm at the widest before, has crossed no wider
+    one than what a node sends to us would, or to a leaf of ours whose link has the realm `leaf`.
+    """
+    return max(link.realm, crossed) <= max(heard_by(mesh, peer), leaf)
+
+
+def believes(
+    mesh: Topology, link: LinkFace, source: bytes, crossed: int, now: int, leaf: int = codes.PROCESS
+) -> bool:
+    """Whether what comes over a link is of that node, which is not the neighbour itself; the others are those
+    of `is_near`.
+    """
     peer = mesh.routes.find(source)
-    if peer is not None and link.realm > heard_by(mesh, peer):
-        if link.realm > peer.heard_by or not 0 <= now - peer.nearer_at < codes.BELIEF_MS:
+    if peer is not None and not is_near(mesh, link, peer, crossed, leaf):
+        if max(link.realm, crossed) > peer.heard_by or not 0 <= now - peer.nearer_at < codes.BELIEF_MS:
             return False
     return mesh.leaf or may_pass_on(mesh, link, source, now)
 

@@ -84,7 +84,7 @@ class Forwarder:
         if frame.kind == codes.SIGNAL and frame.signal not in _FAR_SIGNALS:
             connection.skipped_frames += 1  # for a neighbour, or unknown: what it says cannot be told anew
             return
-        if not self._is_passed_on(connection, source, frame.destination, now):
+        if not self._is_passed_on(connection, source, frame, now):
             self.counters["unbelieved"] += 1
             if source == mesh.me.key:
                 self._return(frame, now)
@@ -105,17 +105,30 @@ class Forwarder:
         else:
             self._fail(frame, frame.route, codes.NO_ROUTE, now)
 
-    def _is_passed_on(self, connection: "LinkFace", source: bytes, destination: bytes, now: int) -> bool:
+    def _is_passed_on(self, connection: "LinkFace", source: bytes, frame: Frame, now: int) -> bool:
         """Whether a neighbour may pass on what it says is of that source. Of our own, which has come back, it
-        speaks as the destination would: it may say that there is no way.
+        speaks as the destination would: it may say that there is no way. For a leaf of ours, which believes
+        us, we look as for ourselves.
         """
         mesh = self._mesh
+        destination = frame.destination
         peer = adverts(connection).peer
         if peer is None or source == peer.key:
             return True
         if source == mesh.me.key:
-            return destination == peer.key or believes(mesh, connection, destination, now)
+            return destination == peer.key or believes(mesh, connection, destination, frame.realm(), now)
+        leaf = self.leaf_realm(destination)
+        if leaf:
+            return believes(mesh, connection, source, frame.realm(), now, leaf)
         return mesh.leaf or may_pass_on(mesh, connection, source, now)
+
+    def leaf_realm(self, key: bytes) -> int:
+        """The realm of the link to a leaf of ours, 0 for other nodes."""
+        peer = self._mesh.routes.find(key)
+        hop = None if peer is None else peer.hop
+        return (
+            0 if peer is None or hop is None or not (hop in peer.connections and is_leaf(hop)) else hop.realm
+        )
 
     def _return(self, frame: Frame, now: int) -> None:
         """What says that it is ours came back over a link whose word does not count: it goes nowhere, and if
@@ -128,7 +141,7 @@ class Forwarder:
 
     def give_up(self, connection: "LinkFace", source: bytes, frame: Frame, now: int) -> None:
         """A message for another node, of which not all came: its sender is told that there was no room."""
-        if self._is_passed_on(connection, source, frame.destination, now):
+        if self._is_passed_on(connection, source, frame, now):
             route = RoutingHeader(source, max(frame.realm(), connection.realm), 0)
             self._fail(frame, route, codes.QUEUE_FULL, now)
 

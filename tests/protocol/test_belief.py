@@ -266,6 +266,54 @@ def test_nothing_is_passed_on_for_a_node_that_its_neighbour_does_not_lead_to() -
     assert payloads(net.drain(net["d"], receiver)) == [b"own"]
 
 
+def nearer(leaf: bool) -> tuple[Mesh, Liar]:
+    """c is two links of this network away from a, by b; b has a liar beyond this network that says it leads
+    to c, too.
+    """
+    net = chain("bc")
+    net.add("d")
+    net.join("cd")
+    if leaf:
+        net.leaf("a", "b")
+    else:
+        net.add("a")
+        net.join("ab")
+    net.pump()
+    liar = Liar(net, net["b"], realm=GLOBAL)
+    offer(liar, net["d"].me.key)
+    return net, liar
+
+
+@pytest.mark.parametrize("leaf", [False, True])
+def test_what_has_crossed_a_wider_realm_than_the_way_to_its_source_is_not_of_that(leaf: bool) -> None:
+    net, liar = nearer(leaf)
+    receiver = net["a"].register(E, UNICAST, GLOBAL)
+    to, of = net["a"].me.key, net["d"].me.key
+    head = bind(7, to) + bind(9, of)
+    liar.say(message(codes.SEND, TOWARDS | GLOBAL, 255, head, alias(1, E) + u16(1) + b"x"))
+    for number in range(2, 6):
+        plain = varint(1) + u16(number) + b"y"
+        liar.say(message(codes.SEND, TOWARDS, 255, varint(7) + varint(9), plain))
+    net.pump()
+    assert payloads(net.drain(net["a"], receiver)) == []
+    net["d"].send(E, b"z", net.now, node_id=net["a"].node_id)
+    net.pump()
+    assert payloads(net.drain(net["a"], receiver)) == [b"z"]
+
+
+def test_a_leaf_beyond_a_wide_link_hears_what_came_by_others_as_wide() -> None:
+    """Whoever sends to it crosses that realm in any case, and takes the cheapest way."""
+    net = chain("dcb", cost=100)
+    net.join("cb", via="tcp:wide", realm=GLOBAL, cost=1)
+    leaf = net.leaf("a", "b", realm=GLOBAL)
+    net.pump()
+    receiver = leaf.register(E, UNICAST, GLOBAL)
+    net.pump()
+    net["d"].send(E, b"x", net.now)
+    net.pump()
+    assert payloads(net.drain(leaf, receiver)) == [b"x"]
+
+
 def test_what_is_said_to_have_come_back_is_no_news_of_a_neighbour() -> None:
     net = chain("ab")
     a, b = net["a"], net["b"]

@@ -138,6 +138,15 @@ def test_what_is_not_answered_in_time_makes_room_for_another_way(confirm: bool) 
     assert asked(net, receiver) == [(events.REPLIED, 0)]
 
 
+def test_a_pair_whose_probe_is_not_answered_asks_by_another_way() -> None:
+    net, receiver = detour(cost=50)
+    net.cable["bd"].block(net["b"])
+    for number in range(20):
+        net["a"].send(E, b"%d" % number, net.now)
+    net.advance(4 * codes.PROBE_MS)
+    assert net.payloads("d", receiver)[-1:] == [b"19"]
+
+
 def test_parts_leave_a_link_that_leads_back_as_messages_do() -> None:
     net, _ = detour(cost=50)
     receiver = net["a"].register(F, UNICAST)
