@@ -11,9 +11,13 @@ import re
 import sys
 import tempfile
 
-from setuptools import Distribution, Extension, setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CompileError, LinkError
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "building"))
+
+from busway_build import compiler_works
 
 COMPILING = {"bdist", "bdist_wheel", "build", "build_ext", "install"}  # commands that want extensions
 EDITABLE = {"develop", "editable_wheel"}
@@ -50,23 +54,6 @@ def pure(why: str) -> str:
     """Says that the core is not compiled; "no"."""
     print(f"busway.protocol stays pure Python: {why}", file=sys.stderr)
     return "no"
-
-
-def compiler_works() -> bool:
-    """Builds an empty extension: a compiler without Python's headers is no use either."""
-    with tempfile.TemporaryDirectory() as directory:
-        source = os.path.join(directory, "probe.c")
-        with open(source, "w", encoding="ascii") as file:
-            file.write("#include <Python.h>\n")
-        command = Distribution({"ext_modules": [Extension("probe", [source])]}).get_command_obj("build_ext")
-        command.build_lib = command.build_temp = directory
-        command.ensure_finalized()
-        try:
-            command.run()
-        except (BaseError, CompileError, LinkError) as error:
-            print(f"warning: {error}", file=sys.stderr)
-            return False
-    return True
 
 
 def extensions(scratch: str) -> list[Extension]:

@@ -43,6 +43,7 @@ def test_the_sdist_installs_and_runs_without_a_compiler_the_core_pure(built: Pat
     (sdist,) = built.glob("busway-*.tar.gz")
     said = environment.run("pip", "install", "-v", sdist, cwd=tmp_path, env=NO_COMPILER)
     assert "warning: busway.protocol stays pure Python: no C compiler" in said
+    assert "mypy" not in said  # which only compiling takes
     assert re.fullmatch(
         rf"busway \S+, pure Python core, CPython {platform.python_version()}", environment.version(tmp_path)
     )

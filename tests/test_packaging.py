@@ -61,7 +61,7 @@ def test_sdist_holds_plain_files(sdist: Path) -> None:
     assert [member.name for member in members if not (member.isfile() or member.isdir())] == []
     names = {member.name.split("/", 1)[1] for member in members if member.isfile()}
     assert {f"src/{name}" for name in module_files()} <= names
-    assert {"pyproject.toml", "setup.py", "LICENSE"} <= names
+    assert {"pyproject.toml", "setup.py", "building/busway_build.py", "LICENSE"} <= names
 
 
 def test_sdist_holds_documents_and_examples_but_no_loose_tests(sdist: Path) -> None:

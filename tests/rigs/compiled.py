@@ -42,7 +42,8 @@ def fingerprint(optimise: str) -> str:
     """Names a build by all that decides it: the core, the recipe, the interpreter, the compiler."""
     digest = hashlib.sha256(f"{sys.version} {version('mypy')} {optimise}".encode())
     read = [SOURCE / "adapters" / "typed.py", SOURCE / "adapters" / "compiling.py", *busy()]
-    for path in [ROOT / "setup.py", ROOT / "pyproject.toml", *sorted(PROTOCOL.rglob("*.py")), *read]:
+    recipe = [ROOT / "pyproject.toml", ROOT / "setup.py", ROOT / "building" / "busway_build.py"]
+    for path in [*recipe, *sorted(PROTOCOL.rglob("*.py")), *read]:
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
