@@ -52,7 +52,7 @@ class Correspondent(Peer):
         return strayed or (pending is not None and pending.state == SENT)
 
     def _flows(self) -> "list[OutFlow]":
-        """What stays on its link though a nearer way has come: messages, and the parts of streams."""
+        """The flows that stay on their link though a nearer way has come: of messages, and of parts."""
         streams = [request.stream for request in self.serving.values()]
         return list(self.out_flows.values()) + [stream for stream in streams if stream is not None]
 

@@ -131,8 +131,8 @@ class Forwarder:
         )
 
     def _return(self, frame: Frame, now: int) -> None:
-        """What says that it is ours came back over a link whose word does not count: it goes nowhere, and if
-        it may be ours we hear so.
+        """A message that says it is ours came back over a link whose word does not count: it goes nowhere,
+        and if it may be ours we hear so.
         """
         peer = self._mesh.routes.find(frame.destination)
         if peer is not None and peer.came_back(frame.endpoint, frame.id):
