@@ -30,6 +30,7 @@ from busway.protocol import Connection, Link, Node, codes, events
 _READ_SIZE = 65536  # of more, a turn of small messages would take long
 _READ_SIZE_LARGE = 262144  # amid a large message
 _READ_SIZE_LEAST = 4096
+_READ_SIZE_FIRST = 16384  # before it is known how small they are: more would overrun a subscriber's queue
 # Messages to this program that a read is to bring: about as many as it takes in a turn of its loop. What is
 # read sooner only leaves the processor's nearer memory again, and makes the garbage collector look at it.
 _READ_COUNT = 256
@@ -134,7 +135,7 @@ class LinkRunner:
         self._rest: list[Any] = []  # what the channel has not taken yet
         self._closed = False
         self._failing = False  # nothing can be written any more
-        self._read_size = _READ_SIZE  # so that it is about as many messages as they should be
+        self._read_size = _READ_SIZE_FIRST  # so that it is about as many messages as they should be
         self._counters = host.node.receiving.counters
         self._next_turn = False  # it is set, though nothing new may come
         # A driver with a layer of its own (TLS, WebSocket) may have bytes of its own to write, and may have

@@ -19,8 +19,9 @@ from busway.adapters.ends import BaseChanges, BaseReceiver
 from busway.adapters.records import Change
 from busway.adapters.results import answer_error, answer_failure, wants_answer
 from busway.adapters.threads_callbacks import CallSoon, deliver
-from busway.adapters.threads_engine import Engine, Promise
+from busway.adapters.threads_engine import Engine
 from busway.adapters.threads_pace import pace_of
+from busway.adapters.threads_promises import Promise
 from busway.adapters.threads_signals import interrupt, raise_pending, shielded
 from busway.adapters.typed import T_co
 from busway.errors import BusClosed, BusError

@@ -33,6 +33,7 @@ from typing import Any, TypeVar
 from busway.adapters.failures import Failures
 from busway.adapters.threads_alarm import Alarm
 from busway.adapters.threads_pool import Pool, Task
+from busway.adapters.threads_promises import Attendant, Promise, Timer
 from busway.adapters.threads_signals import interrupt, raise_pending, shielded, window
 from busway.errors import BusError
 
@@ -45,73 +46,6 @@ _ATTEND_S = 0.002  # who attends to links that bring nothing for so long leaves 
 _UNREAD_NS = 100_000_000  # so long links are left unread at a time, whoever is to catch up
 _NEVER = float("inf")
 _DAY_S = 86400.0  # epoll takes no longer waits than 24 days
-
-
-class Promise:
-    """Something that a thread waits for. Resolved with the lock held, once."""
-
-    resolved = False
-    value: Any = None
-    error: BaseException | None = None
-    gate: threading.Lock | None = None  # what its follower sleeps on
-    thread = 0  # that waits for it, while it stands in line
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    def done(self) -> bool:
-        return self.resolved
-
-    def set_result(self, value: Any) -> None:
-        self.value = value
-        self.resolved = True
-        self.engine.rouse(self)
-
-    def set_exception(self, error: BaseException) -> None:
-        self.error = error
-        self.set_result(None)
-
-    def exception(self) -> BaseException | None:
-        return self.error
-
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait `timeout` seconds; the value. Raises TimeoutError, or what it failed with."""
-        if not self.engine.wait(self, timeout):
-            raise TimeoutError
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-class Attendant(Promise):
-    """A thread of the pool that watches the links. It leaves by itself, so it is never resolved."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self.thread = threading.get_ident()
-        self.tasks: deque[Task] = deque()  # its own, that came of what it read
-        self.is_working = False  # at these, and not at the links
-        self.turns = 0  # how often it has been at the links
-        self.seen = -1  # its turns when the I/O thread last looked
-
-    def next_task(self) -> Task | None:
-        """Take out one; None if another thread was quicker."""
-        try:
-            return self.tasks.popleft()
-        except IndexError:
-            return None
-
-
-class Timer:
-    """A call to come."""
-
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback: Callable[[], object] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
 
 
 class Engine:
@@ -128,6 +62,7 @@ class Engine:
         self.inside = False  # this lock's owner is in the midst of the core
         self.stirred = False  # the core may have something to write or to tell
         self.leader: Promise | None = None
+        self.until_ns = 0  # what is said until then is written with what waits already
         self.remarks: deque[Callable[[], object]] = deque()  # what is to be logged
         self.failures = Failures(self.call_later, self.remarks.append)
         self._turn = turn
@@ -142,6 +77,7 @@ class Engine:
         self._turned_ns = 0
         self._left_ns = 0  # when the last who waited left
         self._behind = False  # something waits to be written with what follows, or by the I/O thread
+        self._roused = 0  # followers that are about to go on
         self._lively = False  # the I/O thread looks around within a millisecond: nobody has to ring
         self._active = False  # something was said or waited for since it last looked
         self._ours = False  # the I/O thread watches the links while nobody else does
@@ -220,6 +156,16 @@ class Engine:
     @shielded
     def call(self, function: Callable[..., _R], *args: Any, **options: Any) -> _R:
         """Call something of the core's, then write and tell what came of it, with this thread's own hands."""
+        return self._call(self.turn, function, *args, **options)
+
+    @shielded
+    def call_amid_tasks(self, function: Callable[..., _R], *args: Any) -> _R:
+        """As `call`, but what one of several tasks of this thread says leaves once these are done."""
+        return self._call(self._turn_after_tasks, function, *args)
+
+    def _call(
+        self, turn: Callable[[], object], function: Callable[..., _R], *args: Any, **options: Any
+    ) -> _R:
         try:
             with self.lock:
                 self.enter()
@@ -227,7 +173,7 @@ class Engine:
                     return function(*args, **options)
                 finally:
                     try:
-                        self.turn()
+                        turn()
                     finally:
                         self.inside = False
         finally:
@@ -262,6 +208,7 @@ class Engine:
         """With the lock held: write and tell what there is."""
         self._turned_ns = time.monotonic_ns()
         self._behind = self.stirred = False
+        self.until_ns = 0
         self._turn()
 
     def turn_soon(self, now_ns: int) -> None:
@@ -270,12 +217,40 @@ class Engine:
         """
         if now_ns - self._turned_ns > _BATCH_NS or not self.running:
             self.turn()
-            return
+        else:
+            self._turn_later()
+
+    def turn_with_others(self) -> None:
+        """With the lock held: write it now, or with what followers say who are about to go on."""
+        if self._roused and self.running:
+            self._turn_later()
+        else:
+            self.turn()
+
+    def _turn_after_tasks(self) -> None:
+        me = self._attendant
+        if me is not None and me.is_working and me.tasks and me.thread == threading.get_ident():
+            self._turn_later()
+        else:
+            self.turn()
+
+    def _turn_later(self) -> None:
+        """Have it written by who says something next, or by the I/O thread within a millisecond."""
         self._active = True
         if not self._behind:
             self._behind = True
+            self.until_ns = self._turned_ns + _BATCH_NS
             if not self._lively:
                 self._alarm.ring()
+
+    def _turn_behind(self) -> None:
+        """With the lock held: write what was left to this thread."""
+        if self._behind and not self.inside:
+            self.inside = True
+            try:
+                self.turn()
+            finally:
+                self.inside = False
 
     def finish(self, function: Callable[..., Any], *args: Any) -> None:
         """As `call`, for what may be run by the garbage collector, even in the midst of the core."""
@@ -465,6 +440,11 @@ class Engine:
     def _leave(self, promise: Promise) -> None:
         """With the lock held: the next who waits leads, or the I/O thread watches again."""
         promise.thread = 0
+        if promise.roused:
+            promise.roused = False
+            self._roused -= 1
+            if not self._roused:
+                self._turn_behind()
         if self.leader is not promise:
             self._followers.pop(promise, None)
         elif not self._next_leads():
@@ -508,8 +488,9 @@ class Engine:
         if self.leader is promise:
             if promise.thread != threading.get_ident():
                 self._poke.ring()
-        else:
-            _open(promise.gate)
+        elif _open(promise.gate):
+            promise.roused = True
+            self._roused += 1
 
     # Tasks
 
@@ -579,6 +560,9 @@ class Engine:
             if time.monotonic_ns() > until:
                 break
         me.is_working = False
+        if self._behind:
+            with self.lock:
+                self._turn_behind()
 
     def _pass_on(self, attendant: Attendant) -> None:
         """With the lock held, which the attendant does not hold: to the pool what it has not begun with, each
@@ -693,6 +677,9 @@ class Engine:
         return self.links.fileno()
 
 
-def _open(gate: threading.Lock | None) -> None:
-    if gate is not None and gate.locked():  # with the engine's lock held nobody else opens it
+def _open(gate: threading.Lock | None) -> bool:
+    """Whether it was closed."""
+    closed = gate is not None and gate.locked()
+    if gate is not None and closed:  # with the engine's lock held nobody else opens it
         gate.release()
+    return closed

@@ -16,8 +16,9 @@ from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
 from busway.adapters.opening import Told
 from busway.adapters.results import answer_error
-from busway.adapters.threads_engine import Engine, Promise
+from busway.adapters.threads_engine import Engine
 from busway.adapters.threads_pace import Paces
+from busway.adapters.threads_promises import Promise
 from busway.adapters.threads_signals import install, shielded, shielding, uninstall
 from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
@@ -208,13 +209,15 @@ class Host(BusHost):
             with engine.lock:
                 if self.failure is not None or not self._opened:
                     self.check_open()
-                engine.enter()
+                if engine.inside:
+                    engine.enter()  # which raises
+                engine.inside = True
                 try:
                     token = self.node.send(endpoint, payload, now // 1_000_000)
                     if token:
                         promise = self.await_outcome(token)
                         engine.turn()
-                    else:
+                    elif now >= engine.until_ns:
                         engine.turn_soon(now)
                 finally:
                     engine.inside = False
@@ -295,7 +298,7 @@ class Host(BusHost):
                 try:
                     token = function(*args, **options)
                     self.await_outcome(token, promise)
-                    engine.turn()
+                    engine.turn_with_others()
                     if engine.running:
                         engine.line_up(promise)
                 finally:
@@ -371,7 +374,7 @@ class Host(BusHost):
     ) -> bool:
         """As `settled` of a reply. True: it went at once, and `then` was called."""
         try:
-            token, promise = self.engine.call(self._reply, asked, payload, format, type_id, then)
+            token, promise = self.engine.call_amid_tasks(self._reply, asked, payload, format, type_id, then)
         except errors.LocalError as error:
             raise for_users(error) from None
         if token:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from busway.adapters.failures import Failures
-from busway.adapters.threads_engine import Timer
+from busway.adapters.threads_promises import Timer
 
 
 class Clock:

@@ -116,8 +116,9 @@ def test_close_from_another_thread_ends_all_who_wait() -> None:
             Task(lambda: list(a.request_stream("mute"))),
             Task(lambda: a.send("full", b"", confirm=True)),
             Task(lambda: a.send("nobody", b"", ttl=30)),
-            Task(fill),
         ]
+        until(lambda: len(a.node.origin.pending) == len(tasks))
+        tasks.append(Task(fill))  # only now: what is to be confirmed is refused where all is full
         receiving, iterating, changing = (
             Task(mine.receive),
             Task(lambda: list(iterated)),

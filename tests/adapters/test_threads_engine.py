@@ -16,7 +16,9 @@ import pytest
 import busway
 from busway import Bus
 from busway.adapters import threads_ends, threads_engine
+from busway.adapters.literal import id_of_name
 from busway.adapters.threads_pool import Pool
+from busway.adapters.threads_promises import Attendant, Promise
 from tests.adapters.threads_tools import Task, buses, sees, until
 from tests.adapters.tools import PairChannel
 
@@ -356,11 +358,11 @@ def test_who_has_nothing_to_attend_to_leaves_and_nothing_wakes_up(monkeypatch: p
 # Tasks of a thread that loses the links
 
 
-def losing(pool: type[Pool]) -> tuple[threads_engine.Engine, threads_engine.Attendant, list[int]]:
+def losing(pool: type[Pool]) -> tuple[threads_engine.Engine, Attendant, list[int]]:
     """One that leads and has four tasks left, with that pool; what is done by and by."""
     engine = threads_engine.Engine(lambda: None, lambda: None, lambda now_ns: False)
     engine.pool = pool(engine._attend)
-    engine.leader = me = threads_engine.Attendant(engine)
+    engine.leader = me = Attendant(engine)
     done: list[int] = []
     me.tasks.extend(partial(done.append, number) for number in range(4))
     return engine, me, done
@@ -393,3 +395,64 @@ def test_what_no_other_thread_takes_is_done_by_the_one_that_had_it(monkeypatch: 
         engine._pass_on(me)
     engine._attend()
     assert done == [0, 1, 2, 3]
+
+
+def writes_of(bus: Bus) -> list[bytes]:
+    """What a bus with one link writes from now on, as it is written."""
+    written: list[bytes] = []
+    [link] = bus._host.runners
+    write = link._write
+
+    def noted(buffers: list[Any]) -> list[Any]:
+        written.append(b"".join(buffers))
+        return write(buffers)
+
+    link._write = noted  # type: ignore[method-assign]
+    return written
+
+
+def test_what_is_asked_leaves_with_what_those_say_who_are_about_to_go_on() -> None:
+    """Not by the I/O thread, which nobody wakes here."""
+    with buses() as (a, b):
+        b.serve("echo", lambda request: request.payload)
+        until(lambda: sees(a, "echo"))
+        without_timers(a)
+        engine = a._host.engine
+        promises = [Promise(engine) for _ in range(3)]
+        waiting = [Task(promise.result) for promise in promises]
+        until(lambda: all(promise.thread for promise in promises))
+        leader = next(promise for promise in promises if promise is engine.leader)
+        engine._alarm.ring = lambda: None  # type: ignore[method-assign]
+        written = writes_of(a)
+        with engine.lock:
+            for promise in promises:
+                if promise is not leader:
+                    promise.set_result(None)
+            asked = a.node.request(id_of_name("echo"), b"it", a._host.now_ms())
+            answer = a._host.await_outcome(asked)
+            engine.turn_with_others()
+            assert not written
+        assert answer.result(30).payload == b"it"
+        assert len(written) == 1
+        with engine.lock:
+            leader.set_result(None)
+        for task in waiting:
+            task.result()
+
+
+def test_answers_of_one_thread_leave_together() -> None:
+    with buses() as (a, b):
+        b.serve("echo", lambda request: request.payload)
+        until(lambda: sees(a, "echo"))
+        written = writes_of(b)
+
+        def writes_for_eight() -> int:
+            for number in range(20):  # until its handler is known to be quick
+                assert a.request("echo", number) == number
+            with b._host.engine.lock:  # all are read at once
+                futures = [a.request_future("echo", number) for number in range(8)]
+            before = len(written)
+            assert [future.result(30) for future in futures] == list(range(8))
+            return len(written) - before
+
+        until(lambda: writes_for_eight() < 8)

@@ -222,8 +222,16 @@ async def test_a_read_brings_as_many_messages_as_a_turn_takes() -> None:
         if count:
             found.append((size, count))
 
+    asked: list[int] = []
+    read = links.LinkRunner._read
+
+    def asking(link: LinkRunner, size_max: int) -> int:
+        asked.append(size_max)
+        return read(link, size_max)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(links.LinkRunner, "_fit", noted)
+        patch.setattr(links.LinkRunner, "_read", asking)
         async with AsyncBus() as here, AsyncBus() as there:
             receiver = here.register("it")
             await until(lambda: any(each.name == "it" for each in there.endpoints()))
@@ -238,6 +246,7 @@ async def test_a_read_brings_as_many_messages_as_a_turn_takes() -> None:
             small = [count for _, count in found]
             assert max(small) > links._READ_COUNT  # before it was known how small they are
             assert max(small[len(small) // 2 :]) <= links._READ_COUNT
+            assert max(asked) <= links._READ_SIZE_FIRST  # of copies of a byte more would overrun a queue
             found.clear()
             await carry(4096, 2_000)
     assert max(size for size, _ in found) == SIZE
