@@ -76,6 +76,14 @@ class Host(Pump, BusHost):
 
     look = BusHost.inside
 
+    def together(self, function: Callable[[], R]) -> R:
+        held = self.hold()
+        try:
+            return function()
+        finally:
+            self._urgent = False
+            self.leave(held)
+
     def say(self, line: Callable[[], object]) -> None:
         line()
 

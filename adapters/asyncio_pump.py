@@ -156,14 +156,16 @@ class Pump:
     # From the links
 
     def take_in(self, connection: Connection, data: Any) -> None:
-        """The events are told at once, so that the loop need not come round for them."""
+        """The events are told at once, so that the loop need not come round for them; nor for what
+        a link answers that is being made.
+        """
         held = self.hold()
         try:
             self.dispatch(connection.receive_data(data, self.now_ms()))
         finally:
             urgent = self._urgent
             self._urgent = False
-            self.leave(held, urgent)
+            self.leave(held, urgent or not connection.synced)
 
     def dispatch(self, happened: list[events.Event]) -> None:
         """Hand events to those who wait for them."""

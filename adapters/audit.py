@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from busway.adapters.audit_records import LOGGER, Fields, Line, Record, Value, safe
@@ -61,6 +62,7 @@ class Trail:
 
     def __init__(self, host: Host) -> None:
         self.kept: list[tuple[Sort, Record]] = []
+        self._counts: dict[Sort, int] = {}  # of those
         self._visits = 0
         self._host = host
         self._samplers: dict[Sort, FairSampler] = {}
@@ -97,26 +99,33 @@ class Trail:
         connection = cast(events.LinkEvent, event).connection
         assert connection.peer is not None
         role = "leaf" if connection.peer.leaf else "router"
-        self._note("join", "", {**_link(connection), "role": role}, connection)
+        self._note("join", "", {}, connection, late=lambda: {**_link(connection), "role": role})
 
     def _link_closed(self, event: Any) -> None:
         """It ended, or it never was open."""
         happened = cast(events.LinkEvent, event)
         connection, code = happened.connection, happened.code
-        by = "" if code == codes.LOST else "peer" if happened.by_peer else "here"
-        fields: Fields = {**_link(connection), **_error(code, happened.text), "by": by}
+        late = partial(self._end_of, happened)
         if connection.opened_at >= 0:
             what = "displaced" if code == codes.REPLACED else "leave"
-            fields["seconds"] = round((self._host.now_ms() - connection.opened_at) / 1000, 3)
-            fields |= {"bytes_in": connection.bytes_in, "bytes_out": connection.bytes_out}
             visit = code == codes.GOODBYE and self._is_visit(connection)
             if visit:
-                self._count_visit(fields.get("link"))
-            self._note(what, _name_of(code), fields, connection, kept=not visit)
+                self._count_visit(_number_of(connection))
+            self._note(what, _name_of(code), {}, connection, kept=not visit, late=late)
         elif code == codes.MESH_FULL and not happened.by_peer:
             self.exceeded("links", connection.link.address, connection)
         elif code != codes.GOODBYE:
-            self._note("refusal", _name_of(code), fields, connection)
+            self._note("refusal", _name_of(code), {}, connection, late=late)
+
+    def _end_of(self, happened: events.LinkEvent) -> Fields:
+        """How a link ended, and what there was of it if it was open."""
+        connection, code = happened.connection, happened.code
+        by = "" if code == codes.LOST else "peer" if happened.by_peer else "here"
+        fields: Fields = {**_link(connection), **_error(code, happened.text), "by": by}
+        if connection.opened_at >= 0:
+            fields["seconds"] = round((self._host.now_ms() - connection.opened_at) / 1000, 3)
+            fields |= {"bytes_in": connection.bytes_in, "bytes_out": connection.bytes_out}
+        return fields
 
     def _is_visit(self, connection: Connection) -> bool:
         """Whether it was a command of this user's, or a program as short."""
@@ -131,6 +140,7 @@ class Trail:
             for each in self.kept
             if each[0] != _VISITS and (each[1].what != "join" or each[1].fields.get("link") != link)
         ]
+        self._counts = dict(Counter(sort for sort, _ in self.kept))
         fields: Fields = {"visits": self._visits, "whose": "local", "text": _VISITS_TEXT}
         self._keep(_VISITS, Record(round(time.time(), 3), "leave", fields))
 
@@ -267,10 +277,16 @@ class Trail:
 
     def _keep(self, key: Sort, record: Record) -> None:
         """The sort of which there are most gives way: a flood takes no place from others."""
+        counts = self._counts
         if len(self.kept) >= KEPT_MAX:
-            counts = Counter(each for each, _ in self.kept)
-            most = counts.most_common(1)[0][1]
-            del self.kept[next(at for at, (each, _) in enumerate(self.kept) if counts[each] == most)]
+            most = max(counts.values())
+            sort, _ = self.kept.pop(
+                next(at for at, (each, _) in enumerate(self.kept) if counts[each] == most)
+            )
+            counts[sort] -= 1
+            if not counts[sort]:
+                del counts[sort]
+        counts[key] = counts.get(key, 0) + 1
         self.kept.append((key, record))
 
 
@@ -319,7 +335,7 @@ def _link(connection: Connection | None) -> Fields:
         return {}
     peer, proved = connection.peer, protection(connection)
     found: Fields = {
-        "link": getattr(connection.tag, "id", 0),
+        "link": _number_of(connection),
         "address": connection.link.address,
         "dialled": connection.link.dialled,
     }
@@ -331,6 +347,12 @@ def _link(connection: Connection | None) -> Fields:
     if connection.opened_at >= 0:
         found |= {"realm": codes.REALM_NAMES[connection.realm], "protection": proved.how}
     found |= {name: value for name, value in (("trusted", proved.trusted), ("key", proved.key)) if value}
+    return found
+
+
+def _number_of(connection: Connection) -> int:
+    """Of the link, as users tell links apart; 0 of one that was given up."""
+    found: int = getattr(connection.tag, "id", 0)
     return found
 
 

@@ -65,5 +65,7 @@ def safe(value: Value) -> Value:
     """Nothing that could steer a terminal, begin a line, or fill a disk."""
     if not isinstance(value, str):
         return value
+    if len(value) <= TEXT_MAX and value.isprintable():
+        return value
     text = ascii_safe(value[:TEXT_MAX])
     return text if len(text) <= TEXT_MAX and len(value) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"

@@ -108,6 +108,12 @@ class BusHost:
         """Call `function`, which may block, elsewhere; then `done(value, error)` as a callback."""
         raise NotImplementedError
 
+    def together(self, function: Callable[[], R]) -> R:
+        """Call it from a callback of the loop; whatever the core has to write then is written at once, in one
+        go.
+        """
+        raise NotImplementedError
+
     def call(self, function: Callable[..., R], /, *args: Any) -> R:
         """Call something of the core's; what comes of it is written and told soon."""
         raise NotImplementedError
@@ -318,9 +324,10 @@ class BusHost:
             if log.connection.tag is not None:
                 cast(LinkRunner, log.connection.tag).printed(log.text)
             return
-        change = change_of(event)
-        if change is not None:  # before what follows from it
-            self.tell(change)
+        if self.followed:  # before what follows from it
+            change = change_of(event)
+            if change is not None:
+                self.tell(change)
         if event.kind == events.LINK_CLOSED:
             self._on_link_closed(cast(events.LinkEvent, event).connection)
 
@@ -347,6 +354,11 @@ class BusHost:
                 return
             behind = told
         self.remark(logging.INFO, "a link ended: %s: %s%s", link.address, connection.close_text, behind)
+
+    @property
+    def followed(self) -> bool:
+        """Whether anybody is told of changes: a program with hundreds of links makes none for nobody."""
+        return bool(self.changes) or _log.isEnabledFor(logging.DEBUG)
 
     def tell(self, change: Change) -> None:
         """To those who read `changes()`, and the log."""

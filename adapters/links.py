@@ -93,6 +93,9 @@ class Host(opening.Host, Protocol):
     def call(self, function: Callable[..., R], /, *args: Any) -> R: ...
     def inside(self, function: Callable[..., R], /, *args: Any) -> R: ...
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]: ...
+    @property
+    def followed(self) -> bool: ...
+    def together(self, function: Callable[[], R]) -> R: ...
     def take_in(self, connection: Connection, data: bytes) -> None: ...
     def dispatch(self, happened: list[events.Event]) -> None: ...
     def tell(self, change: Change) -> None: ...
@@ -192,7 +195,7 @@ class LinkRunner:
 
     def _tell_new(self) -> None:
         """A link is being made; what becomes of it the core says."""
-        if self.owner is None:
+        if self.owner is None and self._host.followed:
             self._host.tell(Change("link-state", link_info(self.connection)))
 
     def on_readable(self) -> None:
@@ -481,6 +484,9 @@ class ListenerRunner:
         return str(self.listener.url)
 
     def _on_readable(self) -> None:
+        self._host.together(self._accept)
+
+    def _accept(self) -> None:
         try:
             for _ in range(0 if self._abandoned else _ACCEPT_BURST):
                 channel = self.listener.accept()
@@ -556,6 +562,8 @@ class ListenerRunner:
         except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end
             connecting.channel.close()
             self._complain(failure)
+            return
+        runner.on_readable()  # who comes mostly has said HELLO by now: a turn of the loop less for each
 
     def _note_turned_away(self, channel: Any, error: Exception) -> None:
         """Note a refusal; who asked for a page of ours, and has had it, was not refused."""

@@ -7,6 +7,7 @@ For asyncio and threads alike: everything here is a callback of the loop and nev
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +36,72 @@ _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.BUS_NAME)
 _LATE = (codes.HELLO_TIMEOUT, codes.LOST)
 
 
+class Crowd:
+    """Nodes that are dialled, a few at a time: hundreds of programs that start at once would each be dialled
+    by so many others that nobody is answered in time, and all of them try again. Who does not answer, as it
+    was stopped, holds up the others for a moment only.
+
+    Args: `joined` is called once all are linked or known not to be had.
+    """
+
+    def __init__(self, mesh: LocalMesh, peers: list[ipc.Peer], joined: Callable[[], object]) -> None:
+        self.left = {peer.node_id for peer in peers}
+        self._mesh = mesh
+        self._joined = joined
+        self._waiting = deque(peers)
+        self._asked: dict[bytes, float] = {}  # who holds up others, until when; in that order
+        self._going_on = False  # it is, or will be in this turn of the loop
+        self._timed = False
+        mesh.dials |= dict.fromkeys(self.left, math.inf)
+
+    def go_on(self) -> None:
+        """Dial as many as may be."""
+        self._going_on = True
+        while self._waiting and len(self._asked) < _AT_ONCE:
+            peer = self._waiting.popleft()
+            if self._mesh.is_linked(peer.node_id):  # it has dialled us meanwhile
+                self._over(peer.node_id)
+                continue
+            now = self._mesh.now()
+            self._asked[peer.node_id] = now + _ASK_S
+            self._mesh.dials[peer.node_id] = now + _OVER_S
+            self._mesh.dial(peer, partial(self._dialled, peer.node_id))
+        self._going_on = False
+        self._watch()
+        if not self.left:
+            self._joined()
+
+    def _dialled(self, node_id: bytes, runner: LinkRunner | None) -> None:
+        over = partial(self._over, node_id)
+        if runner is None:
+            over()
+        else:
+            runner.on_settled = over  # open, or refused: then its event has told
+
+    def _over(self, node_id: bytes) -> None:
+        self._asked.pop(node_id, None)
+        self._mesh.dials.pop(node_id, None)
+        self.left.discard(node_id)
+        if not self._going_on and (self._waiting or not self.left):
+            self._going_on = True
+            self._mesh.later(0.0, self.go_on)  # once for all that settle now
+
+    def _watch(self) -> None:
+        """One timer for all: it looks who has had its time."""
+        if self._waiting and not self._timed:
+            self._timed = True
+            self._mesh.later(next(iter(self._asked.values())) - self._mesh.now(), self._due)
+
+    def _due(self) -> None:
+        self._timed = False
+        now = self._mesh.now()
+        for node_id, until in list(self._asked.items()):
+            if until <= now:
+                del self._asked[node_id]
+        if not self._going_on:
+            self.go_on()
+
+
 class LocalMesh:
     """A bus's links to the local nodes: to all of them, a leaf to one."""
 
@@ -45,13 +112,13 @@ class LocalMesh:
         self._joins: dict[Any, None] = {}  # futures of those who wait for a join
         self._told: set[str] = set()  # where a program of another version is
         self._trouble = ""  # why the socket could not be put back, as it was told last
-        self._dials: set[bytes] = set()  # nodes that are being dialled, or are about to be
+        self.dials: dict[bytes, float] = {}  # nodes that are being dialled, or about to be: until when, s
         self._joins_late = False
         self.listener: ListenerRunner | None = None
         if listen:
             listener = ipc.open_listener(host.node.bus, host.node.node_id)
             self.listener = ListenerRunner(host, listener)
-            self._later(_WATCH_S, self._watch)
+            self.later(_WATCH_S, self._watch)
 
     def join(self) -> Any:
         """Connect to all that are there, a leaf to one.
@@ -74,72 +141,30 @@ class LocalMesh:
         return joined
 
     def _is_known(self, node_id: bytes) -> bool:
-        if node_id == self._host.node.node_id or node_id in self._dials:
+        if node_id == self._host.node.node_id or self.now() < self.dials.get(node_id, 0.0):
             return True
-        return self._is_linked(node_id) and not self._host.node.leaf
+        return self.is_linked(node_id) and not self._host.node.leaf
 
-    def _is_linked(self, node_id: bytes) -> bool:
+    def now(self) -> float:
+        """Seconds of the loop's."""
+        return self._host.loop.time()
+
+    def is_linked(self, node_id: bytes) -> bool:
         known = self._host.node.routes.peers.get(node_id)
         return known is not None and bool(known.connections)
 
     def _join_all(self, peers: list[ipc.Peer], joined: Any) -> None:
-        """A few at a time: hundreds of programs that start at once would each be dialled by so many others
-        that nobody is answered in time, and all of them try again.
-        """
-        left = {peer.node_id for peer in peers}
-        self._dials |= left
-        waiting = deque(peers)
-
-        def over(peer: ipc.Peer) -> None:
-            self._dials.discard(peer.node_id)
-            left.discard(peer.node_id)
-            if not left:
-                self._resolve(joined)
-
-        for _ in range(_AT_ONCE):
-            self._dial_next(waiting, over)
-        if left:
-            self._later(_JOIN_S, partial(self._resolve, joined))  # those who are late go on
-        else:
-            self._resolve(joined)
-
-    def _dial_next(self, waiting: deque[ipc.Peer], over: Callable[[ipc.Peer], object]) -> None:
-        """Dial one, and the next once it is over; or after a moment: who does not answer, as it was stopped,
-        holds up nobody.
-        """
-        while waiting and self._is_linked(waiting[0].node_id):  # it has dialled us meanwhile
-            over(waiting.popleft())
-        if not waiting:
-            return
-        peer = waiting.popleft()
-        turn = [peer]  # empty once the next one has had its turn
-
-        def next_one() -> None:
-            if turn:
-                turn.clear()
-                self._dial_next(waiting, over)
-
-        def settled() -> None:
-            over(peer)
-            if waiting:
-                self._later(0.0, next_one)  # not in here: hundreds may fail at once
-
-        self._later(_ASK_S, next_one)
-        self._later(_OVER_S, partial(over, peer))
-        self._dial(peer, partial(self._dialled, settled))
-
-    def _dialled(self, over: Callable[[], object], runner: LinkRunner | None) -> None:
-        if runner is None:
-            over()
-        else:
-            runner.on_settled = over  # open, or refused: then its event has told
+        crowd = Crowd(self, peers, partial(self._resolve, joined))
+        crowd.go_on()
+        if crowd.left:
+            self.later(_JOIN_S, partial(self._resolve, joined))  # those who are late go on
 
     def _ask(self, peers: deque[ipc.Peer], joined: Any) -> None:
         """A leaf's one link: to the first that answers."""
         if peers:
-            self._dial(peers.popleft(), partial(self._asked, peers, joined))
+            self.dial(peers.popleft(), partial(self._asked, peers, joined))
         else:
-            self._later(_RETRY_S, self._rejoin)
+            self.later(_RETRY_S, self._rejoin)
             self._resolve(joined)
 
     def _asked(self, peers: deque[ipc.Peer], joined: Any, runner: LinkRunner | None) -> None:
@@ -158,22 +183,24 @@ class LocalMesh:
                 runner.connection.close(self._host.now_ms())  # which settles it
 
         runner.on_settled = settled
-        self._later(_ASK_S, late)
+        self.later(_ASK_S, late)
 
-    def _dial(self, peer: ipc.Peer, then: Callable[[LinkRunner | None], object], tries: int = 0) -> None:
+    def dial(self, peer: ipc.Peer, then: Callable[[LinkRunner | None], object], tries: int = 0) -> None:
+        """Make a link; `then` is told it, or None if there is nobody, once that is known."""
         if self._closed:
             return
         try:
             channel = ipc.dial(peer.path)
         except BlockingIOError:
             delay = _BUSY_S if tries < _BUSY_MAX else _REJOIN_S
-            self._later(delay, partial(self._dial, peer, then, tries + 1))
+            self.later(delay, partial(self.dial, peer, then, tries + 1))
             return
         except Exception:  # noqa: BLE001 - `joined` is to be told whatever it is
             then(None)  # gone, or not ours: sweep() sees to the former, the driver counts the latter
             return
         try:
-            runner = self._host.run_link(channel)
+            # HELLO leaves now: it is there when the other side has accepted.
+            runner = self._host.together(partial(self._host.run_link, channel))
         except Exception:  # noqa: BLE001 - as above; the bus was closed
             channel.close()
             then(None)
@@ -188,9 +215,9 @@ class LocalMesh:
             self._refused(connection)
             return
         if self._host.node.leaf:
-            self._later(0.0, self._rejoin)
+            self.later(0.0, self._rejoin)
         elif connection.close_code not in _ORDERLY:
-            self._later(_REJOIN_S, self._rejoin)
+            self.later(_REJOIN_S, self._rejoin)
 
     def _refused(self, connection: Connection) -> None:
         """Nobody waits for these links. Once for each address: a leaf without a router tries again. Who is
@@ -200,7 +227,7 @@ class LocalMesh:
         late = connection.link.dialled and connection.close_code in _LATE
         if late and not self._host.node.leaf and not self._joins_late:
             self._joins_late = True
-            self._later(_LATE_S, self._join_late)
+            self.later(_LATE_S, self._join_late)
         if connection.close_code == codes.BAD_VERSION and address not in self._told:
             if len(self._told) >= _TOLD_MAX:
                 self._told.clear()
@@ -220,14 +247,14 @@ class LocalMesh:
             self.join()
         except (OSError, ValueError, BusError):  # the directory may have gone meanwhile
             if leaf:
-                self._later(_RETRY_S, self._rejoin)
+                self.later(_RETRY_S, self._rejoin)
 
     def _watch(self) -> None:
         """The directory may be cleared away under us, as at the end of a login session: then nobody who comes
         later would find us, nor would we have heard of those who came meanwhile.
         """
         assert self.listener is not None
-        self._later(_WATCH_S, self._watch)
+        self.later(_WATCH_S, self._watch)
         try:
             restored = self.listener.restore()
         except (OSError, ValueError) as error:
@@ -241,7 +268,9 @@ class LocalMesh:
             self._host.remark(logging.WARNING, text, self.listener.url)
             self._rejoin()
 
-    def _later(self, delay: float, callback: Callable[[], object]) -> None:
+    def later(self, delay: float, callback: Callable[[], object]) -> None:
+        """Call it after so many seconds, unless nothing is joined any more."""
+
         def due() -> None:
             self._timers.discard(timer)
             callback()

@@ -226,8 +226,10 @@ class Connecting:
         self._done: Callable[[Connecting, Exception | None], object] | None = done
         self._waits_for = ""
         self._fd = -1  # that is waited on: a channel that fails may have none any more
-        self._timers = [loop.call_later(limit_s, self._late)]
+        self._timers: list[Any] = []
         self._step()
+        if not self.over:
+            self._timers.append(loop.call_later(limit_s, self._late))
 
     @property
     def over(self) -> bool:
