@@ -427,7 +427,7 @@ def _post(calls: Calls, to: Any, payload: Any) -> int:
     if not host.core.post(endpoint, data, now, format):
         return _NOT
     calls._calls += 1
-    if calls._calls < TURN:
+    if calls._calls < host.turn_sends:
         return _DONE
     calls._calls = 0
     return _DONE_IN_TURN

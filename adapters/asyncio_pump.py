@@ -25,6 +25,10 @@ _OUTCOME: Final = events.OUTCOME
 # starves all others, and what it has queued, or the credit for what it has taken, would not leave before it
 # has to wait.
 TURN: Final = 256
+# Who sends to many nodes has a turn only after more: each of them has a link of its own, whose writing costs
+# as much as ten messages do. So many for each link that was written in the last turn, and at most.
+TURN_EACH: Final = 16
+TURN_MOST: Final = 4096
 GET_IDENT: Final = get_ident  # of the thread: what is not compiled is looked up by name at each call
 # A request or reply leaves at once, unless something left so short a time ago that more is likely to come:
 # then all of that leaves together, when the loop comes round.
@@ -43,6 +47,7 @@ class Pump:
         self.clock: Callable[[], int] = monotonic_ns
         self.handlers: dict[Message, Any] = {}  # at work, by the message they answer
         self.waiters: dict[int, Any] = {}  # futures and Items, by token
+        self.turn_sends = TURN  # messages that may be sent to others without a wait
         self.taken = 0  # messages, from whichever receivers, since the loop had a turn
         self.turn_ms = 0  # the time of this turn of the loop, while there is something to pump
         self._loop: Any = None  # that the bus was opened on
@@ -76,6 +81,7 @@ class Pump:
         if self._unflushed:
             flush = self._unflushed + flush
             self._unflushed = []
+        self.turn_sends = max(TURN, min(TURN_EACH * len(flush), TURN_MOST))
         for connection in flush:
             if connection.tag is not None:
                 cast(Any, connection.tag).flush()

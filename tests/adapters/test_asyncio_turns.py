@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,9 +15,9 @@ import pytest
 import busway
 from busway import AsyncBus
 from busway.adapters.asyncio_ends import Receiver
-from busway.adapters.asyncio_pump import TURN
+from busway.adapters.asyncio_pump import TURN, TURN_EACH
 from tests.adapters.test_asyncio_services import served
-from tests.adapters.tools import buses, sees, until
+from tests.adapters.tools import buses, channels, sees, until
 
 pytestmark = pytest.mark.jumps
 
@@ -285,6 +287,34 @@ async def test_the_loop_gets_its_turn_from_who_takes_of_many_receivers_in_turn()
             for receiver in receivers:
                 await receiver.receive()
         assert came_round
+
+
+async def test_who_sends_to_many_nodes_writes_several_messages_to_each_at_a_time() -> None:
+    """Each has a link of its own: in turns of 256 messages 250 nodes would get one with each system call."""
+    nodes, each = 40, 4 * TURN_EACH
+    writes = 0
+    async with contextlib.AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(AsyncBus(ipc=False))
+        for number in range(nodes):
+            leaf = await stack.enter_async_context(AsyncBus(ipc=False, leaf=True))
+            leaf.register(f"it/{number}")
+            here, there = channels()
+
+            def counted(data: bytes, write: Callable[[bytes], int] = there.write) -> int:
+                nonlocal writes
+                writes += 1
+                return write(data)
+
+            vars(there)["write"] = counted
+            await asyncio.gather(leaf.attach(here).ready, hub.attach(there).ready)
+        await until(lambda: all(sees(hub, f"it/{number}") for number in range(nodes)))
+        for _ in range(2):  # in the second all have given credit
+            writes = 0
+            for _ in range(each):
+                for number in range(nodes):
+                    await hub.send(f"it/{number}", b"x")
+            await asyncio.sleep(0.01)
+        assert writes <= 1.5 * nodes * each / TURN_EACH
 
 
 async def test_who_takes_broadcasts_catches_up_before_more_is_read() -> None:

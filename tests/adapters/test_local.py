@@ -23,6 +23,7 @@ class Silent:
     def __init__(self, count: int) -> None:
         self._peers = [Peer(str(number), bytes([number]) * 16) for number in range(1, count + 1)]
         self.dialled: list[memory.MemoryChannel] = []
+        self.others: list[memory.MemoryChannel] = []  # their ends
 
     def sweep(self, bus: str) -> list[Peer]:
         return []
@@ -31,9 +32,10 @@ class Silent:
         return self._peers
 
     def dial(self, path: str) -> memory.MemoryChannel:
-        channel = memory.pair(name=path, clock=asyncio.get_running_loop()).a
+        channel, other = memory.pair(name=path, clock=asyncio.get_running_loop())
         channel.via = "ipc"
         self.dialled.append(channel)
+        self.others.append(other)
         return channel
 
 
@@ -85,6 +87,19 @@ async def test_many_local_nodes_are_dialled_a_few_at_a_time_and_each_once(
             counts.append(len(silent.dialled))
             await asyncio.sleep(0.3)
         assert counts == [16, 32, 40, 40]
+        mesh.close()
+        await bus.close(0)
+
+
+async def test_who_is_dialled_has_hello_before_the_loop_comes_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is there when the other side has accepted; and one timer does for all that are dialled."""
+    silent = Silent(40)
+    monkeypatch.setattr(local, "ipc", silent)
+    async with AsyncBus(ipc=False) as bus:
+        mesh = local.LocalMesh(bus._host, listen=False)
+        mesh.join()
+        assert [bool(other.read()) for other in silent.others] == [True] * 16
+        assert len(mesh._timers) <= 2  # besides it that of who waits for the join
         mesh.close()
         await bus.close(0)
 
