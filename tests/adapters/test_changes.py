@@ -16,10 +16,13 @@ import pytest
 
 import busway
 from busway import AsyncBus
+from busway.adapters import host, links
 from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.typed import Kind, Realm
 from busway.testing import Network
 from tests.adapters.threads_tools import until
+from tests.adapters.tools import buses, join, sees
+from tests.adapters.tools import until as until_async
 
 STEPS = 200
 NAMES = [f"lab/{number}" for number in range(6)]
@@ -274,3 +277,23 @@ async def test_a_reader_that_was_too_slow_can_see_it() -> None:
             bus.register(str(number))
         await asyncio.sleep(0)
         assert changes.missed == 1100 - 1024
+
+
+async def test_nothing_is_made_of_changes_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each link, node and endpoint of hundreds of programs would be described to nobody."""
+
+    def described(*_: object) -> Change:
+        raise AssertionError("a change that nobody reads")
+
+    async with buses() as (one, two):
+        for module in (host, links):
+            monkeypatch.setattr(module, "change_of" if module is host else "link_info", described)
+        async with AsyncBus(ipc=False) as third:
+            third.register("third")
+            await join(third, two)
+            await until_async(lambda: sees(two, "third"))
+        monkeypatch.undo()
+        changes = one.changes()
+        async with AsyncBus(ipc=False) as fourth:
+            await join(fourth, one)
+            assert (await anext(changes)).what == "link-state"

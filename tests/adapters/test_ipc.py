@@ -16,7 +16,8 @@ import pytest
 
 import busway
 from busway import AsyncBus
-from busway.protocol import codes
+from busway.drivers import unix
+from busway.protocol import Connection, Link, Node, codes
 from tests.adapters.tools import Program, knows, sees, until
 
 SERVER = """
@@ -418,3 +419,41 @@ async def test_fifty_nodes_join_at_once(capsys: pytest.CaptureFixture[str], plac
         for program in programs:
             await program.ended()
     assert sockets(place) == []
+
+
+def stranger() -> tuple[Connection, bytes]:
+    """The core's side of a link to a bus of this name, as who dials it, and what it says first."""
+    link = Link(codes.USERSPACE, True, via="ipc", medium="ipc")
+    connection = Node(b"s" * 16, entropy=os.urandom, bus="crowd").connection(link, 0)
+    return connection, connection.data_to_send(1 << 16, 0)
+
+
+@pytest.mark.parametrize("said", [True, False])
+async def test_who_comes_is_answered_before_the_loop_comes_round(said: bool) -> None:
+    """At once if it has said HELLO by the time it is accepted, else when that is read: with hundreds of
+    programs each turn of the loop counts.
+    """
+    async with AsyncBus("crowd", node_id=b"b" * 16) as bus:
+        mesh = bus._host._mesh
+        assert mesh is not None
+        assert mesh.listener is not None
+        await asyncio.sleep(0.01)  # all is written that came of its opening
+        channel = unix.dial(mesh.listener.listener.path)
+        connection, hello = stranger()
+        if said:
+            channel.write(hello)
+        mesh.listener._on_readable()
+        (runner,) = bus._host.runners
+        if not said:
+            await asyncio.sleep(0.01)
+            channel.write(hello)
+            runner.on_readable()
+        answer = channel.read()
+        assert answer is not None
+        assert len(answer) > 1 + answer[0]  # more than its own HELLO
+        connection.receive_data(answer, 0)
+        assert connection.state == codes.OPEN
+        assert connection.peer is not None
+        assert connection.peer.node_id == bus.id
+        connection.receive_eof(0)
+        channel.close()
