@@ -8,7 +8,8 @@ MicroPython.
 # From below, so that no import waits for a long chain of others: MicroPython's stack is short.
 from busway.protocol.wire import codes
 from busway.protocol.routing.peers import Peer
-from busway.protocol.messaging.endpoints import Message, Receiver, Request
+from busway.protocol.messaging.endpoints import Message, Receiver
+from busway.protocol.messaging.requests import Request
 from busway.protocol.link.link import Link
 from busway.protocol import events
 from busway.protocol.errors import ClosedError, EndpointTakenError, FullError, LocalError, WrongKindError

@@ -8,7 +8,8 @@ from busway.protocol.exchange import Exchange
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD, Run
-from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
+from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver
+from busway.protocol.messaging.requests import Request
 from busway.protocol.routing.guard import Guard
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes

@@ -493,6 +493,7 @@ CONTROL_FRAMES = (
     "MORE",
     "ROUTES",
     "SYNC",
+    "RUN",
     "SLEEP",
 )
 

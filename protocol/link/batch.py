@@ -12,6 +12,7 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame, RoutingHeader, write_header
+from busway.protocol.wire.runs import count_run, payload_bytes, single_tails, write_together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,33 +86,20 @@ class Batch(Frame):
             return b""
         return bytes((codes.MESSAGE | codes.PUBLISH << 4 | self.format,)) + varint(alias)
 
-    def encoded(self, prefix: bytes) -> bytes:
-        """All its frames, each with that before its number."""
-        data = self._encoded.get(prefix)
+    def encoded(self, prefix: bytes, runs: bool) -> bytes:
+        """All its frames, each with that before its number; `runs`: several messages may be in one."""
+        key = prefix if runs else b"\0" + prefix
+        data = self._encoded.get(key)
         if data is None:
             if len(self._encoded) >= _ENCODED_MAX:
                 self._encoded = {}
-            data = self._encoded[prefix] = self._encode(prefix)
+            parts: "list[bytes]" = []
+            self._encode(prefix, runs, parts)
+            data = self._encoded[key] = b"".join(parts)
         return data
 
-    def _encode(self, prefix: bytes) -> bytes:
-        parts: "list[bytes]" = []
-        add = parts.append
-        before = len(prefix) + 2
-        number = self.number
-        high = -1
-        size = -1
-        start = b""
-        for payload in self.payloads:
-            if len(payload) != size or number >> 8 != high:
-                size = len(payload)
-                high = number >> 8
-                start = varint(size + before) + prefix + bytes((high & 0xFF,))
-            add(start)
-            add(bytes((number & 0xFF,)))
-            add(payload)
-            number += 1
-        return b"".join(parts)
+    def _encode(self, prefix: bytes, runs: bool, parts: "list[bytes]") -> None:
+        _encode(self.payloads, self.number, prefix, runs, parts)
 
 
 class Passing(Batch):
@@ -147,18 +135,44 @@ class Passing(Batch):
             return b""
         return write_header(self.message(0), aliases, nodes, direct, now)[:-2]
 
-    def _encode(self, prefix: bytes) -> bytes:
-        parts: "list[bytes]" = []
-        before = len(prefix)
-        size = -1
-        start = b""
+    def _encode(self, prefix: bytes, runs: bool, parts: "list[bytes]") -> None:
+        first = number = -1
+        row: "list[bytes]" = []
         for tail in self.payloads:
-            if len(tail) != size:
-                size = len(tail)
-                start = varint(size + before) + prefix
-            parts.append(start)
-            parts.append(tail)
-        return b"".join(parts)
+            number = number + 1 & 0xFFFF
+            if tail[0] << 8 | tail[1] != number or not row:
+                _encode(row, first, prefix, runs, parts)
+                row = []
+                first = number = tail[0] << 8 | tail[1]
+            row.append(tail[2:])
+        _encode(row, first, prefix, runs, parts)
+
+
+def _encode(payloads: "list[bytes]", number: int, prefix: bytes, runs: bool, parts: "list[bytes]") -> None:
+    """Frames of messages numbered from `number` on."""
+    add = parts.append
+    before = len(prefix) + 2
+    high = -1
+    size = -1
+    start = b""
+    at = 0
+    while at < len(payloads):
+        if runs and at + 1 < len(payloads):
+            taken = write_together(payloads, at, SIZE_MAX, SIZE_MAX, prefix, number, parts)
+            if taken:
+                number += taken
+                at += taken
+                continue
+        payload = payloads[at]
+        if len(payload) != size or number >> 8 != high:
+            size = len(payload)
+            high = number >> 8
+            start = varint(size + before) + prefix + bytes((high & 0xFF,))
+        add(start)
+        add(bytes((number & 0xFF,)))
+        add(payload)
+        number += 1
+        at += 1
 
 
 class Branch:
@@ -228,6 +242,31 @@ class Branch:
         if pos > before:
             self.passed(count)
         return pos
+
+    def take_together(self, data: bytes, at: int, stop: int) -> bool:
+        """Pass on the messages of a RUN, the first one's number at `at`. False: nothing is done. Raises
+        Refusal.
+        """
+        if not self.holds():
+            return False
+        count = count_run(data, at + 2, stop)
+        weight = payload_bytes(data, at + 2, stop, count) + count * OVERHEAD
+        if weight > SIZE_MAX:
+            return False
+        batch = self.growing.get(self.lane)
+        if batch is None or not batch.takes(self, weight):
+            batch = self._begin(batch)
+        if batch is None:
+            return False
+        for tail in single_tails(data, at, stop, count):
+            batch.payloads.append(tail)
+            if batch.others:
+                out = batch.message(len(batch.payloads) - 1)
+                for link in batch.others:
+                    link.broadcast(out)
+        batch.size += weight
+        self.passed(count)
+        return True
 
     def _begin(self, before: "Passing | None") -> "Passing | None":
         """Another batch for as many of the links as take one; None if none does."""

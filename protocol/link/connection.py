@@ -8,7 +8,7 @@ from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.link.backlog import Backlog
 from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
-from busway.protocol.link.greeting import check_who, hello_of
+from busway.protocol.link.greeting import check_leaf, check_who, hello_of, refuse_handshake
 from busway.protocol.link.inbox import Assembly, Inbox
 from busway.protocol.link.keepalive import Keepalive, token_of
 from busway.protocol.link.link import Link
@@ -25,10 +25,10 @@ from busway.protocol.wire.hello import (
     agree_keepalive,
     agree_limits,
     check_identity,
-    check_version,
     read_hello,
 )
 from busway.protocol.wire.messages import Frame, Options, read_frame
+from busway.protocol.wire.runs import FEATURE
 from busway.protocol.wire.strangers import check_stranger, stranger
 
 TYPE_CHECKING = False
@@ -491,6 +491,9 @@ class Connection(LinkFace):
                 if after > pos:
                     pos = after
                     continue
+            elif head == codes.RUN and self.runs and self.fast.together(data, start + 1, stop, now):
+                pos = stop
+                continue
             self._frame(head, data, start + 1, stop, now)
             if self.state == codes.CLOSED:
                 return
@@ -513,7 +516,7 @@ class Connection(LinkFace):
             self._message(head, reader, now)
             return
         row = _FRAMES.get(head)
-        if row is None:
+        if row is None or (head == codes.RUN and not self.runs):
             if head >= codes.IGNORABLE and self.state != codes.GREETING:
                 self.skipped_frames += 1
                 return
@@ -548,21 +551,15 @@ class Connection(LinkFace):
     # Handshake
 
     def _handle_handshake(self, reader: Reader, now: int) -> None:
-        """The other side would protect what is plain here."""
-        check_version(reader)
-        text = (
-            "the other side has a token or a key and protects this link, this side has none: give it the same"
-        )
-        raise Refusal(codes.TOKEN, text)
+        refuse_handshake(reader)
 
     def _handle_hello(self, reader: Reader, now: int) -> None:
         host = self.host
         theirs = Hello(*read_hello(reader))
         check_identity(host.bus, host.identity.key, theirs.bus, theirs.key)
         self._check_who(theirs)
-        limits = Limits(*agree_limits(self.limits.values(), theirs.limits))
         self._theirs = theirs
-        self.limits = limits
+        limits = self.limits = Limits(*agree_limits(self.limits.values(), theirs.limits))
         self.realm = max(self.realm, theirs.realm)
         self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, theirs.keepalive_ms)
         self.via = self.link.via or theirs.via
@@ -572,7 +569,8 @@ class Connection(LinkFace):
             self.outbox.cuts = False  # what is sealed is a copy anyway
         self.aliases = AliasTable(limits.aliases_max)
         self.lookups = self.link.lookups or theirs.lookups or host.identity.leaf or theirs.leaf
-        self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max())
+        self.runs = self.link.runs and theirs.features & FEATURE != 0
+        self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max(), self.runs)
         self.nodes = self.outbox.nodes
         self._go(AGREED)
         self.opened_at = now
@@ -590,9 +588,8 @@ class Connection(LinkFace):
 
     def check_role(self, theirs: Hello) -> None:
         """Whether the other side is what it may be. Raises Refusal."""
-        if self.role == codes.ROLE_LEAF and not theirs.leaf:
-            how = "join with leaf=True, or have routers let in (routers=True, trust, policy)"
-            raise Refusal(codes.NOT_A_ROUTER, "only leaves may come: " + how)
+        if self.role == codes.ROLE_LEAF:
+            check_leaf(theirs.leaf)
 
     # The end
 
@@ -674,6 +671,9 @@ class Connection(LinkFace):
     def _handle_more(self, reader: Reader, now: int) -> None:
         self.inbox.more(reader, now)
 
+    def _handle_run(self, reader: Reader, now: int) -> None:
+        self.fast.take_apart(reader, now)
+
     def _handle_directory(self, reader: Reader, now: int) -> None:
         self.news.read_directory(reader, now)
 
@@ -695,5 +695,6 @@ _FRAMES = {
     codes.MORE: (Connection._handle_more, _LIVE),
     codes.ROUTES: (Connection._handle_routes, _LIVE),
     codes.SYNC: (Connection._handle_sync, _LIVE),
+    codes.RUN: (Connection._handle_run, _LIVE),
     codes.SLEEP: (Connection._handle_sleep, _LIVE),
 }

@@ -70,6 +70,7 @@ class LinkFace(Timer):
         "queue",
         "realm",
         "rtt_ms",
+        "runs",
         "skipped_frames",
         "state",
         "synced",
@@ -102,6 +103,7 @@ class LinkFace(Timer):
         self.peer: "Remote | None" = None
         self.intakes: "Mapping[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
         self.keepalive_ms = 0
+        self.runs = False  # both sides take messages together in one frame (RUN)
         self.rtt_ms = -1  # of the last keepalive, -1 before the first
         self.opened_at = -1
         self.number = 0  # counts the links that this node has opened
@@ -266,6 +268,12 @@ class Intake:
     ) -> int:
         """Take in the frame from `pos` to `stop`, with its number at `at` and `prefix` before that, and those
         behind that continue it, as far as nothing needs a decision. Returns where the first other one starts.
+        """
+        raise NotImplementedError
+
+    def take_together(self, link: LinkFace, data: bytes, at: int, stop: int, prefix: bytes, now: int) -> bool:
+        """Take in the messages of a RUN, the first one's number at `at`, if nothing needs a decision. False:
+        nothing is done. Raises Refusal.
         """
         raise NotImplementedError
 

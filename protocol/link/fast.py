@@ -10,11 +10,12 @@ from struct import pack
 
 from busway.protocol.link.batch import Branch
 from busway.protocol.link.face import Intake, LinkFace, Remote
-from busway.protocol.link.queue import OVERHEAD, Bundle, Run, SendQueue
+from busway.protocol.link.queue import OVERHEAD, Bundle, Run, SendQueue, Together, is_behind
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable, AliasWriter
-from busway.protocol.wire.fields import varint
-from busway.protocol.wire.messages import Frame, RoutingHeader, signal, write_header
+from busway.protocol.wire.fields import Reader, varint
+from busway.protocol.wire.messages import Frame, RoutingHeader, read_run, signal, write_header
+from busway.protocol.wire.runs import LEAST, RUN, count_run, payload_bytes, single_tails, write_together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +95,51 @@ class FastReader:
                 return known.take_run(data, pos, end, link.frame_max, data[start:at])
             return pos
         return intake.take_run(link, data, pos, at, stop, end, data[start:at], now)
+
+    def together(self, data: bytes, start: int, stop: int, now: int) -> bool:
+        """The messages of a RUN, whose head stands at `start`. False: go the long way. Raises Refusal."""
+        link = self._link
+        head = data[start] if stop - start >= 8 else codes.TYPED
+        if head & 3 == codes.TYPED or not 1 << link.state & _LIVE:
+            return False
+        known: object = None
+        if head & 0xEC == 0x80:
+            number = data[start + 1]
+            at = start + 2
+            if number >= 0x80:
+                number = number & 0x7F | data[at] << 7
+                at += 1
+            uuids = link.aliases.ids
+            if number >= len(uuids):
+                return False
+            known = link.intakes.get(uuids[number])
+        else:
+            at = _prefix_end(data, start, stop) if head & 0xEC == 0x88 else 0
+            if at + 4 > stop or not at:
+                return False
+        prefix = data[start:at]
+        if known is None:
+            known = self._meaning(prefix)
+        if isinstance(known, Intake):
+            return known.take_together(link, data, at, stop, prefix, now)
+        if isinstance(known, Path):
+            return _pass_together(known, data, at, stop)
+        return isinstance(known, Branch) and known.take_together(data, at, stop)
+
+    def take_apart(self, reader: Reader, now: int) -> None:
+        """The messages of a RUN, each as if it had come alone. Raises Refusal."""
+        link = self._link
+        start = reader.pos
+        frame, payloads, behind = read_run(reader, link.aliases, link.news.reader, now)
+        route = frame.route
+        number = frame.number
+        for payload in payloads:
+            one = Frame(frame.kind, frame.destination, frame.endpoint, number, payload, frame.format, b"")
+            one.route = route
+            link.host.frame_came(link, one, now)
+            number = number + 1 & 0xFFFF
+        if route is not None or frame.kind == codes.PUBLISH:
+            self.learn(reader.data[start:behind], frame, route)
 
     def _answerable(self, head: int, data: bytes, pos: int, start: int, stop: int, now: int) -> int:
         """A request and its like, alone, or credit. Returns as `run`."""
@@ -178,7 +224,7 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
     space = codes.TRANSIT_SIZE_MAX - queue.size
     total = count = 0
     items = queue.items
-    follows = queue.path is path and bool(items) and type(items[-1]) is bytes
+    follows = queue.path is path and bool(items) and is_behind(items[-1])
     while pos + 5 < end:
         length = data[pos]
         start = pos + 1
@@ -210,6 +256,37 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
         queue.passed += count
         hop.touch()
     return pos
+
+
+def _pass_together(path: Path, data: bytes, at: int, stop: int) -> bool:
+    """To the next hop with the messages of a RUN, as they stand where it takes that. False: nothing is done.
+    Raises Refusal.
+    """
+    hop = path.hop
+    if path.to.hop is not hop or hop.state != codes.OPEN:
+        return False
+    queue = hop.transit
+    count = count_run(data, at + 2, stop)
+    weight = payload_bytes(data, at + 2, stop, count) + count * OVERHEAD
+    if queue.size + weight > codes.TRANSIT_SIZE_MAX:
+        return False
+    room = min(hop.limits.frame_size_max - codes.HEADER_SIZE_MAX, hop.limits.message_size_max)
+    rest: "list[Any]" = []
+    if hop.runs and stop - at <= room:
+        rest.append(Together(data[at:stop], count))
+    else:
+        rest.extend(single_tails(data, at, stop, count))
+        if max([len(tail) for tail in rest]) - 2 > room:
+            return False
+    items = queue.items
+    if queue.path is not path or not items or not is_behind(items[-1]):
+        queue.path = path
+        items.append(path)
+    items.extend(rest)
+    queue.size += weight
+    queue.passed += count
+    hop.touch()
+    return True
 
 
 def read_credit(data: bytes, pos: int, stop: int, aliases: AliasTable) -> "Frame | None":
@@ -326,9 +403,10 @@ def write_run(
     aliases: AliasWriter,
     nodes: AliasWriter,
     direct: bytes,
+    together: bool,
 ) -> int:
-    """Runs from the front of a queue, as far as their numbers are bound, without a call for each message.
-    Returns `size` with their bytes added.
+    """Runs from the front of a queue, as far as their numbers are bound, without a call for each message;
+    several in one frame if they may travel `together`. Returns `size` with their bytes added.
     """
     items = queue.items
     at = queue.head
@@ -343,6 +421,7 @@ def write_run(
         prefix = run.prefix
         seq = run.number
         before = len(prefix) + 2
+        least = before + LEAST
         as_length = run.length  # of the one before, often long ago: what stood before its number's low byte
         as_high = run.high
         start = run.start
@@ -353,6 +432,16 @@ def write_run(
             if type(payload) is not bytes or len(payload) > whole_max:
                 break
             length = len(payload) + before
+            if together and at + 1 < count and length >= least and type(items[at + 1]) is bytes:
+                taken = write_together(items, at, size_max - size, whole_max, prefix, seq, parts)
+                if taken:
+                    length = len(parts[-1])
+                    size += len(parts[-2]) + length
+                    total += length + taken * before
+                    seq += taken
+                    at += taken
+                    continue
+                length = len(payload) + before
             high = seq >> 8 & 0xFF
             if length != as_length or high != as_high:
                 as_length = length
@@ -509,6 +598,14 @@ def write_passing(
         at = first = at + 1
         while at < count and size < size_max:
             tail: "Any" = items[at]
+            if type(tail) is Together:
+                size += _write_passed(tail, prefix, parts)
+                queue.size -= tail.weight
+                at += 1
+                first += 1
+                if path.epoch < 0:
+                    break
+                continue
             if type(tail) is not bytes:
                 break
             length = before + len(tail)
@@ -523,7 +620,7 @@ def write_passing(
             if path.epoch < 0:
                 break  # that bound something: the next one is written anew
         queue.size -= total + (at - first) * (OVERHEAD - 2 - before)
-        if at < count and type(items[at]) is bytes:
+        if at < count and is_behind(items[at]):
             at -= 1
             items[at] = path
     if at == count:
@@ -532,6 +629,15 @@ def write_passing(
     elif at > queue.head:
         queue.skip(at)
     return size
+
+
+def _write_passed(messages: Together, prefix: bytes, parts: "list[bytes]") -> int:
+    """Write what came together as it came. Returns its bytes."""
+    data = messages.data
+    start = varint(1 + len(prefix) + len(data)) + RUN + prefix
+    parts.append(start)
+    parts.append(data)
+    return len(start) + len(data)
 
 
 def _prepare(path: Path, aliases: AliasWriter, nodes: AliasWriter, direct: bytes, now: int) -> None:

@@ -3,9 +3,11 @@
 Knows no state of a link, and nothing of what comes after HELLO.
 """
 
+from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkHost
 from busway.protocol.link.link import Link
 from busway.protocol.wire import codes
+from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.hello import (
     FLAG_DIALLED,
     FLAG_LEAF,
@@ -15,8 +17,10 @@ from busway.protocol.wire.hello import (
     check_board,
     check_bound,
     check_role,
+    check_version,
     write_hello,
 )
+from busway.protocol.wire.runs import FEATURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ def hello_of(host: LinkHost, link: Link, limits: Limits) -> bytes:
     return write_hello(
         flags,
         identity.key,
-        0 if link.security is None else link.security.features,
+        (FEATURE if link.runs else 0) | (0 if link.security is None else link.security.features),
         limits.values(),
         link.keepalive_ms,
         host.bus,
@@ -51,3 +55,17 @@ def check_who(host: LinkHost, link: Link, realm: int, handshake: "Handshake | No
         check_board(node_id, handshake.remote_id)
     elif max(realm, theirs.realm) > codes.USERSPACE and not any_id:
         check_bound(node_id, b"" if handshake is None else handshake.remote_id)
+
+
+def check_leaf(leaf: bool) -> None:
+    """Raise Refusal for a router where only leaves are let in."""
+    if not leaf:
+        how = "join with leaf=True, or have routers let in (routers=True, trust, policy)"
+        raise Refusal(codes.NOT_A_ROUTER, "only leaves may come: " + how)
+
+
+def refuse_handshake(reader: Reader) -> None:
+    """The other side would protect what is plain here. Raises Refusal."""
+    check_version(reader)
+    text = "the other side has a token or a key and protects this link, this side has none: give it the same"
+    raise Refusal(codes.TOKEN, text)

@@ -24,7 +24,8 @@ class Link:
     `lookups` for a slow link: no directory is pushed over it; `sort` "stream" (ordered, reliable bytes) or
     "packet" (may lose, damage, double and reorder; then `keepalive_ms` 0 means 5000), and of that `mtu` bytes
     of a packet, 20 to 65535, or 0 for bytes without boundaries as of a serial line, and `window` packets
-    under way, 1 to 31. Raises LocalError.
+    under way, 1 to 31; `runs` whether messages that wait together may travel in one frame (RUN), if the other
+    side takes that. Raises LocalError.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Link:
         mtu: int = 0,
         window: int = 31,
         any_id: bool = False,
+        runs: bool = True,
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
@@ -69,6 +71,7 @@ class Link:
         self.medium = clip_text(medium, codes.TEXT_SIZE_MAX)
         self.lookups = lookups
         self.any_id = any_id
+        self.runs = runs
 
 
 class Unrepeated:

@@ -82,10 +82,11 @@ class Outbox:
         self._roots = _NO_KEYS  # of the broadcasts, as they were with that last one
         self._last: "Frame | None" = None
         self._looked = 0
-        self.agreed(link.limits, b"", b"", codes.ROUTES_MAX)
+        self.agreed(link.limits, b"", b"", codes.ROUTES_MAX, False)
 
-    def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int) -> None:
-        """The handshake has settled the limits, and who is at the other end."""
+    def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int, runs: bool) -> None:
+        """The handshake has settled the limits, who is at the other end, and whether that takes RUN."""
+        self._runs = runs
         self.limits = limits
         self.direct = direct
         self.aliases = AliasWriter(limits.aliases_max)
@@ -282,7 +283,15 @@ class Outbox:
                     )
                 elif kind < 0:
                     size = write_run(
-                        queue, parts, size, size_max, whole_max, self.aliases, self.nodes, self.direct
+                        queue,
+                        parts,
+                        size,
+                        size_max,
+                        whole_max,
+                        self.aliases,
+                        self.nodes,
+                        self.direct,
+                        self._runs,
                     )
                 else:
                     size = write_plain(
@@ -312,7 +321,7 @@ class Outbox:
             return size
         queue.pop()
         queue.size -= batch.size
-        data = batch.encoded(prefix)
+        data = batch.encoded(prefix, self._runs)
         parts.append(data)
         return size + len(data)
 

@@ -8,6 +8,7 @@ from busway.protocol.fifo import Fifo
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.runs import payload_bytes, single_tails
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,23 @@ class Run(Bundle):
         return len(rest)
 
 
+class Together:
+    """Messages of others that came in one frame, and may leave in one: `data` is what stood there from the
+    first one's number on. It stands behind its Bundle in the place of `count` of them.
+    """
+
+    __slots__ = ("count", "data", "weight")
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self.data = data
+        self.count = count
+        self.weight = payload_bytes(data, 2, len(data), count) + count * OVERHEAD
+
+    def tails(self) -> "list[bytes]":
+        """Each of them by itself."""
+        return single_tails(self.data, 0, len(self.data), self.count)
+
+
 class SendQueue(Fifo):
     """Messages in order: Frames, or Bundles with what is theirs behind them. Its parts are looked at directly
     where every message passes.
@@ -104,12 +122,14 @@ class SendQueue(Fifo):
         self.size += len(frame.payload) + OVERHEAD
 
     def next(self) -> Frame:
-        """Take out the next message of the Bundle that stands first, in the general form."""
+        """Take out the next message of the Bundle that stands first, in the general form. Call `next_size`
+        before.
+        """
         head = self.head
         items = self.items
         bundle: Bundle = items[head]
         out = bundle.message(items[head + 1])
-        if head + 2 < len(items) and type(items[head + 2]) is bytes:
+        if head + 2 < len(items) and is_behind(items[head + 2]):
             items[head + 1] = bundle
             self.skip(head + 1)
         else:
@@ -118,9 +138,14 @@ class SendQueue(Fifo):
         return out
 
     def next_size(self) -> int:
-        """Bytes of its payload."""
-        bundle: Bundle = self.items[self.head]
-        return bundle.payload_size(self.items[self.head + 1])
+        """Bytes of its payload. What came together is each by itself afterwards."""
+        items = self.items
+        at = self.head + 1
+        together = items[at]
+        if isinstance(together, Together):
+            items[at : at + 1] = together.tails()
+        bundle: Bundle = items[at - 1]
+        return bundle.payload_size(items[at])
 
     def drain_frames(self) -> "list[Frame]":
         """Empty the queue and return all messages, in order and in the general form."""
@@ -132,6 +157,9 @@ class SendQueue(Fifo):
             elif type(item) is bytes:
                 assert bundle is not None
                 frames.append(bundle.message(item))
+            elif isinstance(item, Together):
+                assert bundle is not None
+                frames.extend([bundle.message(tail) for tail in item.tails()])
             else:
                 frames.append(item)
         return frames
@@ -173,6 +201,11 @@ class TransitQueue(SendQueue):
     def clear(self) -> None:
         """Nothing is counted any more."""
         self.size = self._ends = 0
+
+
+def is_behind(item: object) -> bool:
+    """Whether that belongs to the Bundle before it in its queue."""
+    return type(item) is bytes or type(item) is Together
 
 
 # Lanes

@@ -1,8 +1,9 @@
 """The other nodes, with what is said between each and this one."""
 
 from busway.protocol.link.face import LinkFace, Remote
-from busway.protocol.messaging.endpoints import InFlow, Request
+from busway.protocol.messaging.endpoints import InFlow
 from busway.protocol.messaging.flows import SENT, OutFlow, Pending
+from busway.protocol.messaging.requests import Request
 from busway.protocol.routing.peers import Peer, PeerKeeper
 
 

@@ -26,21 +26,15 @@ from busway.protocol.outcomes import MESSAGES, Event
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import u16, varint
 from busway.protocol.wire.messages import Frame, signal
+from busway.protocol.wire.runs import count_run, payload_bytes, run_payloads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from busway.protocol.messaging.flows import OutFlow
     from busway.protocol.routing.mesh import Mesh
     from busway.protocol.routing.peers import Peer
-    from busway.protocol.timers import Timer
     from busway.protocol.wire.aliases import AliasWriter
-
-# States of a request at the node that serves it.
-QUEUED: "Final" = 0
-TAKEN: "Final" = 1
-DONE: "Final" = 2
 
 _SPARE_MIN: "Final" = 64  # messages of a budget from which on half as much again may be promised
 _PLAIN: "Final" = 1 << codes.MAY_SEND | 1 << codes.MAY_PUBLISH
@@ -121,37 +115,6 @@ class Message:
         return self.arrived / 1000
 
 
-class Request(Message):
-    """A message that wants an answer: a request, or a confirmed send (`confirm`), which `take` answers by
-    itself.
-    """
-
-    __slots__ = ("confirm", "expires", "id", "moved_at", "state", "stream", "timer", "timeout_ms")
-
-    def __init__(
-        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
-    ) -> None:
-        self.flow = flow
-        self.seq = seq
-        self.payload = payload
-        self.format = format
-        self.type_id = type_id
-        self.missed = missed
-        self.arrived = now
-        self.error = None
-        self.confirm = False
-        self.id = 0
-        self.timeout_ms = 0
-        self.expires = 0  # ms
-        self.moved_at = now  # when its origin last took some of the answer, or there was the first
-        self.timer: "Timer | None" = None
-        self.state = QUEUED
-        self.stream: "OutFlow | None" = None  # None: the origin wants one reply, not a stream
-
-    def _noun(self) -> str:
-        return "confirmed message" if self.confirm else "request"
-
-
 class InFlow(Intake):
     """The messages of one origin to one of our endpoints: the last number, and the limit we gave."""
 
@@ -213,8 +176,10 @@ class InFlow(Intake):
         plain = not guarded or (self.judged is link and self.verdicts & _PLAIN != 0)
         self.short = link if plain else None
 
-    def _receiver(self, link: LinkFace) -> "Receiver | None":
-        """Where a run that comes over that link may go without a decision."""
+    def _receiver(self, link: LinkFace, prefix: bytes) -> "Receiver | None":
+        """Where a run that comes over that link, with `prefix` before its numbers, may go without a
+        decision.
+        """
         endpoint = self.endpoint
         receivers = endpoint.receivers
         if not self.active or len(receivers) != 1 or self.short is not link or self.bridged:
@@ -222,18 +187,19 @@ class InFlow(Intake):
         receiver = receivers[0]
         if receiver.lost or receiver.policy == codes.LATEST or endpoint.realm < link.realm:
             return None
+        if (prefix[0] & 0x10 != 0) != (endpoint.kind == codes.BROADCAST):
+            return None
+        if endpoint.kind == codes.BROADCAST and self.ends_here != endpoint.host.mesh.epoch:
+            return None  # it may have to be passed on
+        if prefix[0] & codes.HEAD_ROUTED and endpoint.realm < prefix[1] & 3:
+            return None
         return receiver
 
     def take_run(
         self, link: LinkFace, data: bytes, pos: int, at: int, stop: int, end: int, prefix: bytes, now: int
     ) -> int:
-        receiver = self._receiver(link)
-        endpoint = self.endpoint
-        if receiver is None or (prefix[0] & 0x10 != 0) != (endpoint.kind == codes.BROADCAST):
-            return pos
-        if endpoint.kind == codes.BROADCAST and self.ends_here != endpoint.host.mesh.epoch:
-            return pos  # it may have to be passed on
-        if prefix[0] & codes.HEAD_ROUTED and endpoint.realm < prefix[1] & 3:
+        receiver = self._receiver(link, prefix)
+        if receiver is None:
             return pos
         empty = not receiver.queue.items
         before = self.received
@@ -243,8 +209,35 @@ class InFlow(Intake):
         else:
             pos = _read_run(data, pos, end, link.frame_max, prefix, self, receiver, now)
         if self.received > before:
-            endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
+            self.endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
         return pos
+
+    def take_together(self, link: LinkFace, data: bytes, at: int, stop: int, prefix: bytes, now: int) -> bool:
+        receiver = self._receiver(link, prefix)
+        seq = self.received + 1
+        if receiver is None or data[at + 1] != seq & 0xFF or data[at] != seq >> 8 & 0xFF:
+            return False
+        count = count_run(data, at + 2, stop)
+        size = payload_bytes(data, at + 2, stop, count)
+        queue = receiver.queue
+        waiting = len(queue.items) - queue.head
+        if waiting + count > receiver.queue_max or receiver.size + size > receiver.size_max:
+            return False
+        payloads = run_payloads(data, at + 2, stop, count)
+        format = prefix[0] & 3
+        append = queue.items.append
+        for payload in payloads:
+            append(Message(self, seq, payload, format, b"", 0, now))
+            seq += 1
+        self.queued += count
+        self.received = seq - 1
+        receiver.size += size
+        if size > self.endpoint.message_size:  # else none of them is larger
+            self.endpoint.message_size = max(
+                self.endpoint.message_size, max([len(payload) for payload in payloads])
+            )
+        self.endpoint.host.noted_run(self, receiver, count, not waiting, now)
+        return True
 
 
 class Share:

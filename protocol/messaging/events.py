@@ -1,6 +1,7 @@
 """Events about messages and requests, but for the commonest (endpoints.py)."""
 
-from busway.protocol.messaging.endpoints import Receiver, Request
+from busway.protocol.messaging.endpoints import Receiver
+from busway.protocol.messaging.requests import Request
 from busway.protocol.outcomes import RECEIVER_TAKEN, REQUEST_CANCELLED, UNDELIVERABLE, Event
 
 

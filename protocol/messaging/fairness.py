@@ -7,7 +7,8 @@ Knows no handler but as a message that one works on, which whoever runs them tel
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import LinkFace
-from busway.protocol.messaging.endpoints import InFlow, Message, Receiver, Request
+from busway.protocol.messaging.endpoints import InFlow, Message, Receiver
+from busway.protocol.messaging.requests import Request
 from busway.protocol.messaging.sides import ReceiverSide
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timer

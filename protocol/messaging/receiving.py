@@ -7,11 +7,12 @@ from busway.protocol.errors import EndpointTakenError, LocalError
 from busway.protocol.fifo import Fifo
 from busway.protocol.messaging.admitting import Admitting, is_new_session, start_anew
 from busway.protocol.messaging.correspondent import Correspondent, talk
-from busway.protocol.messaging.endpoints import DONE, TAKEN, Endpoint, InFlow, Message, Receiver, Request
+from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.messaging.flows import OutFlow
 from busway.protocol.messaging.handlers import Handlers
 from busway.protocol.messaging.payload import size_of
+from busway.protocol.messaging.requests import DONE, TAKEN, Request
 from busway.protocol.messaging.responding import error_of
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED, RECEIVER_BACK

@@ -5,10 +5,10 @@ The half of the destination's side that its program drives; what arrives is in r
 
 from busway.protocol.errors import LocalError
 from busway.protocol.messaging.correspondent import Correspondent
-from busway.protocol.messaging.endpoints import DONE, Request
 from busway.protocol.messaging.events import RequestEvent
 from busway.protocol.messaging.flows import UNLIMITED, OutFlow
 from busway.protocol.messaging.payload import size_of
+from busway.protocol.messaging.requests import DONE, Request
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.messaging.sides import ReceiverSide
 from busway.protocol.outcomes import CANCELLED

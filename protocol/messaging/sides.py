@@ -5,9 +5,10 @@ the sender's side that is above all where messages go.
 from busway.protocol.errors import WrongKindError
 from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.correspondent import Correspondent, talk
-from busway.protocol.messaging.endpoints import Endpoint, EndpointHost, Request
+from busway.protocol.messaging.endpoints import Endpoint, EndpointHost
 from busway.protocol.messaging.flows import FlowOwner, OutFlow, Pending, Target
 from busway.protocol.messaging.handlers import Handlers
+from busway.protocol.messaging.requests import Request
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh

@@ -68,6 +68,7 @@ DIRECTORY: "Final" = 0x06
 MORE: "Final" = 0x07
 ROUTES: "Final" = 0x08
 SYNC: "Final" = 0x09
+RUN: "Final" = 0x0A
 SLEEP: "Final" = 0x41
 IGNORABLE: "Final" = 0x40
 

@@ -8,6 +8,7 @@ from busway.protocol.wire.aliases import AliasTable, AliasWriter
 from busway.protocol.wire.entries import read_holder, write_entry
 from busway.protocol.wire.fields import Reader, u16
 from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
+from busway.protocol.wire.runs import count_run, run_payloads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,6 +189,21 @@ def read_frame(head: int, reader: Reader, aliases: AliasTable, nodes: AliasTable
     frame.route = route
     frame.options = options
     return frame
+
+
+def read_run(
+    reader: Reader, aliases: AliasTable, nodes: AliasTable, now: int
+) -> "tuple[Frame, list[bytes], int]":
+    """A RUN, its head read: the first message without its payload, the payloads of all, and where what stands
+    before the number ends. Raises Refusal.
+    """
+    head = reader.u8()
+    if head & 0xE4 != codes.MESSAGE or head & 3 == codes.TYPED:
+        raise Refusal(codes.MALFORMED, "a run of what is no plain message")
+    frame = read_frame(head, reader, aliases, nodes, now)
+    pos = reader.pos
+    count = count_run(reader.data, pos, reader.end)
+    return frame, run_payloads(reader.data, pos, reader.end, count), pos - 2
 
 
 def _read_signal(reader: Reader, destination: bytes, aliases: AliasTable, nodes: AliasTable) -> Frame:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from busway.protocol.wire import codes
+from busway.protocol.wire import codes, runs
 from busway.wire_names import CONTROL_NAMES, KIND_NAMES, REALM_NAMES
 
 __all__ = ["Alias", "Body", "Read", "Refused", "read_frame", "varint"]
@@ -354,10 +354,7 @@ _NODES: _Announced = ((codes.HOW_DESTINATION, "destination", _node), (codes.HOW_
 def _message(body: Body, head: int) -> dict[str, Any]:
     kind, format = head >> 4 & 7, head & 3
     frame: dict[str, Any] = {"format": format, "options": {}}
-    if head & codes.HEAD_ROUTED:
-        how = body.read("how", _how)
-        body.read("hops", _u8)
-        body.read_announced(how, _NODES)
+    _routing(body, head)
     if head & codes.HEAD_OPTIONS:
         size = body.read("options_length", varint)
         frame["options"] = body.read_within(size, "the options", lambda body: _options(body, kind))
@@ -367,6 +364,51 @@ def _message(body: Body, head: int) -> dict[str, Any]:
     if format == 3:
         body.read("type", _place)
     return frame | body.read_all({"payload": _rest})
+
+
+def _routing(body: Body, head: int) -> None:
+    if head & codes.HEAD_ROUTED:
+        how = body.read("how", _how)
+        body.read("hops", _u8)
+        body.read_announced(how, _NODES)
+
+
+_run_head = _only(
+    _u8,
+    lambda head: head & 0xE4 == codes.MESSAGE and head & 3 != codes.TYPED,
+    "the head of a SEND or PUBLISH without options, of format 0 to 2",
+)
+_run_size = _only(_u16, lambda size: size == 0 or size >= runs.LEAST, "a size of 4 or more, or 0")
+_run_count = _only(_u16, lambda count: 0 < count <= codes.WINDOW_MAX, f"1 to {codes.WINDOW_MAX} messages")
+_payload_size = _only(_u16, lambda size: size >= runs.LEAST, "a size of 4 or more")
+
+
+def _run(body: Body) -> dict[str, Any]:
+    head = body.read("message_head", _run_head)
+    _routing(body, head)
+    body.read_all(_SENT)
+    size = body.read("size", _run_size)
+    if size:
+        _payloads_of(body, size)
+    else:
+        count = body.read("count", _run_count)
+        for size in [body.read("payload_size", _payload_size) for _ in range(count)]:
+            _payload(body, size)
+    return {"format": head & 3, "options": {}}
+
+
+def _payload(body: Body, size: int) -> None:
+    body.read("payload", _bytes(size, f"a payload of {size} bytes"))
+
+
+def _payloads_of(body: Body, size: int) -> None:
+    """As many as there are up to the end, one or more."""
+    for _ in range(codes.WINDOW_MAX):
+        _payload(body, size)
+        if not body.left():
+            return
+    with body.failing_at("payload"):
+        raise Refused(f"at most {codes.WINDOW_MAX} messages")
 
 
 def _options(body: Body, kind: int) -> dict[str, Any]:
@@ -446,6 +488,7 @@ _CONTROL: Mapping[int, Callable[[Body], dict[str, Any]] | _Layout] = {
     },
     codes.ROUTES: _routes,
     codes.SYNC: {"stage": _u8},
+    codes.RUN: _run,
     codes.SLEEP: {"ms": varint},
 }
 
@@ -454,7 +497,7 @@ def _head(body: Body) -> int:
     head = body.take(1, "the head of a frame")[0]
     if head < codes.MESSAGE:
         if head not in _CONTROL and not head & codes.IGNORABLE:
-            expected = f"a control frame of this version (0x01 to 0x09), not 0x{head:02x}"
+            expected = f"a control frame of this version (0x01 to 0x0a), not 0x{head:02x}"
             raise Refused(expected, codes.UNKNOWN_FRAME)
     elif head >> 4 & 7 >= codes.ERROR and head & 3:
         raise Refused("format 0 in the head of an ERROR or SIGNAL")

@@ -141,6 +141,7 @@ def _size(value: int) -> str:
 
 _TEXTS: dict[str, Callable[[Any], str]] = {
     "head": _head,
+    "message_head": _head,
     "magic": lambda value: repr(value.decode()),
     "flags": _flags,
     "node": bytes.hex,
@@ -171,6 +172,7 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "options_length": _size,
     "option_value": bytes_text,
     "size": _size,
+    "payload_size": _size,
     "payload": bytes_text,
     "message": bytes_text,
 }

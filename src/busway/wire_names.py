@@ -24,7 +24,7 @@ def _named(*names: str) -> dict[int, str]:
 
 
 CONTROL_NAMES = _named(
-    "HELLO", "HANDSHAKE", "CLOSE", "PING", "PONG", "DIRECTORY", "MORE", "ROUTES", "SYNC", "SLEEP"
+    "HELLO", "HANDSHAKE", "CLOSE", "PING", "PONG", "DIRECTORY", "MORE", "ROUTES", "SYNC", "RUN", "SLEEP"
 )
 KIND_NAMES = _named("SEND", "PUBLISH", "CONFIRM", "REQUEST", "REPLY", "PART", "ERROR", "SIGNAL")
 SIGNAL_NAMES = _named(

@@ -482,7 +482,7 @@ def test_another_hello_forgets_the_numbers_of_nodes() -> None:
     [
         ("80", "length at 0: expected a varint; 0 of 1 bytes left"),
         ("00", "length at 0: expected a length of at least 1"),
-        ("01 20", "head at 1: expected a control frame of this version (0x01 to 0x09), not 0x20"),
+        ("01 20", "head at 1: expected a control frame of this version (0x01 to 0x0a), not 0x20"),
         ("03 04 01 00", "end of the frame at 3: expected the end of the frame, not 1 more bytes"),
         ("05 01 42535758", "magic at 2: expected b'BSWY', not b'BSWX'"),
         ("02 c0 00", "id at 2: expected a varint of 1 or more"),

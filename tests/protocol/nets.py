@@ -201,13 +201,14 @@ class Liar:
         leaf = options.pop("leaf", False)
         label = options.pop("label", letter.upper())
         hears = options.pop("hears", True)  # the victim takes it
+        features = options.pop("features", 0)
         limits = (options.pop("frame_size_max", 65536), 1 << 24, 127, 4)
         link = Link(**{"realm": LOCALNET, "medium": "tcp", "via": "tcp:" + letter, **options})
         flags = FLAG_DIALLED if not link.dialled else 0
         flags |= link.realm << 1 | (FLAG_LEAF if leaf else 0) | (FLAG_LOOKUPS if link.lookups else 0)
         self.connection = victim.connection(link, net.now)
         via = link.via if label == "evil" else ""
-        self.say(write_hello(flags, self.key, 0, limits, 0, "default", label, via))
+        self.say(write_hello(flags, self.key, features, limits, 0, "default", label, via))
         assert self.connection.state == codes.OPEN or not hears
         self.say(bytes((codes.SYNC, 1)), bytes((codes.SYNC, 2)))
         self.say(bytes((codes.SYNC, 3)))

@@ -124,6 +124,15 @@ def record() -> tuple[bytes, bytes]:
         for receiver in pair.b.endpoints():
             for queue in receiver.receivers:
                 pair.drain(pair.b, queue)
+    for uuid in (E, F):
+        for number in range(4):
+            pair.a.send(uuid, b"together %d" % number, pair.now)
+    for number in range(4):
+        pair.a.publish(G, b"to all %d" % number + bytes(number), pair.now)
+    pair.pump(333)
+    for receiver in pair.b.endpoints():
+        for queue in receiver.receivers:
+            pair.drain(pair.b, queue)
     pair.a.send(E, b"confirm", pair.now, confirm=True)
     gone = pair.a.request(E, bytes(1500), pair.now, window=3)
     pair.pump(100)

@@ -11,7 +11,7 @@ from busway.protocol import Limits, codes
 from busway.protocol.wire.fields import frame, varint
 
 from .lines import Line
-from .pairs import E, F, G, Pair, bodies, guard
+from .pairs import E, F, G, Pair, guard
 
 SIZES = (0, 9, 300, 5000, 16_384, 65_420, 65_421, 200_000)
 
@@ -99,14 +99,15 @@ def test_one_that_fits_a_frame_is_given_as_it_is() -> None:
 @pytest.mark.parametrize(("count", "size"), [(10, 16), (500, 16), (100, 3000)])
 def test_what_is_small_or_too_many_is_joined(count: int, size: int) -> None:
     pair = Pair()
-    pair.b.register(G, codes.BROADCAST)
+    receiver = pair.b.register(G, codes.BROADCAST)
     pair.pump()
     for _ in range(count):
         pair.a.publish(G, bytes(size), pair.now)
     buffers = pair.ca.buffers_to_send(1 << 20, pair.now)
     assert len(buffers) <= max(1, size * count // 2048)
     assert len(buffers) <= codes.BUFFERS_MAX
-    assert len(bodies(b"".join(buffers))) == count
+    pair.cb.receive_data(b"".join(buffers), pair.now)
+    assert len(pair.drain(pair.b, receiver)) == count
 
 
 def test_there_is_nothing_when_there_is_nothing() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from busway.protocol import Receiver, codes, events
 from busway.protocol.wire.fields import frame, varint
 
-from .pairs import E, G, Pair
+from .pairs import E, G, Pair, bodies
 from .streams import (
     A_SERVES,
     HELLO_FRAME,
@@ -56,6 +56,8 @@ def test_the_recorded_stream_has_a_bit_of_everything() -> None:
     assert names[-2:] != []
     assert all(WHOLE[1])
     assert WHOLE[6] == 0
+    heads = [body[0] for body in bodies(RECORD[1])]
+    assert heads.count(codes.RUN) == 2
 
 
 def test_a_stream_read_byte_by_byte_is_the_same_stream() -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from busway.protocol import Link, Node, codes
 from busway.protocol.link.face import LinkFace
-from busway.protocol.messaging.endpoints import Endpoint, EndpointHost, InFlow, Message, Receiver, Request
+from busway.protocol.messaging.endpoints import Endpoint, EndpointHost, InFlow, Message, Receiver
 from busway.protocol.messaging.payload import size_of
+from busway.protocol.messaging.requests import Request
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from tests.protocol.pairs import E, Entropy
 from tests.rigs.effort import effort

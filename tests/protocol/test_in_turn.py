@@ -22,9 +22,9 @@ MANY, BURST = 16, 128
 CREDIT = codes.MESSAGE | codes.SIGNAL << 4
 
 
-def in_turn(count: int) -> tuple[Pair, list[bytes], list[Receiver]]:
+def in_turn(count: int, *, runs: bool = True) -> tuple[Pair, list[bytes], list[Receiver]]:
     """Node a has sent to `count` endpoints of b long enough for their windows to have grown."""
-    net = Pair()
+    net = Pair(runs=runs)
     names = [b"endpoint" + number.to_bytes(8, "big") for number in range(count)]
     receivers = [net.b.register(name, codes.UNICAST) for name in names]
     net.pump()
@@ -38,9 +38,9 @@ def in_turn(count: int) -> tuple[Pair, list[bytes], list[Receiver]]:
     return net, names, receivers
 
 
-def burst_steps(count: int) -> float:
+def burst_steps(count: int, *, runs: bool = False) -> float:
     """Lines that one message of a burst to so many endpoints in turn costs, on both sides."""
-    net, names, receivers = in_turn(count)
+    net, names, receivers = in_turn(count, runs=runs)
 
     def burst() -> None:
         for number in range(BURST):
@@ -56,6 +56,16 @@ def burst_steps(count: int) -> float:
 def test_a_message_to_another_each_time_costs_not_twice_the_lines() -> None:
     one, many = burst_steps(1), burst_steps(MANY)
     assert many < one * 2.2, (one, many)
+
+
+def test_messages_in_one_frame_cost_a_sixth_less() -> None:
+    alone, together = burst_steps(1), burst_steps(1, runs=True)
+    assert together < alone * 5 / 6, (alone, together)
+
+
+def test_a_message_to_another_each_time_costs_no_more_where_others_might_travel_together() -> None:
+    alone, together = burst_steps(MANY), burst_steps(MANY, runs=True)
+    assert together < alone * 1.02, (alone, together)
 
 
 SENT = st.lists(

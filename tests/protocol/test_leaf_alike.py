@@ -171,7 +171,7 @@ def test_both_shake_hands_alike(ours: str | None, theirs: str, code: int | None)
             security = Secret(Crypto(), Entropy(3), b"", ours.encode())
         elif ours is not None:
             security = guard(ours, seed=2, first=codes.PSK_AES)
-        leaf = PythonLeaf(small, Link(codes.GLOBAL, True, security=security))
+        leaf = PythonLeaf(small, Link(codes.GLOBAL, True, security=security, runs=False))
         router = guard(theirs, seed=5).channel(False, "default")
         written = [leaf.step("feed", data=b"")[2]]
         happened: list[list[Any]] = []

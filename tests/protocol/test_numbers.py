@@ -74,7 +74,7 @@ def test_a_run_is_written_the_same(writers: tuple[AliasWriter, AliasWriter], des
     written = 0
     while queue.items:
         before = len(parts)
-        written += write_run(queue, parts, 0, 20_000, 65536, *writers, PEER)
+        written += write_run(queue, parts, 0, 20_000, 65536, *writers, PEER, False)
         assert len(parts) > before
     assert b"".join(parts) == expected
     assert written == len(expected)
@@ -91,7 +91,7 @@ def test_a_run_stops_before_a_node_or_an_endpoint_without_a_number(
         assert len(queue.items) == 1
         queue.pop()
         queue.extend(None, destination, place, 1, codes.CBOR, [b"x"], 1 + OVERHEAD)
-        assert write_run(queue, parts, 0, 1 << 24, 65536, *writers, PEER) == 0
+        assert write_run(queue, parts, 0, 1 << 24, 65536, *writers, PEER, True) == 0
         assert len(queue.items) == 2
 
 

@@ -106,7 +106,7 @@ def test_the_budget_holds_for_messages_sent_through_the_node() -> None:
     before = pair.ca.bytes_out
     for _ in range(3):
         assert pair.a.send(E, bytes(500), pair.now, wait=False) == 0
-    pair.pump()
+        pair.pump()
     assert pair.ca.bytes_out - before == 3 * (500 + 6)
     assert len(pair.drain(pair.b, receiver)) == 4
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes
 from busway.protocol.link.fast import Path, _prefix_end
+from busway.protocol.link.queue import Together
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.fields import frame
@@ -268,7 +269,7 @@ def test_what_waits_is_written_whatever_is_bound_by_then_and_however_little_at_a
     assert isinstance(path, Path)
     outbox = net.cable["bc"].a.outbox
     assert outbox.transit.items[0] is path
-    assert [type(item) for item in outbox.transit.items[1:]] == [bytes] * 6
+    assert [type(item) for item in outbox.transit.items[1:]] == [Together]
     outbox.aliases = AliasWriter(7)  # the number has been given away meanwhile
     path.epoch = -1
     net.cable["bc"].block(net["b"], False)

@@ -14,6 +14,7 @@ import pytest
 from busway import wire_names
 from busway.protocol import codes
 from busway.protocol.wire.fields import frame, text8, varint
+from busway.protocol.wire.runs import FEATURE
 from tests.rigs.steps import steps
 
 from .nets import (
@@ -121,6 +122,26 @@ FRAMES: dict[str, Frames] = {
     "SEND on": lambda count: [
         message(codes.SEND, 12, 9, _number(count) + FAR, varint(1) + u16(count & 0xFFFF))
     ],
+    "RUN of SEND": lambda count: [
+        bytes((codes.RUN,))
+        + message(codes.SEND, 8, 9, FAR, varint(1) + u16(9 * count & 0xFFFF) + u16(4) + bytes(36))
+    ],
+    "RUN of SEND on": lambda count: [
+        bytes((codes.RUN,))
+        + message(
+            codes.SEND, 12, 9, _number(count) + FAR, varint(1) + u16(9 * count & 0xFFFF) + u16(4) + bytes(36)
+        )
+    ],
+    "RUN of SEND of different sizes": lambda count: [
+        bytes((codes.RUN,))
+        + message(
+            codes.SEND, 8, 9, FAR, varint(1) + u16(0) + bytes((0, 0, 0, 3, 0, 4, 0, 5, 0, 4)) + bytes(13)
+        )
+    ],
+    "RUN of PUBLISH": lambda count: [
+        bytes((codes.RUN,))
+        + message(codes.PUBLISH, 8, 9, FAR, varint(1) + u16(9 * count & 0xFFFF) + u16(4) + bytes(36))
+    ],
     "PUBLISH": lambda count: [message(codes.PUBLISH, 8, 9, FAR, varint(1) + u16(count & 0xFFFF))],
     "PUBLISH of nobody wants": lambda count: [
         message(codes.PUBLISH, 8, 9, FAR, alias(9, b"%016d" % count) + u16(1))
@@ -189,7 +210,7 @@ def filled() -> tuple[Mesh, Liar]:
     net.add("a", transit=False)
     net.join("ab")
     net.pump()
-    liar = Liar(net, net["b"])
+    liar = Liar(net, net["b"], features=FEATURE)
     for start in range(0, SOURCES, 500):
         names = [bind(3 + n, stranger(n)) for n in range(start, start + 500)]
         liar.say(routes(*[update(name, 1, 1) for name in names]))

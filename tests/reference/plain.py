@@ -30,6 +30,10 @@ _INTERNAL = (
     "routing",
     "holders",
     "report",
+    "message_head",
+    "count",
+    "sizes",
+    "payloads",
 )
 
 
@@ -63,6 +67,8 @@ def plain(frame: Any, aliases: dict[int, bytes]) -> dict[str, Any]:
             out["holders"] = [_plain_holder(holder) for holder in frame.holders]
         if frame.get("report") is not None:
             out["report"] = _plain_report(frame.report)
+    elif frame.kind == "RUN":
+        out["payloads"] = [payload.hex() for payload in frame.payloads]
     elif frame.kind == "IGNORED":
         out |= {"head": frame.head, "skipped": True}
     return out
@@ -179,6 +185,8 @@ def buildable(vector: dict[str, Any]) -> dict[str, Any]:
         frame["entries"] = [
             _buildable_nodes(entry) | {"route": _ROUTES[entry["route"]]} for entry in frame["entries"]
         ]
+    elif frame["kind"] == "RUN":
+        frame["payloads"] = [bytes.fromhex(payload) for payload in frame["payloads"]]
     elif frame["kind"] == "SIGNAL":
         frame = _buildable_nodes(frame)
         if "holders" in frame:

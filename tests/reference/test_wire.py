@@ -238,6 +238,23 @@ def a_signal(number: int, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
     return a_frame("SIGNAL", format=st.just(0), signal=st.just(number), **fields)
 
 
+def a_run(
+    sizes: st.SearchStrategy[int], of_size: Callable[[int], st.SearchStrategy[bytes]]
+) -> st.SearchStrategy[dict[str, Any]]:
+    return sizes.flatmap(
+        lambda size: a_frame(
+            "RUN",
+            of=st.sampled_from(["SEND", "PUBLISH"]),
+            format=st.integers(0, 2),
+            routing=routing,
+            endpoint=alias,
+            seq=u16,
+            size=st.just(size),
+            payloads=st.lists(of_size(size), min_size=1, max_size=4),
+        )
+    )
+
+
 def a_route(number: int, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"route": st.just(number), **fields})
 
@@ -325,6 +342,8 @@ frames = st.one_of(
     a_frame("ROUTES", entries=st.lists(route_entries, max_size=5)),
     a_frame("SYNC", stage=u8),
     a_frame("SLEEP", ms=u32),
+    a_run(st.integers(4, 9), lambda size: st.binary(min_size=size, max_size=size)),
+    a_run(st.just(0), lambda _: st.binary(min_size=4, max_size=9)),
     a_frame("MORE", partial=u8, payload=st.binary(min_size=1, max_size=40)),
     a_message("SEND", endpoint=alias, seq=u16),
     a_message("PUBLISH", endpoint=alias, seq=u16),

@@ -410,6 +410,93 @@ Reply = _message(4, _Id, _Type, _Payload)
 Part = _message(5, _Id, marked("index", U16), _Type, _Payload)
 Error = _message(6, _Id, marked("code", Varint), _Payload)
 
+_RUN_MAX, _PAYLOAD_MIN = 16384, 4
+
+
+def _check_run_head(head: int) -> None:
+    if head & 0xE4 != _MESSAGE or head & _FORMAT == 3:
+        malformed("the head of a SEND or PUBLISH without options, of format 0 to 2")
+
+
+def _run_head(this: Any) -> int:
+    routed = _ROUTED if this.get("routing") is not None else 0
+    return int(_MESSAGE | (this["of"] == "PUBLISH") << 4 | routed | this.get("format", 0))
+
+
+def _check_run_size(size: int) -> None:
+    if 0 < size < _PAYLOAD_MIN:
+        malformed("a size of 4 or more, or 0")
+
+
+def _check_payload_size(size: int) -> None:
+    if size < _PAYLOAD_MIN:
+        malformed("a size of 4 or more")
+
+
+def _check_run_count(count: int) -> None:
+    if not 0 < count <= _RUN_MAX:
+        malformed(f"1 to {_RUN_MAX} messages")
+
+
+class _Payloads(c.Construct):  # type: ignore[misc]
+    """Of the sizes that stand before them; of one size as many as there are up to the end, one or more."""
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        found = c.ListContainer()
+        if not context.size:
+            for size in context.sizes:
+                found.append(self._one(size, stream, context, path))
+            return found
+        while not found or not _at_end(stream):
+            if len(found) == _RUN_MAX:
+                trace = context._params.get("trace")
+                if trace is not None:
+                    trace.fail("payload", stream.tell())
+                malformed(f"at most {_RUN_MAX} messages")
+            found.append(self._one(context.size, stream, context, path))
+        return found
+
+    def _one(self, size: int, stream: Any, context: Any, path: str) -> Any:
+        return Marked("payload", Bytes(size, f"a payload of {size} bytes"))._parsereport(
+            stream, context, path
+        )
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        stream.write(b"".join(obj))
+        return obj
+
+
+def _at_end(stream: Any) -> bool:
+    here = stream.tell()
+    stream.seek(here)
+    more = stream.read(1)
+    stream.seek(here)
+    return not more
+
+
+_Sizes = c.Array(lambda this: this.count, Marked("payload_size", U16, _check_payload_size))
+Run = _control(
+    10,
+    marked("message_head", c.Rebuild(U8, _run_head), _check_run_head),
+    "of" / c.Computed(lambda this: KIND_NAMES[_message_kind(this.message_head)]),
+    "format" / c.Computed(lambda this: this.message_head & _FORMAT),
+    "routing" / c.Default(c.If(lambda this: this.message_head & _ROUTED, RoutingHeader), None),
+    _Endpoint,
+    _Seq,
+    marked("size", U16, _check_run_size),
+    "count"
+    / c.If(
+        lambda this: not this.size,
+        Marked("count", c.Rebuild(U16, lambda this: len(this.payloads)), _check_run_count),
+    ),
+    "sizes"
+    / c.If(
+        lambda this: not this.size,
+        c.Rebuild(_Sizes, lambda this: [len(payload) for payload in this.payloads]),
+    ),
+    "payloads" / _Payloads(),
+)
+
 # -----------------------------------------------------------------------------
 # Section 7: signals
 
@@ -504,6 +591,7 @@ Signal = _message(
 _CONTROL = {1: Hello, 2: Handshake, 3: Close, 4: Ping, 5: Pong, 6: Directory, 7: More, 8: Routes, 9: Sync} | {
     0x41: Sleep
 }
+_CONTROL |= {0x0A: Run}
 _MESSAGES = {0: Send, 1: Publish, 2: Confirm, 3: Request, 4: Reply, 5: Part, 6: Error, 7: Signal}
 _BY_NAME = {CONTROL_NAMES[n]: layout for n, layout in _CONTROL.items()} | {
     KIND_NAMES[n]: layout for n, layout in _MESSAGES.items()
@@ -524,7 +612,7 @@ def _layout(head: int) -> Any:
         return _CONTROL[head]
     if head & _IGNORABLE:
         return Ignored
-    raise Refused(_UNKNOWN_FRAME, f"a control frame of this version (0x01 to 0x09), not 0x{head:02x}")
+    raise Refused(_UNKNOWN_FRAME, f"a control frame of this version (0x01 to 0x0a), not 0x{head:02x}")
 
 
 class _Body(Sized):

@@ -14,7 +14,7 @@ from typing import Any
 from busway.protocol import Limits, Link, Node, codes, events
 from busway.protocol.errors import WrongKindError
 from busway.protocol.leaf.leaf import Leaf
-from busway.protocol.messaging.endpoints import Request
+from busway.protocol.messaging.requests import Request
 from busway.protocol.wire.aliases import AliasTable, node_reader
 from busway.protocol.wire.fields import Reader, text8, varint
 from busway.protocol.wire.messages import Frame, read_frame
@@ -27,7 +27,7 @@ NODES = (ROUTER, LOW, HIGH)
 UUIDS = tuple(letter * 16 for letter in (b"E", b"F", b"G", b"H"))
 SUBMISSIONS_MAX = 8  # of one session: what a small leaf has under way at once
 LIMITS = (256, 1024, 16, 1)
-LINK = Link(codes.GLOBAL, True, cost=32, medium="ws")
+LINK = Link(codes.GLOBAL, True, cost=32, medium="ws", runs=False)  # which neither of the others takes
 STATUS = {
     events.ACCEPTED: "accepted",
     events.TAKEN: "taken",

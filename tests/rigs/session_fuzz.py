@@ -11,7 +11,7 @@ import binascii
 from busway.protocol import codes, events
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.link.link import Link
-from busway.protocol.messaging.endpoints import Request
+from busway.protocol.messaging.requests import Request
 from busway.protocol.node import Node
 
 E = b"endpoint-e-id-16"  # of the router, unicast

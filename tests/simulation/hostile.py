@@ -28,6 +28,7 @@ from typing import Any
 
 from busway.protocol import EndpointTakenError, Node, Receiver, Request, WrongKindError, codes, events
 from busway.protocol.wire.fields import frame
+from busway.protocol.wire.runs import FEATURE
 from tests.protocol.nets import GLOBAL, LOCALNET, USERSPACE, Liar
 from tests.protocol.pairs import Cable, Entropy, Net, node_of
 from tests.rigs.steps import steps
@@ -79,7 +80,9 @@ class Hostile:
         self.reads = life.random.random() < 0.8
         options: dict[str, Any] = {"incarnation": key[1:], "leaf": leaf, "lookups": lookups, "hears": False}
         name = life.random.choice(("ipc", "tcp:z", "link bc", ""))
-        self.liar = Liar(life.net, victim, key[:1].decode("latin-1"), realm=realm, via=name, **options)
+        self.liar = Liar(
+            life.net, victim, key[:1].decode("latin-1"), realm=realm, via=name, features=FEATURE, **options
+        )
         mark = b"evil%d" % realm
         self.mouth = Mouth(life.random, life.spy, self.liar.key, victim.me.key, leaf, mark)
 

@@ -14,7 +14,7 @@ from busway.protocol.errors import Refusal
 from busway.protocol.wire.aliases import AliasTable, node_reader
 from busway.protocol.wire.entries import read_entry, read_line, read_route
 from busway.protocol.wire.fields import Reader, text8, u16, varint
-from busway.protocol.wire.messages import read_frame
+from busway.protocol.wire.messages import read_frame, read_run
 from tests.protocol.nets import (
     SELF,
     YOU,
@@ -61,6 +61,8 @@ class Ears:
             frame = read_frame(head, reader, self._aliases, self._nodes, 0)
             if frame.id and frame.kind in (codes.CONFIRM, codes.REQUEST):
                 self.ids = [*self.ids[-IDS_HEARD_MAX:], (frame.id, frame.source())]
+        elif head == codes.RUN:
+            read_run(reader, self._aliases, self._nodes, 0)
         elif head == codes.ROUTES:
             while reader.left():
                 read_route(reader, self._nodes)
@@ -77,6 +79,7 @@ class Mouth:
         self, rng: random.Random, spy: Spy, me: bytes, peer: bytes, leaf: bool, payload: bytes
     ) -> None:
         self.random = rng
+        self._together = random.Random(me)  # for messages that travel in one frame
         self.spy = spy
         self.me = me
         self.leaf = leaf
@@ -265,7 +268,22 @@ class Mouth:
             head |= codes.TYPED
             fields += self.endpoint()
         body = self.payload + bytes(rng.choice((0, 0, 30, 500)))
-        return bytes((codes.MESSAGE | kind << 4 | head,)) + route + options + fields + body
+        start = bytes((codes.MESSAGE | kind << 4 | head,)) + route + options + fields
+        plain = kind <= codes.PUBLISH and not head & (codes.HEAD_OPTIONS | codes.TYPED)
+        if plain and self._together.random() < 0.3:
+            return self.together(start, body)
+        return start + body
+
+    def together(self, start: bytes, payload: bytes) -> bytes:
+        """Some messages like one with that before its payload, in one frame."""
+        rng = self._together
+        count = rng.choice((1, 2, 9, 99))
+        payload = payload.ljust(4)
+        if rng.random() < 0.5:
+            return bytes((codes.RUN,)) + start + u16(len(payload)) + payload * count
+        sizes = [len(payload) + rng.choice((0, 1)) for _ in range(count)]
+        rest = b"".join([payload.ljust(size) for size in sizes])
+        return bytes((codes.RUN,)) + start + b"\0\0" + u16(count) + b"".join(map(u16, sizes)) + rest
 
     def answer(self) -> bytes:
         """REPLY, PART or ERROR."""

@@ -15,6 +15,7 @@ from tests.vectors.pieces import (
     T1,
     Vector,
     error,
+    hexed,
 )
 
 
@@ -50,7 +51,7 @@ FRAMING_ERRORS = [
     error("a must-know frame that nobody knows", "01 20", 12),
     error("the last must-know head", "02 3f 00", 12),
     error("head 0x00", "01 00", 12),
-    error("the first must-know head without a meaning", "01 0a", 12),
+    error("the first must-know head without a meaning", "01 0b", 12),
     error("head 0x40 is skipped", "01 40", None),
     error("head 0x50 is skipped", "03 50 0102", None),
     error("bytes after CLOSE are not read", "02 03 00 ffffffffffffffff", None),
@@ -347,6 +348,44 @@ SIGNAL_ERRORS = [
     error("unknown signal is skipped", "03 f0 63 ff", None),
 ]
 
+
+def of_run(name: str, rest: str, code: int | None, *, scope: str = "format", kind: str = "80") -> Vector:
+    """A RUN behind a message that binds alias 1, from its alias on."""
+    body = hexed(f"0a {kind} {rest}")
+    data = f"{SEND_BINDS} {len(body) // 2:02x} {body}"
+    return error(f"RUN {name}", data, code, state="open with runs", scope=scope)
+
+
+RUN_ERRORS = [
+    error("RUN that was not agreed", f"{SEND_BINDS} 0f 0a 80 01 0002 0004 {'61' * 8}", 12, scope="link"),
+    greeting("RUN before HELLO", f"0f 0a 80 01 0002 0004 {'61' * 8}", 1, scope="link"),
+    of_run("as it should be", f"01 0002 0004 {'61' * 8}", None),
+    of_run("of CONFIRM", f"01 0002 0004 {'61' * 8}", 9, kind="a0"),
+    of_run("of REPLY", f"01 0002 0004 {'61' * 8}", 9, kind="c0"),
+    of_run("of SIGNAL", f"01 0002 0004 {'61' * 8}", 9, kind="f0"),
+    of_run("of control frames", f"01 0002 0004 {'61' * 8}", 9, kind="00"),
+    of_run("with options", f"00 01 0002 0004 {'61' * 8}", 9, kind="84"),
+    of_run("with a type", f"01 0002 01 0004 {'61' * 8}", 9, kind="83"),
+    of_run("with a routing header of an unknown layout", f"10 ff 01 0002 0004 {'61' * 8}", 9, kind="88"),
+    of_run("by an alias never bound", f"02 0002 0004 {'61' * 8}", 11, scope="link"),
+    of_run("without anything", "", 9),
+    of_run("cut in its number", "01 00", 9),
+    of_run("cut in its size", "01 0002 00", 9),
+    of_run("of nothing", "01 0002 0004", 9),
+    of_run("that does not end with a payload", f"01 0002 0004 {'61' * 9}", 9),
+    of_run("of less than one payload", f"01 0002 0005 {'61' * 4}", 9),
+    of_run("of 1 byte each", f"01 0002 0001 {'61' * 8}", 9),
+    of_run("of 3 bytes each", f"01 0002 0003 {'61' * 9}", 9),
+    of_run("of sizes, cut in their count", "01 0002 0000 00", 9),
+    of_run("of no sizes", "01 0002 0000 0000", 9),
+    of_run("of more sizes than there may be", f"01 0002 0000 4001 {'61' * 60}", 9),
+    of_run("of more sizes than it has", f"01 0002 0000 0003 0004 0004 {'61'}", 9),
+    of_run("of a size below 4", f"01 0002 0000 0002 0003 0005 {'61' * 8}", 9),
+    of_run("of a size of 0", f"01 0002 0000 0003 0004 0004 0000 {'61' * 8}", 9),
+    of_run("with less than its sizes say", f"01 0002 0000 0002 0004 0005 {'61' * 8}", 9),
+    of_run("with more than its sizes say", f"01 0002 0000 0002 0004 0004 {'61' * 9}", 9),
+]
+
 ERRORS = {
     "about": "docs/protocol.md section 8: what node B sends to node A (states: setup.json), and how it ends",
     "vectors": [
@@ -359,5 +398,6 @@ ERRORS = {
         *OPTION_ERRORS,
         *CUT_ERRORS,
         *SIGNAL_ERRORS,
+        *RUN_ERRORS,
     ],
 }

@@ -706,6 +706,60 @@ MESH_FRAMES = [
     ),
 ]
 
+
+def run(of: str, endpoint: str, seq: int, size: int, *payloads: str, format: int = 0, **more: Any) -> Vector:
+    """A RUN, by an alias that is bound."""
+    frame = {"kind": "RUN", "of": of, "format": format, "endpoint": endpoint, "seq": seq, "size": size}
+    return frame | {"payloads": [hexed(payload) for payload in payloads]} | {"endpoint_alias": 1} | more
+
+
+def sent(seq: int, payload: str, kind: str = "SEND", format: int = 0) -> Vector:
+    return {"kind": kind, "endpoint": E1, "seq": seq, "format": format, "payload": hexed(payload)}
+
+
+RUN_FRAMES = [
+    vector(
+        "three SEND of 5 bytes in a RUN, behind one that binds",
+        f"{SEND_BINDS} 16 0a 80 01 0002 0005 {'61' * 5} {'62' * 5} {'63' * 5}",
+        E1_AS_1,
+        run("SEND", E1, 2, 5, "61" * 5, "62" * 5, "63" * 5),
+        messages=[
+            sent(1, HELLO_PAYLOAD),
+            *[sent(2 + at, each * 5) for at, each in enumerate(("61", "62", "63"))],
+        ],
+        state="open with runs",
+    ),
+    vector(
+        "two PUBLISH of different sizes in a RUN, with CBOR, their numbers passing 65535",
+        f"16 91 0001 {E1} fffe 01 16 0a 91 01 ffff 0000 0002 0004 0005 {'64' * 9}",
+        message("PUBLISH", "01", 1, endpoint=E1, seq=65534, **bind("endpoint", 1)),
+        run("PUBLISH", E1, 65535, 0, "64" * 4, "64" * 5, format=1),
+        messages=[
+            sent(65534, "01", "PUBLISH", 1),
+            sent(65535, "64" * 4, "PUBLISH", 1),
+            sent(0, "64" * 5, "PUBLISH", 1),
+        ],
+        state="open with runs",
+    ),
+    vector(
+        "a RUN with a routing header, of a node that is bound in it as the endpoint is",
+        f"38 0a 88 08 09 00 03 {NODE_C} 00 01 {E1} 0001 0004 {'65' * 8}",
+        run("SEND", E1, 1, 4, "65" * 4, "65" * 4, endpoint_binds=True)
+        | routing(0, 9, source=node(3, NODE_C)),
+        messages=[sent(1, "65" * 4), sent(2, "65" * 4)],
+        state="open with runs",
+    ),
+    vector(
+        "a RUN of one message, which nobody writes",
+        f"{SEND_BINDS} 0c 0a 80 01 0002 0005 {'61' * 5}",
+        E1_AS_1,
+        run("SEND", E1, 2, 5, "61" * 5),
+        messages=[sent(1, HELLO_PAYLOAD), sent(2, "61" * 5)],
+        state="open with runs",
+        redundant=True,
+    ),
+]
+
 FRAMES = {
     "about": "docs/protocol.md sections 2 to 7: what node B sends to node A, states as in setup.json",
     "vectors": [
@@ -718,5 +772,6 @@ FRAMES = {
         *CUT_FRAMES,
         *SIGNAL_FRAMES,
         *MESH_FRAMES,
+        *RUN_FRAMES,
     ],
 }

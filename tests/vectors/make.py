@@ -33,8 +33,10 @@ from tests.vectors.packets import PACKETS
 from tests.vectors.pieces import (
     HELLO_A,
     HELLO_A_FIELDS,
+    HELLO_A_RUNS,
     HELLO_B,
     HELLO_B_LEAF,
+    HELLO_B_RUNS,
     Vector,
     good,
     hexed,
@@ -85,7 +87,8 @@ NAMES = {
 
 SETUP = {
     "about": "How a connection of node A gets into each state: setup, what it sends at once, what to feed;"
-    " with the token it takes pattern 3 only",
+    " with the token it takes pattern 3 only;"
+    ' only with "runs" it takes RUN, which not every implementation has',
     "own": HELLO_A_FIELDS,
     "sends": hexed(HELLO_A),
     "token": "secret",
@@ -94,6 +97,12 @@ SETUP = {
         "securing": {"token": True, "sends": "", "feed": ""},
         "open": {"token": False, "feed": hexed(HELLO_B)},
         "open to a leaf": {"token": False, "feed": hexed(HELLO_B_LEAF)},
+        "open with runs": {
+            "token": False,
+            "runs": True,
+            "sends": hexed(HELLO_A_RUNS),
+            "feed": hexed(HELLO_B_RUNS),
+        },
     },
 }
 

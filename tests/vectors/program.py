@@ -21,7 +21,8 @@ from busway.protocol.secure.security import Security
 from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_reader, node_writer
 from busway.protocol.wire.fields import Reader, text8, varint
 from busway.protocol.wire.hello import Hello, Limits, read_hello, write_hello
-from busway.protocol.wire.messages import Frame, HaveFrame, TreeFrame, read_frame, write_header
+from busway.protocol.wire.messages import Frame, HaveFrame, TreeFrame, read_frame, read_run, write_header
+from busway.protocol.wire.runs import write_together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def connection(setup: "Vector", state: str, primitives: "Any" = None) -> Connect
     protection = None
     if how["token"]:
         protection = Security(primitives, bytes, takes=(codes.PSK_AES,), token=setup["token"].encode())
-    made = node.connection(Link(codes.USERSPACE, False, security=protection), NOW)
+    runs = how.get("runs", False)
+    made = node.connection(Link(codes.USERSPACE, False, security=protection, runs=runs), NOW)
     sent = made.data_to_send(65536, NOW)
     check(hexed(sent) == how.get("sends", setup["sends"]), state, "its HELLO is", hexed(sent))
     if how["feed"]:
@@ -142,6 +144,8 @@ def check_frames(folder: str) -> int:
                 check_message(vector, body, wanted, tables)
             elif wanted["kind"] == "HELLO":
                 check_hello(vector, body, wanted)
+            elif wanted["kind"] == "RUN":
+                check_run(vector, body, wanted, tables)
             count += 1
         if vector["state"] == "greeting":
             continue  # whether a node takes a HELLO is another question: errors.json
@@ -193,6 +197,24 @@ def check_message(vector: "Vector", body: bytes, wanted: "Vector", tables: Table
         check(hexed(payload) == wanted["payload"], vector["name"], "payload", payload)
     if vector["canonical"] and not vector.get("redundant"):
         check(written(frame, payload, wanted, tables) == body, vector["name"], "is written differently")
+
+
+def check_run(vector: "Vector", body: bytes, wanted: "Vector", tables: Tables) -> None:
+    reader = Reader(body, 1, len(body))
+    frame, payloads, behind = read_run(reader, tables.aliases, tables.nodes, NOW)
+    found = fields(frame)
+    for key in ("format", "endpoint", "seq"):
+        check(found[key] == wanted[key], vector["name"], key, found[key])
+    check(found["kind"] == wanted["of"], vector["name"], "of", found["kind"])
+    check([hexed(payload) for payload in payloads] == wanted["payloads"], vector["name"], "payloads")
+    check_nodes(vector, frame, wanted, tables)
+    if not vector.get("redundant"):
+        parts: "list[bytes]" = []
+        prefix = written(frame, b"", wanted, tables)[:-2]
+        check(prefix == body[1:behind], vector["name"], "begins differently")
+        count = write_together(payloads, 0, 4096, 4096, prefix, frame.number, parts)
+        check(count == len(payloads), vector["name"], "has", count, "messages")
+        check(parts[0][1:] + parts[1] == body, vector["name"], "is written differently")
 
 
 def report(wanted: "Any") -> bytes:
@@ -374,6 +396,8 @@ def check_leaf(folder: str) -> int:
 
 def for_leaves(vector: "Vector") -> bool:
     frames = [frame["kind"] for frame in vector.get("frames", [])]
+    if vector["state"] == "open with runs":
+        return False
     return not [word for word in NOT_FOR_LEAVES if word in vector["name"] or word in frames]
 
 
