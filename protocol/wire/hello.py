@@ -25,7 +25,7 @@ class Limits:
 
     def __init__(
         self,
-        frame_size_max: int = 65536,
+        frame_size_max: int = 65652,  # 64 KiB of payload and HEADER_SIZE_MAX
         message_size_max: int = 16777216,
         aliases_max: int = codes.ALIASES_MAX,
         partials_max: int = 4,

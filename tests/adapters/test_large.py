@@ -12,7 +12,7 @@ from busway import AsyncBus
 from busway.adapters.links import LinkRunner
 from busway.drivers.sockets import SocketChannel
 
-SIZES = (3_000_000, 17, 65_420, 65_421, 20_000, 1 << 20, 0, 700_000)
+SIZES = (3_000_000, 17, 65_536, 65_537, 20_000, 1 << 20, 0, 700_000)
 TOKEN = "a token of more than twenty letters"
 
 

@@ -13,7 +13,7 @@ from busway.protocol.wire.fields import frame, varint
 from .lines import Line
 from .pairs import E, F, G, Pair, guard
 
-SIZES = (0, 9, 300, 5000, 16_384, 65_420, 65_421, 200_000)
+SIZES = (0, 9, 300, 5000, 16_384, 65_536, 65_537, 200_000)
 
 
 def filled(**options: Any) -> Pair:

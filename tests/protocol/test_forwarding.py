@@ -415,3 +415,14 @@ def test_what_waits_in_the_middle_for_another_way_is_answered_once_when_there_is
     net.advance(60_000)
     assert len(verdicts(net, net["a"], confirm)) == 1
     assert_settled(net)
+
+
+@pytest.mark.parametrize("size", [65_536, 65_537])
+def test_64_kib_travel_in_one_frame_and_more_in_pieces(size: int) -> None:
+    net = chain("abc")
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    net["a"].request(E, bytes(size), net.now, codes.TYPED, F, ttl_ms=1000)
+    net.pump()
+    assert len(net.asked("c", receiver).payload) == size
+    assert [len(net.frames(*way, codes.MORE)) for way in (("a", "ab"), ("b", "bc"))] == [size > 65_536] * 2

@@ -458,7 +458,7 @@ def test_a_node_and_its_limits_tell_what_they_are() -> None:
     assert repr(node).endswith(", links: 1>")
     node.close(net.now)
     assert repr(node).endswith(", links: 0, closed>")
-    words = "frame_size_max=65536, message_size_max=16777216, aliases_max=9, partials_max=4"
+    words = "frame_size_max=65652, message_size_max=16777216, aliases_max=9, partials_max=4"
     assert repr(node.limits) == f"Limits({words})"
 
 

@@ -173,7 +173,7 @@ export class Bus {
       dialled: true,
       lookups: true,
       node: this.node,
-      frame_size_max: 65536,
+      frame_size_max: 65652,
       message_size_max: 16777216,
       aliases_max: 127,
       partials_max: 4,
