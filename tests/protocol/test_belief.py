@@ -301,6 +301,20 @@ def test_what_has_crossed_a_wider_realm_than_the_way_to_its_source_is_not_of_tha
     assert payloads(net.drain(net["a"], receiver)) == [b"z"]
 
 
+def test_a_leaf_hears_a_neighbour_of_its_router_by_a_cheaper_way() -> None:
+    net = chain("bc", cost=100)
+    net.add("d")
+    net.join("bd dc", cost=1)
+    leaf = net.leaf("a", "b", realm=USERSPACE)
+    net.pump()
+    receiver = leaf.register(E, UNICAST, GLOBAL)
+    net.pump()
+    assert net.hop("c", "a") == "d"
+    net["c"].send(E, b"x", net.now)
+    net.pump()
+    assert payloads(net.drain(leaf, receiver)) == [b"x"]
+
+
 def test_a_leaf_beyond_a_wide_link_hears_what_came_by_others_as_wide() -> None:
     """Whoever sends to it crosses that realm in any case, and takes the cheapest way."""
     net = chain("dcb", cost=100)
