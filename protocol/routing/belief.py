@@ -35,9 +35,7 @@ def is_near(mesh: Topology, link: LinkFace, peer: Peer, crossed: int, leaf: int 
     one than what a node sends to us would, or to a leaf of ours whose link has the realm `leaf`.
     """
     nearest = heard_by(mesh, peer)
-    if (
-        leaf
-    ):  # a session of ours with the node is one way of several to the leaf, and need not be the cheapest
+    if leaf:  # our session with the node is one way of several to the leaf, and need not be the cheapest
         nearest = max(peer.metric >> 14 if peer.reachable else codes.GLOBAL, leaf)
     return max(link.realm, crossed) <= nearest
 

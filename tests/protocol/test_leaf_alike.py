@@ -230,3 +230,20 @@ def test_what_waits_for_credit_when_the_link_ends_is_not_sent_to_another_holder_
     core, small = (Life(PythonLeaf(each)).run([list(step) for step in steps]) for each in (False, True))
     assert core["outcomes"] == small["outcomes"]
     assert core["outcomes"][4][:2] == ["undelivered", codes.NO_ROUTE]
+
+
+def test_an_answer_to_what_has_no_id_is_nobodys() -> None:
+    """It was that of the first that has one, whose holder the core forgot, and the script did not."""
+    uuid, other = UUIDS[:2]
+    steps: list[list[Any]] = [
+        ["have", uuid, [(ROUTER, codes.ANYCAST), (NODES[2], codes.ANYCAST)]],
+        ["have", other, [(ROUTER, codes.ANYCAST)]],
+        ["feed", frame(hello()), 0],
+        ["submit", "confirm", uuid, 500],
+        ["submit", "send", other, 500],
+        ["wait", 1],  # so that the router says who has them
+        ["answer", 1, "error 1", False],
+        ["submit", "confirm", uuid, 500],
+    ]
+    core, small = (Life(PythonLeaf(each)).run([list(step) for step in steps]) for each in (False, True))
+    assert core == small

@@ -25,6 +25,7 @@ ME, ROUTER = b"m" * 16 + b"own!", b"r" * 16 + b"rout"
 LOW, HIGH = b"a" * 16 + b"low.", b"z" * 16 + b"high"
 NODES = (ROUTER, LOW, HIGH)
 UUIDS = tuple(letter * 16 for letter in (b"E", b"F", b"G", b"H"))
+NOBODYS = 1000  # an id, of an answer to what has none: theirs count from 1
 SUBMISSIONS_MAX = 8  # of one session: what a small leaf has under way at once
 LIMITS = (256, 1024, 16, 1)
 LINK = Link(codes.GLOBAL, True, cost=32, medium="ws", runs=False)  # which neither of the others takes
@@ -539,7 +540,7 @@ def answer(what: str, about: Frame, source: bytes) -> bytes:
     """The body of a frame that says something about a message."""
     name, _, value = what.partition(" ")
     number = int(value or 0)
-    id = varint(about.id or 1)
+    id = varint(about.id or NOBODYS)
     signal = head(codes.SIGNAL, source)
     if name == "reply":
         return head(codes.REPLY, source) + id + (b"" if about.kind == codes.CONFIRM else b"yes")
