@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LEAF: "Final" = 0x10
 _MORE: "Final" = 0x20
 
-_KEPT_MAX: "Final" = 65536  # bytes of the lines of a leaf that wait until its link leads to it
+_KEPT_MAX: "Final" = 131072  # bytes of the lines of a leaf that wait until its link leads to it
 _NODE_SIZE: "Final" = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
 
 

@@ -45,8 +45,8 @@ def test_what_it_told_its_new_router_counts_once_that_leads_to_it() -> None:
 
 
 def test_so_much_of_it_is_kept_and_no_more() -> None:
-    net = moved(4000)
+    net = moved(8000)
     kept = adverts(net.cable["zb"].b).kept
-    assert 0 < sum(map(len, kept)) <= 65536
+    assert 0 < sum(map(len, kept)) <= 131072
     settle(net)
     assert net.holders("b", E) == "z"
