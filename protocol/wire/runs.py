@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 RUN: "Final" = b"\x0a"  # its head
 FEATURE: "Final" = 0x02  # of HELLO's features: RUN may be sent
 LEAST: "Final" = 4  # bytes of a payload, so that a message takes no less of a link than one alone does
-_LARGEST: "Final" = 0xFFFF
+_LARGEST: "Final" = 4096  # bytes of a payload: to join larger ones costs more than the frames of each
+_BODY_MAX: "Final" = 32768  # bytes of all: of longer frames the most would come in two reads, and be joined
 _MOST: "Final" = codes.WINDOW_MAX  # messages: no more of a flow may be under way
 _AROUND: "Final" = 12  # bytes of a frame at the most besides what stands before the number, and the payloads
 _ALIKE_MIN: "Final" = 8  # payloads of one size from which on those of another size begin a run of their own
@@ -92,7 +93,7 @@ def write_together(
     payloads: "list[Any]", at: int, room: int, size_max: int, prefix: bytes, number: int, parts: "list[bytes]"
 ) -> int:
     """Put payloads from `at` on, as far as they are bytes, into one frame, if there are several that may
-    travel so.
+    travel so; what is large goes by itself.
 
     `prefix` is what stands before their numbers, `number` the first; the frame takes no more than `room`
     bytes, nor than `size_max` besides its header. Returns how many went, which added two parts, the second
@@ -101,7 +102,7 @@ def write_together(
     size = len(payloads[at])
     if not LEAST <= size <= _LARGEST:
         return 0
-    room = min(room - len(prefix) - _AROUND, size_max)
+    room = min(room - len(prefix) - _AROUND, size_max, _BODY_MAX)
     most = min(room // size, _MOST)
     if most < 2:
         return 0

@@ -61,11 +61,11 @@ def written(
         ([b"one"] * 3, 0),
         ([b"four", b"one", b"four"], 0),
         ([b"four", b"five5", b"one"], 2),
-        ([bytes(65535)] * 2, 0),
-        ([bytes(65536)] * 2, 0),
-        ([bytes(30_000), bytes(30_001), bytes(30_002)], 2),
-        ([bytes(4), bytes(65536)], 0),
-        ([bytes(4)] * 20_000, 16384),
+        ([bytes(4096)] * 9, 8),
+        ([bytes(4097)] * 2, 0),
+        ([bytes(4000), bytes(4001)] * 9, 8),
+        ([bytes(4), bytes(4097)], 0),
+        ([bytes(4)] * 20_000, 8192),
     ],
 )
 def test_of_what_waits_so_many_travel_together(items: list[Any], count: int) -> None:
@@ -154,6 +154,8 @@ def test_the_short_way_is_taken() -> None:
     unknown = b"\x0a\x80\xff\x7f\x00\x05\x00\x04" + b"abcd" * 3
     assert not listener.connection.fast.together(unknown, 1, len(unknown), NOW)
     listener.feed([frame(b"\x90\x00\x03" + G + b"\x00\x01")])
+    large = b"\x0a\x80\x01\x00\x08" + u16(20_000) + bytes(60_000)
+    assert listener.connection.fast.together(large, 1, len(large), NOW), "which nobody writes"
     of_another_kind = b"\x0a\x80\x03\x00\x02\x00\x04" + b"abcd" * 3
     assert not listener.connection.fast.together(of_another_kind, 1, len(of_another_kind), NOW)
 
