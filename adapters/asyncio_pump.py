@@ -49,6 +49,7 @@ class Pump:
         self.waiters: dict[int, Any] = {}  # futures and Items, by token
         self.turn_sends = TURN  # messages that may be sent to others without a wait
         self.taken = 0  # messages, from whichever receivers, since the loop had a turn
+        self.until_ns = 0  # that turn is put off until then at most; 0: it is not
         self.turn_ms = 0  # the time of this turn of the loop, while there is something to pump
         self._loop: Any = None  # that the bus was opened on
         self._ident = 0  # of the thread that it was opened in

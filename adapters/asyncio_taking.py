@@ -21,6 +21,7 @@ _get_ident: Final[Any] = GET_IDENT
 _RAW: Final = codes.RAW
 _BROADCAST: Final = codes.BROADCAST
 _LATE: Final = 4096  # messages after which the loop gets its turn in any case
+_LATE_NS: Final = 100_000_000  # ... and the time
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -65,6 +66,7 @@ class Taking(Generic[T_co]):
         host = self._host
         if host.taken >= TURN and _is_turn(self):
             host.taken = 0
+            host.until_ns = 0
             await asyncio.sleep(0)
         found = self._take_many(most)
         if not found:
@@ -109,6 +111,7 @@ class Taking(Generic[T_co]):
         host.taken += 1
         if host.taken >= TURN and _is_turn(self):
             host.taken = 0
+            host.until_ns = 0
             await asyncio.sleep(0)
         return await self._next(timeout)
 
@@ -174,11 +177,17 @@ def _take(taking: Taking[Any]) -> Any:
 
 def _is_turn(taking: Taking[Any]) -> bool:
     """Whether the loop gets its turn: not yet where so many copies wait that the next read might bring more
-    than the queue holds, for nothing slows their publisher down.
+    than the queue holds, for nothing slows their publisher down; but in time, or who takes long over each of
+    them keeps all others waiting.
     """
+    host = taking._host
     core = taking._core
-    late = taking._host.taken >= _LATE or core.endpoint.kind != _BROADCAST
-    return late or len(core.queue) * 4 < core.queue_max
+    if host.taken >= _LATE or core.endpoint.kind != _BROADCAST or len(core.queue) * 4 < core.queue_max:
+        return True
+    now = host.clock()
+    if not host.until_ns:
+        host.until_ns = now + _LATE_NS
+    return now >= host.until_ns
 
 
 class Batches(Generic[T_co]):

@@ -338,3 +338,26 @@ async def test_who_takes_broadcasts_catches_up_before_more_is_read() -> None:
         assert [(await receiver.receive()).payload for _ in range(1100)] == list(range(900, 2000))
         assert turns > 1
         counting.cancel()
+
+
+async def test_who_takes_long_over_each_broadcast_gives_the_loop_its_turn_all_the_same() -> None:
+    async with AsyncBus(ipc=False) as bus:
+        receiver = bus.subscribe("feed")
+        for number in range(3000):
+            await bus.publish("feed", number)
+        now = 10**12
+        bus._host.clock = lambda: now
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        for number in range(1900):
+            assert (await receiver.receive()).payload == number
+            now += 1_000_000
+        assert turns >= 1900 // (256 + 100)
+        counting.cancel()
