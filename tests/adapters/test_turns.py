@@ -245,7 +245,7 @@ async def test_a_read_brings_as_many_messages_as_a_turn_takes() -> None:
             await carry(16, 20_000)
             small = [count for _, count in found]
             assert max(small) > links._READ_COUNT  # before it was known how small they are
-            assert max(small[len(small) // 2 :]) <= links._READ_COUNT
+            assert max(small[len(small) // 2 :]) <= 2 * links._READ_COUNT  # it may end a run that was begun
             assert max(asked) <= links._READ_SIZE_FIRST  # of copies of a byte more would overrun a queue
             found.clear()
             await carry(4096, 2_000)
