@@ -18,10 +18,13 @@ from tests.rigs.install import Environment, checkout
 from tests.rigs.processes import output_of
 from tests.rigs.tree import PROTOCOL, ROOT, SOURCE
 
-# Tests that replace what compiled classes do not let be replaced, or ask for docstrings, which mypyc drops.
+# Tests that replace what compiled classes do not let be replaced, or ask for docstrings, which mypyc drops,
+# or for the checkout around the package, from which the demo has its board.
 PURE_ONLY = (
     "tests/adapters/test_sealed.py",
     "tests/adapters/test_faces.py::test_all_public_names_are_documented_and_the_same",
+    "tests/front/test_demo.py::test_a_run_of_six_seconds",
+    "tests/front/test_demo.py::test_the_board_is_gone_with_its_bridge_even_by_kill_9",
 )
 
 
