@@ -45,6 +45,7 @@ _BACKLOG: Final = 512
 # take four turns to a message of 1 MiB, with this one. No more: what lies there can be passed by nothing.
 _SEND_SIZE: Final = 524288
 NODE_ID_SIZE: Final = 16
+_MAKING_S: Final = 5.0  # a lock without a socket is no dead node's for so long
 _LOCK_TRIES: Final = 40
 _LOCK_RETRY_S: Final = 0.005  # a sweeper holds a lock for less than that
 # The sticky bit keeps cleaners from taking away what lay in /tmp for days (XDG Base Directory Specification).
@@ -185,11 +186,21 @@ def _sweep_one(stem: str) -> bool:
     except OSError:
         return False  # gone; or no lock that we could hold, and it must not keep others from joining
     try:
+        if _is_being_made(lock, stem):
+            return False
         if not _try_lock(lock, exclusive=True) or not _is_at(lock, stem + ".lock"):
             return False
         return _leave(stem)
     finally:
         os.close(lock)
+
+
+def _is_being_made(lock: int, stem: str) -> bool:
+    """Whether a node may be about to take this lock of its own: hundreds that join would take it away from
+    under each other.
+    """
+    age = time.time() - os.fstat(lock).st_mtime
+    return 0 <= age < _MAKING_S and not os.path.lexists(stem + ".sock")
 
 
 def _stems(bus: str, suffix: str) -> list[tuple[str, bytes]]:

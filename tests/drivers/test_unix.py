@@ -114,6 +114,7 @@ def test_what_cannot_be_removed_fails_one_node_and_keeps_nobody_from_joining(hom
     with closing(UnixListener.open("default", B)):
         assert unix.sweep("default") == []
         blocker.rmdir()
+        age(blocker.with_suffix(".lock"))
         assert [peer.node_id for peer in unix.sweep("default")] == [A]
     assert list(home.iterdir()) == []
 
@@ -325,6 +326,23 @@ def test_the_last_dead_node_is_swept_with_the_directory(home: Path) -> None:
     with Program(OWNER, A.hex()) as owner:
         path = owner.hear()
     Path(path).rename(path.replace(".sock", ".tmp"))  # killed between bind and rename
+    age(Path(path).with_suffix(".lock"))
+    assert [peer.node_id for peer in unix.sweep("default")] == [A]
+    assert list(home.iterdir()) == []
+
+
+def age(path: Path) -> None:
+    """As if it had been made long ago."""
+    os.utime(path, (0, 0))
+
+
+def test_a_lock_that_its_node_is_about_to_take_is_left_alone(home: Path) -> None:
+    """Of hundreds that join each sweeps: who starts would find its new lock held, or gone, every time."""
+    lock = Path(unix.bus_directory("default")) / (A.hex() + ".lock")
+    lock.touch()
+    assert unix.sweep("default") == []
+    assert lock.exists()
+    age(lock)
     assert [peer.node_id for peer in unix.sweep("default")] == [A]
     assert list(home.iterdir()) == []
 
