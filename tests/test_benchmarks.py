@@ -3,6 +3,9 @@
 import re
 import sys
 
+import pytest
+
+from benchmarks.instructions import installed
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
@@ -26,6 +29,32 @@ def test_the_growth_of_a_machine_is_measured_and_nobody_misses_a_goodbye() -> No
     assert re.findall(r"^(\d+) programs, (\d+) links$", printed, re.MULTILINE) == [("12", "66")]
     assert re.findall(r"one, us [\d.]+;  all in turn, us [\d.]+;  ratio [\d.]+$", printed, re.MULTILINE)
     assert re.findall(r"  leave all .* ends (\{.*\})$", printed, re.MULTILINE) == ["{'GOODBYE': 132}"]
+
+
+@pytest.mark.parametrize("case", ["way", "bulk", "feed", "trip"])
+def test_where_the_time_of_a_message_goes_is_found_for_both_programs(case: str) -> None:
+    """By bytecode; the case of one call a message by machine instructions, too, which look into no Python."""
+    command = [sys.executable, "-m", "benchmarks.shares", case, "--count", "1000", "--top", "200"]
+    printed = output_of(command, cwd=ROOT, timeout_s=120)
+    assert re.findall(r"^(.*): [\d.]+ us .*, [\d.]+ us in the kernel;$", printed, re.MULTILINE) == [
+        f"{case}, far",
+        f"{case}, near",
+    ]
+    for part, function in zip(printed.split(", near:"), ("write", "read"), strict=True):
+        shares = re.findall(r"^ +([\d.]+)%  (\S+)$", part, re.MULTILINE)
+        assert sum(float(share) for share, _ in shares) > 98
+        assert any(function in name for _, name in shares)
+
+
+@pytest.mark.skipif(not installed(), reason="valgrind is not there to count")
+def test_where_the_time_goes_is_found_by_machine_instructions() -> None:
+    command = [sys.executable, "-m", "benchmarks.shares", "way", "--count", "1000", "--core", "src"]
+    printed = output_of(command, cwd=ROOT, timeout_s=120)
+    assert len(re.findall(r"^[\d,]{5,7} instructions a message, of which$", printed, re.MULTILINE)) == 2
+    for part in printed.split("way, near"):
+        groups = re.findall(r"^ +([\d.]+)%  ([a-zC ,]+)$", part.partition("and by function")[0], re.MULTILINE)
+        assert abs(sum(float(share) for share, _ in groups) - 100) < 1
+        assert max(groups, key=lambda group: float(group[0]))[1] == "interpreter and calls"
 
 
 # Rows of docs/attacks.md whose figures are the same on every machine; the number of a row, and how it is now.
