@@ -142,7 +142,7 @@ class Watched:
         return self._step
 
     def lines(self, count: int) -> list[str]:
-        """What was found: microseconds a message in the program and in the kernel; counts of functions."""
+        """Lines that say it: microseconds a message in the program and in the kernel; counts of functions."""
         user = self.ended.ru_utime - self.began.ru_utime
         kernel = self.ended.ru_stime - self.began.ru_stime
         found = [f"time {user / count * 1e6:.2f} {kernel / count * 1e6:.2f}"]
