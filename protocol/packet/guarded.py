@@ -126,7 +126,11 @@ def _keep(connection: Connection, now: int) -> None:
 
 
 def guarded(host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> Connection:
-    """A state machine for a new link of this sort: for `Node.connection`. `nonce` is of packet links."""
+    """A state machine for a new link of this sort: for `Node.connection`. `nonce` is of packet links.
+
+    Messages come one by one: of many in one frame more might be there at once than are granted in a second.
+    """
+    link.runs = False
     if link.sort == "packet":
         return GuardedPacketConnection(host, link, nonce, limits, now)
     return GuardedConnection(host, link, limits, now)

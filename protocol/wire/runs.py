@@ -17,7 +17,8 @@ FEATURE: "Final" = 0x02  # of HELLO's features: RUN may be sent
 LEAST: "Final" = 4  # bytes of a payload, so that a message takes no less of a link than one alone does
 _LARGEST: "Final" = 4096  # bytes of a payload: to join larger ones costs more than the frames of each
 _BODY_MAX: "Final" = 32768  # bytes of all: of longer frames the most would come in two reads, and be joined
-_MOST: "Final" = codes.WINDOW_MAX  # messages: no more of a flow may be under way
+_MOST: "Final" = codes.WINDOW_MAX  # messages that are read: no more of a flow may be under way
+_WRITTEN_MAX: "Final" = 256  # ... and that are written: more would be taken in at once than in a turn
 _AROUND: "Final" = 12  # bytes of a frame at the most besides what stands before the number, and the payloads
 _ALIKE_MIN: "Final" = 8  # payloads of one size from which on those of another size begin a run of their own
 
@@ -103,7 +104,7 @@ def write_together(
     if not LEAST <= size <= _LARGEST:
         return 0
     room = min(room - len(prefix) - _AROUND, size_max, _BODY_MAX)
-    most = min(room // size, _MOST)
+    most = min(room // size, _WRITTEN_MAX)
     if most < 2:
         return 0
     alike = 0
@@ -128,7 +129,7 @@ def _sizes_from(payloads: "list[Any]", at: int, room: int) -> "list[int]":
     """Of the payloads from `at` on that go into one frame, whatever their sizes."""
     sizes: "list[int]" = []
     total = 0
-    stop = min(len(payloads), at + _MOST)
+    stop = min(len(payloads), at + _WRITTEN_MAX)
     while at < stop:
         payload = payloads[at]
         if type(payload) is not bytes:

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busway.protocol import Limits, codes, events
+from busway.protocol import Limits, Link, codes, events
 from busway.protocol.link.batch import SIZE_MAX, Branch
 from busway.protocol.link.fast import Path
 from busway.protocol.link.queue import OVERHEAD, Together
+from busway.protocol.packet.guarded import guarded
 from busway.protocol.wire.aliases import AliasWriter
-from busway.protocol.wire.fields import frame, u16, varint
+from busway.protocol.wire.fields import Reader, frame, u16, varint
+from busway.protocol.wire.hello import read_hello
 from busway.protocol.wire.messages import Frame, RoutingHeader
-from busway.protocol.wire.runs import write_together
+from busway.protocol.wire.runs import FEATURE, write_together
 
 from .helpers import payloads
 from .nets import ANYCAST, BROADCAST, UNICAST, Mesh, chain
@@ -65,7 +67,8 @@ def written(
         ([bytes(4097)] * 2, 0),
         ([bytes(4000), bytes(4001)] * 9, 8),
         ([bytes(4), bytes(4097)], 0),
-        ([bytes(4)] * 20_000, 8192),
+        ([bytes(4)] * 999, 256),
+        ([bytes(4), bytes(5)] * 999, 256),
     ],
 )
 def test_of_what_waits_so_many_travel_together(items: list[Any], count: int) -> None:
@@ -182,6 +185,17 @@ def test_one_who_did_not_say_so_is_sent_none_and_may_send_none() -> None:
         assert not [body for body in bodies(net.cable.ends[0].sent) if body[0] == codes.RUN]
         net.cb.receive_data(frame(b"\x0a\x80\x01\x00\x05\x00\x04abcdabcd"), net.now)
         assert net.cb.close_code == codes.UNKNOWN_FRAME
+
+
+def test_a_link_whose_messages_are_counted_takes_none() -> None:
+    """More might come in one frame than are granted in a second."""
+    listener = Listener(Limits())
+    for make, runs in ((None, True), (guarded, False)):
+        connection = listener.node.connection(Link(via="ipc"), NOW, make)
+        (hello,) = bodies(connection.data_to_send(1000, NOW))
+        assert (read_hello(Reader(hello, 1, len(hello)))[2] & FEATURE != 0) == runs
+        connection.receive_data(HELLO, NOW)
+        assert connection.runs == runs
 
 
 # Written and passed on
