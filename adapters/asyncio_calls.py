@@ -7,6 +7,7 @@ The commonest uses go straight to the core; all others by way of bus.py, which m
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop  # documented for those who run loops
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast, overload
 
@@ -50,6 +51,7 @@ _TYPED: Final = codes.TYPED
 # What comes from modules that are not compiled is looked up by name each time, unless it has one of its own.
 _IDS: Final[dict[str, bytes]] = IDS
 _get_ident: Final[Any] = GET_IDENT
+_running_loop: Final[Any] = _get_running_loop
 # What became of a call at once: nothing yet, or all; or all, and the loop is to have a turn.
 _NOT: Final = 0
 _DONE: Final = 1
@@ -289,8 +291,7 @@ class Calls:
         if sealed is not False:
             outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed)
             return replied(outcome, wanted, to)
-        ident: int = _get_ident()
-        if not host._pumping or host.failure is not None or ident != host._ident:
+        if host.failure is not None or _running_loop() is not host._loop:
             cast(Any, host).check_open()  # before anything is held: another thread must not touch it
         held = host.hold()
         try:
@@ -408,9 +409,10 @@ class Calls:
 def _post(calls: Calls, to: Any, payload: Any) -> int:
     """Send, if nothing has to be decided or awaited. Raises as `send`."""
     host = calls._host
-    # Who runs which loop costs a system call in Python 3.11: asked once in a turn; the thread, each time.
     ident: int = _get_ident()
-    if not host._pumping or host.failure is not None or ident != host._ident:
+    if host.failure is not None or ident != host._ident:
+        cast(Any, host).check_open()
+    elif not host._pumping and _running_loop() is not host._loop:  # a system call in 3.11: once in a turn
         cast(Any, host).check_open()
     endpoint = _IDS.get(to) if type(to) is str else None
     if endpoint is None:
@@ -437,7 +439,9 @@ def _post_copies(calls: Calls, to: Any, payload: Any) -> int:
     """Publish, as `_post`."""
     host = calls._host
     ident: int = _get_ident()
-    if not host._pumping or host.failure is not None or ident != host._ident:
+    if host.failure is not None or ident != host._ident:
+        cast(Any, host).check_open()
+    elif not host._pumping and _running_loop() is not host._loop:
         cast(Any, host).check_open()
     endpoint = _IDS.get(to) if type(to) is str else None
     if endpoint is None:

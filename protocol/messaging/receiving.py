@@ -391,7 +391,14 @@ class Receiving(Admitting):
         """The oldest message of a receiver, None if there is none. A confirmed send is confirmed by this."""
         queue = receiver.queue
         while queue.items:
-            message: Message = queue.pop()
+            items = queue.items
+            head = queue.head
+            message: Message = items[head]
+            if head & 63 and head + 1 < len(items):  # as `pop`, which looks after the list now and then
+                items[head] = None
+                queue.head = head + 1
+            else:
+                queue.pop()
             payload = message.payload
             receiver.size -= len(payload) if type(payload) is bytes else size_of(payload)
             flow = message.flow
