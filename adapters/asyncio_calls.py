@@ -410,9 +410,9 @@ def _post(calls: Calls, to: Any, payload: Any) -> int:
     """Send, if nothing has to be decided or awaited. Raises as `send`."""
     host = calls._host
     ident: int = _get_ident()
-    if host.failure is not None or ident != host._ident:
-        cast(Any, host).check_open()
-    elif not host._pumping and _running_loop() is not host._loop:  # a system call in 3.11: once in a turn
+    # Who runs which loop costs a system call in Python 3.11: asked once in a turn; the thread, each time.
+    elsewhere = ident != host._ident or (not host._pumping and _running_loop() is not host._loop)
+    if elsewhere or host.failure is not None:
         cast(Any, host).check_open()
     endpoint = _IDS.get(to) if type(to) is str else None
     if endpoint is None:
@@ -439,9 +439,8 @@ def _post_copies(calls: Calls, to: Any, payload: Any) -> int:
     """Publish, as `_post`."""
     host = calls._host
     ident: int = _get_ident()
-    if host.failure is not None or ident != host._ident:
-        cast(Any, host).check_open()
-    elif not host._pumping and _running_loop() is not host._loop:
+    elsewhere = ident != host._ident or (not host._pumping and _running_loop() is not host._loop)
+    if elsewhere or host.failure is not None:
         cast(Any, host).check_open()
     endpoint = _IDS.get(to) if type(to) is str else None
     if endpoint is None:
