@@ -84,11 +84,11 @@ async def test_what_is_read_at_once_is_more_amid_a_large_message(monkeypatch: py
         for _ in range(5):
             await there.send("here", b"small", ttl=10)
             await receiver.receive()
-        assert set(asked) == {65536}
+        assert max(asked) <= 65536
         await there.send("here", bytes(3_000_000))
         await receiver.receive()
-        assert set(asked) == {65536, 262144}
+        assert max(asked) == 262144
         asked.clear()
         await there.send("here", b"small")
         await receiver.receive()
-        assert set(asked) == {65536}
+        assert max(asked) <= 65536
