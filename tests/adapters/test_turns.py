@@ -244,12 +244,17 @@ async def test_a_read_brings_as_many_messages_as_a_turn_takes() -> None:
 
             await carry(16, 20_000)
             small = [count for _, count in found]
-            assert max(small) > links._READ_COUNT  # before it was known how small they are
             assert max(small[len(small) // 2 :]) <= 2 * links._READ_COUNT  # it may end a run that was begun
             assert max(asked) <= links._READ_SIZE_FIRST  # of copies of a byte more would overrun a queue
             found.clear()
             await carry(4096, 2_000)
+            [link] = here._host.runners
+            sizes = []
+            for size, count in ((16384, 1024), (4096, 128), (4096, 127), (8192, 0), (16384, 1), (32768, 1)):
+                fit(link, size, count)
+                sizes.append(link._read_size)
     assert max(size for size, _ in found) == SIZE
+    assert sizes == [4096, 4096, 8192, 16384, 32768, SIZE]
 
 
 class Dying(SocketChannel):
