@@ -65,6 +65,18 @@ def black_hole(port: int) -> Iterator[None]:
         yield
 
 
+async def listen(server: AsyncBus, scheme: str) -> Any:
+    """A listener whose port is free at the first address, too."""
+    while True:
+        listener = await server.listen(f"{scheme}://127.0.0.1:0")
+        try:
+            socket.create_server((FIRST, at_lab(listener.url)[1])).close()
+        except OSError:
+            listener.close()
+        else:
+            return listener
+
+
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> None:
     real = tcp.look_up
@@ -100,7 +112,7 @@ def at_lab(url: str) -> tuple[str, int]:
 @schemes
 async def test_another_program_at_the_first_address(style: str, scheme: str, lab: None) -> None:
     async with AsyncBus(ipc=False) as server:
-        listener = await server.listen(f"{scheme}://127.0.0.1:0")
+        listener = await listen(server, scheme)
         url, port = at_lab(listener.url)
         lost: Any = server.node
         answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" if scheme == "ws" else b"220 mail\r\n"
@@ -118,7 +130,7 @@ async def test_another_program_at_the_first_address(style: str, scheme: str, lab
 @pytest.mark.parametrize(("style", "scheme"), [("threads", "tcp"), ("asyncio", "ws"), ("threads", "ws")])
 async def test_a_silent_program_at_the_first_address(style: str, scheme: str, lab: None) -> None:
     async with AsyncBus(ipc=False) as server:
-        listener = await server.listen(f"{scheme}://127.0.0.1:0")
+        listener = await listen(server, scheme)
         url, port = at_lab(listener.url)
         with contextlib.closing(Stranger(port, b"")):
             async with joined(style, url, retry=None) as link:
@@ -132,7 +144,7 @@ async def test_a_black_hole_at_the_first_address_holds_up_nobody(
 ) -> None:
     monkeypatch.setattr(opening, "CONNECT_S", 3600.0)
     async with AsyncBus(ipc=False) as server:
-        listener = await server.listen(f"{scheme}://127.0.0.1:0")
+        listener = await listen(server, scheme)
         url, port = at_lab(listener.url)
         with black_hole(port):
             async with joined(style, url, retry=None) as link:

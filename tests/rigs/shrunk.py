@@ -59,7 +59,11 @@ def _home(name: str) -> str:
 
 
 def install() -> int:
-    """Puts them into sys.modules; returns how many names are new."""
+    """Puts them into sys.modules; returns how many names are new. Whatever else there is of the core stands
+    on the modules as they are written: it is imported before.
+    """
+    for path in sorted((SOURCE / "protocol").rglob("*.py")):
+        importlib.import_module(_dotted(str(path.relative_to(SOURCE)).removesuffix("/__init__.py")))
     modules = {
         name: [part for part in parts if part not in _SHARED]
         for name, parts in MODULES.items()
