@@ -27,8 +27,8 @@ from busway.adapters.views import link_info
 from busway.errors import BusError, LinkRefused
 from busway.protocol import Connection, Link, Node, codes, events
 
-_READ_SIZE = 65536  # of more, a turn of small messages would take long
-_READ_SIZE_LARGE = 262144  # amid a large message
+_READ_SIZE = 65536  # where broadcasts are taken: more small ones at once would overrun the subscriber's queue
+_READ_SIZE_LARGE = 262144  # of others, and amid a large message
 _READ_SIZE_LEAST = 4096
 _READ_SIZE_FIRST = 16384  # before it is known how small they are: more would overrun a subscriber's queue
 # Messages to this program that a read is to bring: about as many as it takes in a turn of its loop. What is
@@ -139,7 +139,7 @@ class LinkRunner:
         self._closed = False
         self._failing = False  # nothing can be written any more
         self._read_size = _READ_SIZE_FIRST  # so that it is about as many messages as they should be
-        self._counters = host.node.receiving.counters
+        self._receiving = host.node.receiving
         self._next_turn = False  # it is set, though nothing new may come
         # A driver with a layer of its own (TLS, WebSocket) may have bytes of its own to write, and may have
         # read more than it gave.
@@ -201,7 +201,11 @@ class LinkRunner:
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
         if not self._layered:
-            self._read(_READ_SIZE_LARGE if self.connection.piece_left else self._read_size)
+            if self.connection.piece_left:
+                self._read(_READ_SIZE_LARGE)
+            else:
+                size = self._read_size
+                self._read(min(size, _READ_SIZE) if self._receiving.subscribed else size)
             return
         left, turns = _TURN_SIZE, _TURN_READS
         while left > _TURN_SIZE // 2 and turns and (size := self._read()):
@@ -240,9 +244,10 @@ class LinkRunner:
             self.close()
             return 0
         if data:
-            before = self._counters["received"]
+            counters = self._receiving.counters
+            before = counters["received"]
             self._host.take_in(self.connection, data)
-            self._fit(len(data), self._counters["received"] - before)
+            self._fit(len(data), counters["received"] - before)
             if not self.ready.done():
                 self.settle()
         elif data is not None:
@@ -254,8 +259,8 @@ class LinkRunner:
         """Read less at a time where so much brings more messages than are taken in a turn, or more again."""
         if count > _READ_COUNT:
             self._read_size = max(_READ_SIZE_LEAST, size * _READ_COUNT // count)
-        elif self._read_size <= size < _READ_SIZE and count * 2 < _READ_COUNT:
-            self._read_size = min(_READ_SIZE, self._read_size * 2)
+        elif self._read_size <= size < _READ_SIZE_LARGE and count * 2 < _READ_COUNT:
+            self._read_size = min(_READ_SIZE_LARGE, self._read_size * 2)
 
     def _follow_channel(self) -> None:
         """The channel may have got something of its own to write."""

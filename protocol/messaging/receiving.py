@@ -46,6 +46,7 @@ class Receiving(Admitting):
         self.introspect: "Callable[[int, object], bytes] | None" = None
         self.endpoints = {}
         self.process_only = {}
+        self.subscribed = 0  # endpoints of kind BROADCAST among them
         self.yielded: "dict[bytes, list[Endpoint]]" = {}  # that other nodes keep, of each realm one
         self.reply_flows = {}
         self.handlers = Handlers(host, self.gate)
@@ -72,6 +73,7 @@ class Receiving(Admitting):
         else:
             self._check_free(uuid, endpoint.kind, endpoint.realm)
             self.endpoints[uuid] = endpoint
+            self.subscribed += endpoint.kind == codes.BROADCAST
             if endpoint.realm == codes.PROCESS:
                 self.process_only[uuid] = True
             self.origin.forget_target(uuid)
@@ -124,6 +126,7 @@ class Receiving(Admitting):
     def _withdraw(self, endpoint: Endpoint, now: int) -> None:
         uuid = endpoint.uuid
         del self.endpoints[uuid]
+        self.subscribed -= endpoint.kind == codes.BROADCAST
         self.process_only.pop(uuid, None)
         self.origin.forget_target(uuid)
         for peer in self.all_peers() + list(self.routes.departed.values()):
@@ -199,6 +202,7 @@ class Receiving(Admitting):
         self._forget_yielded(endpoint)
         uuid = endpoint.uuid
         self.endpoints[uuid] = endpoint
+        self.subscribed += endpoint.kind == codes.BROADCAST
         self.origin.forget_target(uuid)
         self._announce(endpoint)
         for receiver in endpoint.receivers:
