@@ -166,6 +166,22 @@ def test_the_loser_of_a_name_gets_it_back_when_the_winner_goes(how: str) -> None
     assert net.b.endpoints() == []
 
 
+@pytest.mark.parametrize("kind", [codes.UNICAST, codes.BROADCAST])
+def test_a_node_knows_whether_it_takes_broadcasts(kind: int) -> None:
+    """Also when another keeps the name, and when it is ours again."""
+    net, ours, theirs = raced(codes.UNICAST, kind)
+    taken = int(kind == codes.BROADCAST)
+    assert [net.a.receiving.subscribed, net.b.receiving.subscribed] == [0, taken]
+    net.pump()
+    assert net.b.receiving.subscribed == 0
+    net.a.deregister(ours, net.now)
+    net.pump()
+    assert net.b.endpoints() != []
+    assert net.b.receiving.subscribed == taken
+    net.b.deregister(theirs, net.now)
+    assert net.b.receiving.subscribed == 0
+
+
 def test_a_name_that_its_program_has_let_go_of_does_not_come_back() -> None:
     net, ours, theirs = raced(codes.UNICAST, codes.UNICAST)
     net.pump()
