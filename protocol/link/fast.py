@@ -422,9 +422,8 @@ def write_run(
         seq = run.number
         before = len(prefix) + 2
         least = before + LEAST
-        as_length = run.length  # of the one before, often long ago: what stood before its number's low byte
-        as_high = run.high
-        start = run.start
+        # Of the one before, often long ago: what stood before its number's low byte.
+        as_length, as_high, start = run.length, run.high, run.start
         total = 0
         at = first = at + 1
         while at < count and size < size_max:
@@ -435,17 +434,14 @@ def write_run(
             if together and at + 1 < count and length >= least and type(items[at + 1]) is bytes:
                 taken = write_together(items, at, size_max - size, whole_max, prefix, seq, parts)
                 if taken:
-                    length = len(parts[-1])
-                    size += len(parts[-2]) + length
-                    total += length + taken * before
+                    size += len(parts[-2]) + len(parts[-1])
+                    total += len(parts[-1]) + taken * before
                     seq += taken
                     at += taken
                     continue
-                length = len(payload) + before
             high = seq >> 8 & 0xFF
             if length != as_length or high != as_high:
-                as_length = length
-                as_high = high
+                as_length, as_high = length, high
                 start = (ones[length] if length < 0x80 else varint(length)) + prefix + ones[high]
                 run.length = length
                 run.high = high
@@ -464,8 +460,7 @@ def write_run(
             items[at] = run
             break
     if at == count:
-        queue.items = []
-        queue.head = 0
+        queue.items, queue.head = [], 0
     elif at > queue.head:
         queue.skip(at)
     return size
@@ -541,26 +536,21 @@ def write_plain(
                 start += varint(node) + varint(number) + pack(">H", seq)
             length = body + len(start)
             start = (bytes((length,)) if length < 0x80 else varint(length)) + start
-            add(start)
-            add(payload)
-            size += len(start) + body
-            at += 1
-            continue
-        head = codes.MESSAGE | kind << 4 | frame.format
-        if number >= 0x80:
-            low = number & 0x7F | 0x80
-            start = varint(body + 5) + pack(">BBBH", head, low, number >> 7, frame.number & 0xFFFF)
-        elif body < 0x7C:
-            start = pack(">BBBH", body + 4, head, number, frame.number & 0xFFFF)
         else:
-            start = varint(body + 4) + pack(">BBH", head, number, frame.number & 0xFFFF)
+            head = codes.MESSAGE | kind << 4 | frame.format
+            if number >= 0x80:
+                low = number & 0x7F | 0x80
+                start = varint(body + 5) + pack(">BBBH", head, low, number >> 7, frame.number & 0xFFFF)
+            elif body < 0x7C:
+                start = pack(">BBBH", body + 4, head, number, frame.number & 0xFFFF)
+            else:
+                start = varint(body + 4) + pack(">BBH", head, number, frame.number & 0xFFFF)
         add(start)
         add(payload)
         size += len(start) + body
         at += 1
     if at == count:
-        queue.items = []
-        queue.head = 0
+        queue.items, queue.head = [], 0
     elif at > first:
         queue.skip(at)
     queue.size -= total + (at - first) * OVERHEAD
