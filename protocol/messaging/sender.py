@@ -53,13 +53,10 @@ from busway.protocol.wire.messages import Frame, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from busway.protocol.link.face import LinkFace
 
 
 _ANSWERED = (outcomes.TAKEN, outcomes.REPLIED, outcomes.ENDED, outcomes.FAILED)
-_REALM_COST: "Final" = 1 << 20  # a wider realm on the way weighs more than any cost
 
 
 class Origin(SenderSide):
