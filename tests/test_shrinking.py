@@ -223,6 +223,15 @@ def test_an_attribute_that_only_others_set_is_refused() -> None:
     assert "seq: int" not in ast.unparse(strip([own], "busway.one", {}))
 
 
+@pytest.mark.parametrize("expression", ["6 * 7", "-1", "b'x'"])
+def test_constants_that_are_no_sum_of_numbers_keep_their_names(expression: str) -> None:
+    """As what wire codes are made of become numbers, nothing else does."""
+    source = "_SOME: 'Final' = {}\ndef main():\n    return _SOME\n"
+    assert ast.unparse(strip([source.format("1 << 6 | 2")], "busway.one", {})) == "def main():\n    return 66"
+    kept = ast.unparse(strip([source.format(expression)], "busway.one", {}))
+    assert kept == f"_SOME = {expression}\n\ndef main():\n    return _SOME"
+
+
 def test_the_leaf_keeps_its_promises_when_it_is_small() -> None:
     """Its own tests, and those of its packets, with the shrunk modules in the places of the whole ones."""
     parts = [f"test_small_leaf{part}.py" for part in ("", "_sending", "_links", "_limits", "_packets")]

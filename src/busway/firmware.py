@@ -139,8 +139,8 @@ def _number(node: ast.AST) -> int | None:
         return node.value if type(node.value) is int else None
     if not isinstance(node, ast.BinOp):
         return None
-    left, right = _number(node.left), _number(node.right)
-    return None if left is None or right is None else _OPERATORS[type(node.op)](left, right)
+    left, right, apply = _number(node.left), _number(node.right), _OPERATORS.get(type(node.op))
+    return None if left is None or right is None or apply is None else apply(left, right)
 
 
 class _Strip(Transformer):
