@@ -35,7 +35,8 @@ COMPILING = ["mypy[mypyc]>=1.19"]
 
 
 def get_requires_for_build_wheel(config_settings=None):
-    wanted = os.environ.get("BUSWAY_COMPILE") != "0" and sys.implementation.name == "cpython"
+    asked = os.environ.get("BUSWAY_COMPILE")
+    wanted = asked == "1" or (asked != "0" and sys.implementation.name == "cpython")
     return build_meta.get_requires_for_build_wheel(config_settings) + _compiling(wanted)
 
 
