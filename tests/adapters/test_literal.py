@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 import busway
-from busway.adapters.literal import remark
+from busway.adapters import literal
+from busway.adapters.literal import id_of_name, name_of, remark
 from tests.adapters.threads_tools import buses as blocking_buses
 from tests.adapters.tools import buses
 
@@ -39,6 +40,21 @@ async def test_a_name_that_looks_like_a_pattern_warns_where_it_is_written(ending
 def test_ordinary_names_say_nothing(name: str) -> None:
     assert remark(name) == ""
     assert remark(b"#") == ""
+
+
+def test_so_many_names_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(literal, "_NAMES_MAX", 4)
+    monkeypatch.setattr(literal, "_names", {})
+    literal.IDS.clear()  # the very one that senders look into
+    names = [fresh(str(number)) for number in range(4)]
+    ids = {name: id_of_name(name) for name in names}
+    assert ids == literal.IDS
+    assert [name_of(id) for id in ids.values()] == names
+    id_of_name(fresh("one more"))
+    assert len(literal.IDS) <= 4
+    assert [name_of(ids[name]) for name in names] == ["", *names[1:]]
+    assert {name: id_of_name(name) for name in names} == ids
+    assert len(literal.IDS) <= 4
 
 
 async def test_every_call_that_takes_a_name_warns() -> None:
