@@ -153,7 +153,7 @@ LIMITS = (
     Limit("first-contact", "from the constructor to the first reply", "ms", None, None, None),
     Limit("join-all-250", "250 programs join, until all know all", "s", 10, None, None),
     Limit("join-one-2", "one program joins another", "ms", 50, None, None),
-    Limit("join-one-250", "one program joins 250", "ms", None, None, None),
+    Limit("join-one-250", "one program joins 250", "ms", 50, None, None),
     Limit("join-one-cpu-100", "... processor time of all, of 100", "ms", None, None, None),
     Limit("join-one-cpu-250", "... processor time of all, of 250", "ms", None, None, None),
     Limit("leave-all-250", "all 250 leave", "s", 5, None, None),
