@@ -213,11 +213,11 @@ def test_long_lives() -> None:
         play(1_000_000 + seed, events=400)
 
 
-# Seeds at which a former version of protocol/routing/router.py failed.
 def test_where_news_is_held_each_node_on_the_way_may_add_a_second() -> None:
     play(23028, events=600)
 
 
+# Seeds at which a former version of protocol/routing/router.py failed.
 @pytest.mark.parametrize("seed", [118, 1018, 2482, 3119, 3238, 6211])
 def test_lives_that_failed_once(seed: int) -> None:
     raised(seed)
