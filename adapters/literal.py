@@ -4,6 +4,7 @@ where it was written, before somebody waits for messages that never come.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import warnings
@@ -47,7 +48,8 @@ def id_of_name(name: str) -> bytes:
     if len(IDS) >= _NAMES_MAX:
         IDS.clear()
     if len(_names) >= _NAMES_MAX:
-        del _names[next(iter(_names))]
+        with contextlib.suppress(KeyError, RuntimeError):  # another thread does the same
+            del _names[next(iter(_names))]
     IDS[name] = found
     _names[found] = name
     return found

@@ -76,7 +76,7 @@ class Crowd:
         if runner is None:
             over()
         else:
-            runner.on_settled = over  # open, or refused: then its event has told
+            self._mesh.when_settled(runner, over)  # open, or refused: then its event has told
 
     def _over(self, node_id: bytes) -> None:
         self._asked.pop(node_id, None)
@@ -182,7 +182,7 @@ class LocalMesh:
             if not runner.ready.done():
                 runner.connection.close(self._host.now_ms())  # which settles it
 
-        runner.on_settled = settled
+        self.when_settled(runner, settled)
         self.later(_ASK_S, late)
 
     def dial(self, peer: ipc.Peer, then: Callable[[LinkRunner | None], object], tries: int = 0) -> None:
@@ -206,6 +206,15 @@ class LocalMesh:
             then(None)
             return
         then(runner)
+
+    def when_settled(self, runner: LinkRunner, then: Callable[[], object]) -> None:
+        """Call it once a link is open, or known not to be had: who is dialled may have gone before HELLO was
+        written.
+        """
+        if runner.ready.done():
+            self.later(0.0, then)
+        else:
+            runner.on_settled = then
 
     def link_lost(self, connection: Connection) -> None:
         """A local link ended: without a goodbye its node is looked for again; a leaf needs another anyway."""

@@ -29,6 +29,7 @@ _LEAF: "Final" = 0x10
 _MORE: "Final" = 0x20
 
 _KEPT_MAX: "Final" = 131072  # bytes of the lines of a leaf that wait until its link leads to it
+_KEPT_OVERHEAD: "Final" = 48  # what each of its frames counts for besides its bytes
 _NODE_SIZE: "Final" = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
 
 
@@ -64,6 +65,7 @@ class Advertiser(Telling):
         "asked",
         "connection",
         "kept",
+        "kept_size",
         "lines",
         "mesh",
         "pruned",
@@ -80,6 +82,7 @@ class Advertiser(Telling):
         self.pruned = Grouped()  # source and uuid of the broadcasts that it does not want
         self.retracted = _NONE_RETRACTED  # sources of which it tells no way any more: since when, ms
         self.kept = _NOTHING_KEPT  # a leaf's lines, while a nearer way than this link leads to it
+        self.kept_size = 0
         self.mesh = mesh
         self.due = False
         self.neighbour = Neighbour(connection, 0, 0, False)
@@ -471,16 +474,19 @@ class Advertiser(Telling):
         """Keep what a leaf tells of itself over a link that it is not reached by: it tells that once, and is
         not asked for it again.
         """
-        if sum([len(one) for one in self.kept]) + len(body) > _KEPT_MAX:
+        size = self.kept_size + len(body) + _KEPT_OVERHEAD
+        if size > _KEPT_MAX:
             self.neighbour.over += 1
             return
         if not self.kept:
             self.kept = []
         self.kept.append(bytes(body))
+        self.kept_size = size
 
     def take_kept(self, now: int) -> None:
         kept = self.kept
         self.kept = _NOTHING_KEPT
+        self.kept_size = 0
         for body in kept:
             self.read_directory(Reader(body, 0, len(body)), now)
 

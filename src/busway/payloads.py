@@ -120,7 +120,7 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
     declaration = declaration_of(kind)
     if declaration is None:
         if isinstance(value, (bytes, bytearray)) or (isinstance(value, memoryview) and is_bytes(value)):
-            return bytes(value), RAW, b""
+            return bytes(memoryview(value)), RAW, b""  # never of a class of the program's
         return _dumps(value, _plain_inside_value), CBOR, b""
     payload = _dumps(_map_of(value), _plain_inside_message)
     _refuse_misfit(payload, declaration)

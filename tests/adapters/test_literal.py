@@ -91,3 +91,16 @@ def test_the_blocking_bus_warns_too() -> None:
         for asking in (bus.send, bus.request, bus.trace):
             with pytest.warns(busway.LiteralName), pytest.raises(busway.Undeliverable):
                 asking(fresh("*"))
+
+
+def test_threads_may_use_more_names_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them forgets the oldest just as another is about to."""
+
+    class Names(dict[bytes, str]):
+        def __delitem__(self, key: bytes) -> None:
+            super().__delitem__(key)
+            super().__delitem__(key)
+
+    monkeypatch.setattr(literal, "_names", Names())
+    monkeypatch.setattr(literal, "_NAMES_MAX", 1)
+    assert len({literal.id_of_name(fresh("a")) for _ in range(3)}) == 3

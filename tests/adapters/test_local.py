@@ -56,6 +56,38 @@ async def test_local_nodes_that_say_nothing_are_waited_for_so_long(
         await bus.close(0)
 
 
+class Gone(Silent):
+    """Nodes that go before anything is written to them."""
+
+    def dial(self, path: str) -> memory.MemoryChannel:
+        channel = super().dial(path)
+
+        def write(data: object) -> int:
+            raise BrokenPipeError
+
+        channel.write = write  # type: ignore[method-assign]
+        return channel
+
+
+@pytest.mark.parametrize("leaf", [False, True])
+async def test_local_nodes_that_go_while_they_are_dialled_hold_up_nobody(
+    leaf: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Gone(3)
+    monkeypatch.setattr(local, "ipc", gone)
+    loop = asyncio.get_running_loop()
+    async with AsyncBus(ipc=False, leaf=leaf) as bus:
+        mesh = local.LocalMesh(bus._host, listen=False)
+        await asyncio.sleep(0.01)  # nothing else waits to be written: HELLO leaves at once
+        began = loop.time()
+        await asyncio.wait_for(mesh.join(), 60)
+        if isinstance(loop, JumpingLoop):
+            assert loop.time() - began < 0.1
+        assert len(gone.dialled) == 3
+        mesh.close()
+        await bus.close(0)
+
+
 async def test_a_local_node_that_is_late_is_dialled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of hundreds that start at once some take longer to answer than a handshake may."""
     silent = Silent(2)

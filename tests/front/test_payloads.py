@@ -113,7 +113,16 @@ def nested(depth: int) -> Any:
 # Formats --------------------
 
 
-@pytest.mark.parametrize("value", [b"ab", bytearray(b"ab"), memoryview(b"ab"), memoryview(b"axbx")[::2]])
+class Own(bytes):
+    """Bytes that stay what they are."""
+
+    def __bytes__(self) -> bytes:
+        return self
+
+
+@pytest.mark.parametrize(
+    "value", [b"ab", bytearray(b"ab"), memoryview(b"ab"), memoryview(b"axbx")[::2], Own(b"ab")]
+)
 def test_bytes_travel_raw(value: Any) -> None:
     payload, format, type_id = encode(value, ELSEWHERE)
     assert (payload, format, type_id) == (b"ab", RAW, b"")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from busway.protocol import codes
 from busway.protocol.routing.advertising import adverts
+from busway.protocol.wire.fields import frame
+from tests.rigs.effort import effort
 
-from .nets import ANYCAST, USERSPACE, Mesh, chain
+from .nets import ANYCAST, SELF, USERSPACE, Mesh, chain
 from .pairs import E, F, G
 
 
@@ -50,3 +52,12 @@ def test_so_much_of_it_is_kept_and_no_more() -> None:
     assert 0 < sum(map(len, kept)) <= 131072
     settle(net)
     assert net.holders("b", E) == "z"
+
+
+def test_frames_of_next_to_nothing_that_wait_cost_little() -> None:
+    net = moved()
+    connection = net.cable["zb"].b
+    empty = frame(bytes((codes.DIRECTORY, 2)) + SELF + b"\0\1")
+    assert effort(lambda: connection.receive_data(empty * 6000, net.now)) < 3
+    assert connection.state == codes.OPEN
+    assert len(adverts(connection).kept) < 3000, "each takes more than its bytes"
