@@ -10,6 +10,7 @@ from busway.adapters.asyncio_pump import GET_IDENT, TURN, Pump
 from busway.adapters.compiling import mypyc_attr
 from busway.adapters.typed import Message, T_co
 from busway.errors import BusClosed
+from busway.protocol import Message as CoreMessage
 from busway.protocol import Receiver as CoreReceiver
 from busway.protocol import codes
 from busway.protocol.messaging.receiving import Receiving
@@ -101,7 +102,7 @@ class Taking(Generic[T_co]):
                     found.append(message)
             if not found:
                 break
-            if not self._is_any or any(message.format != _RAW for message in found):
+            if not (self._is_any and _are_raw(found)):
                 found = [message for message in found if cast(Any, self)._accept(message)]
         return found
 
@@ -173,6 +174,15 @@ def _take(taking: Taking[Any]) -> Any:
         return None
     host.taken += 1
     return message
+
+
+def _are_raw(messages: list[Any]) -> bool:
+    """Whether their payloads are bytes, as they came."""
+    for one in messages:
+        message: CoreMessage = one
+        if message.format != _RAW:
+            return False
+    return True
 
 
 def _is_turn(taking: Taking[Any]) -> bool:

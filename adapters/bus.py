@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from busway.adapters import ends, opening, views
@@ -164,9 +165,8 @@ class BaseBus:
         last = first + (most if format < codes.TYPED else 1)
         if data is given[first] and format == codes.RAW and not isinstance(to, type):
             run = given[first:last]
-            for at, payload in enumerate(run):
-                if type(payload) is not bytes:
-                    return endpoint, run[:at], format, type_id
+            if set(map(type, run)) != {bytes}:
+                run = list(takewhile(lambda payload: type(payload) is bytes, run))
             return endpoint, run, format, type_id
         run = [data]
         for payload in given[first + 1 : last]:
