@@ -173,8 +173,12 @@ class Calls:
         to wait, for credit, for room, or for word of where `to` is. For programs with a pace of their own;
         others wait in `send`. Raises as `send`.
         """
-
         host = self._host
+        done = _post(self, to, payload)
+        if done == _DONE_IN_TURN:
+            self._calls = host.turn_sends  # the next call that can wait gives the loop its turn
+        if done != _NOT:
+            return True
         cast(Any, host).check_open()
         endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
         data, format, type_id = self._encoded(endpoint, payload)

@@ -64,6 +64,8 @@ class Taking(Generic[T_co]):
         """
         if most is not MOST:
             check_most(most)
+        if timeout is not None:
+            check_seconds("timeout", timeout, endless=True)
         host = self._host
         if host.taken >= TURN and _is_turn(self):
             host.taken = 0

@@ -169,9 +169,12 @@ class BaseBus:
                 run = list(takewhile(lambda payload: type(payload) is bytes, run))
             return endpoint, run, format, type_id
         run = [data]
+        checked = isinstance(to, type)
         for payload in given[first + 1 : last]:
             try:
-                _, data, _, like, _ = self._message(to, payload)
+                if checked:
+                    id_taking(to, payload)
+                data, like, _ = encode(payload, endpoint)
             except Exception:  # noqa: BLE001 - it is raised when its turn has come
                 break
             if like != format:

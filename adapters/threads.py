@@ -61,6 +61,7 @@ from busway.adapters.typed import (
     V,
     W,
 )
+from busway.payloads import encode
 from busway.protocol import codes, events
 
 if TYPE_CHECKING:
@@ -140,8 +141,7 @@ class Bus(BaseBus):
         seconds if that is given. What was accepted leaves within about a millisecond.
         """
         if (
-            type(payload) is bytes
-            and confirm is False
+            confirm is False
             and sealed is False
             and ttl is NO_TTL_S
             and node is ANY_NODE
@@ -150,7 +150,10 @@ class Bus(BaseBus):
         ):
             endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
             try:
-                outcome = self._host.send_now(endpoint, payload)
+                if type(payload) is bytes:
+                    outcome = self._host.send_now(endpoint, payload)
+                else:
+                    outcome = self._host.send_now(endpoint, *encode(payload, endpoint))
             finally:
                 if interrupt.pending:
                     raise_pending()

@@ -201,9 +201,11 @@ class Host(BusHost):
         return asked
 
     @shielding
-    def send_now(self, endpoint: bytes, payload: bytes) -> events.Outcome | None:
-        """Send plain bytes, as `ask` lazily does without options, but with the lock taken once, and little
-        else done; the outcome of what had to wait. Raises users' errors.
+    def send_now(
+        self, endpoint: bytes, payload: bytes, format: int = codes.RAW, type_id: bytes = b""
+    ) -> events.Outcome | None:
+        """Send a plain message, as `ask` lazily does without options, but with the lock taken once, and
+        little else done; the outcome of what had to wait. Raises users' errors.
         """
         engine = self.engine
         now = self.clock()
@@ -216,7 +218,7 @@ class Host(BusHost):
                     engine.enter()  # which raises
                 engine.inside = True
                 try:
-                    token = self.node.send(endpoint, payload, now // 1_000_000)
+                    token = self.node.send(endpoint, payload, now // 1_000_000, format, type_id)
                     if token:
                         promise = self.await_outcome(token)
                         engine.turn()
@@ -271,13 +273,11 @@ class Host(BusHost):
         self, endpoint: bytes, payload: Any, now: int, format: int, type_id: bytes
     ) -> events.Outcome | None:
         """Its outcome if it has not to wait; else nothing was sent. Raises users' errors."""
-        promise = Promise(self.engine)
+        args = (endpoint, payload, now, format, type_id)
         try:
             with self.engine.lock:
                 self.check()
-                token = self.engine.call(
-                    self._ask, False, self.node.send, (endpoint, payload, now, format, type_id), _NOW, promise
-                )[0]
+                token, promise = self.engine.call_lazily(self._ask, False, self.node.send, args, _NOW, None)
                 if token and not promise.resolved:
                     self.engine.call(self.cancel, token)
         except errors.FullError:

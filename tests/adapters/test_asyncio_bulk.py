@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ import pytest
 import busway
 from busway import AsyncBus
 from busway.adapters.asyncio_pump import TURN
+from busway.payloads import encode
 from busway.testing import Network
 from tests.adapters.tools import buses, join, sees, until
+from tests.rigs.effort import calls_of
 
 pytestmark = pytest.mark.jumps
 
@@ -223,6 +225,11 @@ async def test_at_most_so_many_are_taken() -> None:
         for odd in ("3", 2.5, True, None):
             with pytest.raises(TypeError, match="most must be the messages to take at once"):
                 await receiver.receive_many(odd)
+        await a.send("it", b"kept")
+        await until(lambda: len(receiver._core.queue) == 1)
+        with pytest.raises(ValueError, match="timeout must be"):
+            await receiver.receive_many(timeout=-1)
+        assert [message.payload for message in await receiver.receive_many()] == [b"kept"]
 
 
 async def test_unknown_types_are_skipped_and_counted_and_what_does_not_fit_is_marked() -> None:
@@ -309,6 +316,43 @@ async def test_what_would_fail_at_once_raises() -> None:
         with pytest.raises(TypeError, match="takes Reading"):
             a.try_send(Reading, 3)
         news.close()
+
+
+async def test_it_costs_no_more_than_send_and_of_many_values_little_more_than_to_encode_them() -> None:
+    async with flowing() as (a, receiver):
+        one = calls_of(lambda: run(a.send("it", 1.5)))
+        assert calls_of(lambda: a.try_send("it", 1.5)) <= one
+        encoded = calls_of(lambda: encode(1.5, bytes(16)))
+        assert calls_of(lambda: run(a.send_many("it", [1.5] * 50))) < 50 * (encoded + 5)
+        await taken(receiver, 12 * 10)
+
+
+@contextlib.asynccontextmanager
+async def flowing() -> AsyncIterator[tuple[AsyncBus, busway.Receiver[Any]]]:
+    """One who sends, and who takes from him: with credit for a thousand messages at least."""
+    async with joined() as (a, _, receiver):
+        sending = asyncio.create_task(a.send_many("it", [b"x"] * 6000))
+        await taken(receiver, 6000)
+        await sending
+        yield a, receiver
+
+
+def run(call: Coroutine[Any, Any, Any]) -> None:
+    """What has to await nothing."""
+    with contextlib.suppress(StopIteration):
+        call.send(None)
+
+
+async def test_what_is_sent_so_counts_towards_the_turn_of_the_loop() -> None:
+    async with flowing() as (a, receiver):
+        await asyncio.sleep(0.1)
+        for _ in range(a._host.turn_sends):
+            assert a.try_send("it", b"x")
+        turns: list[int] = []
+        asyncio.get_running_loop().call_soon(turns.append, 1)
+        await a.send("it", b"x")
+        assert turns
+        await taken(receiver, a._host.turn_sends + 1)
 
 
 async def test_where_it_has_to_be_asked_for_first_nothing_is_sent() -> None:

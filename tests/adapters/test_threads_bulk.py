@@ -13,7 +13,9 @@ import pytest
 
 import busway
 from busway import Bus
+from busway.payloads import encode
 from tests.adapters.threads_tools import Program, Task, buses, join, sees, until
+from tests.rigs.effort import calls_of
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -115,13 +117,12 @@ def test_each_is_encoded_once_where_one_at_a_time_is_accepted(monkeypatch: pytes
     with buses(1) as (a,):
         receiver = a.register("here", queue=1000)  # of the same program: each by itself
         encoded: list[Any] = []
-        encode = a._message
 
-        def counting(to: Any, payload: Any) -> Any:
+        def counting(payload: Any, endpoint: bytes) -> Any:
             encoded.append(payload)
-            return encode(to, payload)
+            return encode(payload, endpoint)
 
-        monkeypatch.setattr(a, "_message", counting)
+        monkeypatch.setattr("busway.adapters.bus.encode", counting)
         assert a.send_many("here", range(300)) == 300
         assert taken(receiver, 300) == list(range(300))
         assert encoded == list(range(300))
@@ -337,6 +338,20 @@ def test_what_would_fail_at_once_raises() -> None:
             a.try_send("it", object())
         news.close()
         assert not a._host.waiters
+
+
+def test_what_is_accepted_leaves_with_what_follows_and_values_as_bytes_do() -> None:
+    """A write for each, or a way of its own for values, would take several times the calls."""
+    with joined() as (a, _, receiver):
+        sending = Task(lambda: a.send_many("it", [b"x"] * 6000))  # gives credit for a thousand and more
+        taken(receiver, 6000)
+        sending.result()
+        one = calls_of(lambda: a.send("it", b"x"))
+        encoded = calls_of(lambda: encode(1.5, bytes(16)))
+        assert calls_of(lambda: a.send("it", 1.5)) < one + encoded + 5
+        assert calls_of(lambda: a.try_send("it", b"x")) < 3 * one
+        assert calls_of(lambda: a.send_many("it", [1.5] * 50)) < 50 * (encoded + 5)
+        taken(receiver, 1)
 
 
 def test_where_it_has_to_be_asked_for_first_nothing_is_sent() -> None:
