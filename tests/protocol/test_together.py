@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, Link, codes, events
-from busway.protocol.link.batch import SIZE_MAX, Branch
+from busway.protocol.errors import Refusal
+from busway.protocol.link.batch import SIZE_MAX, Batch, Branch
 from busway.protocol.link.fast import Path
 from busway.protocol.link.queue import OVERHEAD, Together
 from busway.protocol.packet.guarded import guarded
@@ -18,7 +19,7 @@ from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.fields import Reader, frame, u16, varint
 from busway.protocol.wire.hello import read_hello
 from busway.protocol.wire.messages import Frame, RoutingHeader
-from busway.protocol.wire.runs import FEATURE, write_together
+from busway.protocol.wire.runs import FEATURE, count_run, write_together
 
 from .helpers import payloads
 from .nets import ANYCAST, BROADCAST, UNICAST, Mesh, chain
@@ -171,6 +172,30 @@ def test_more_than_a_queue_takes_is_refused_each() -> None:
     assert listener.connection.state == codes.OPEN
     assert len(listener.receivers[0].queue) == 20
     assert listener.node.receiving.counters["refused"] == 5001 - 20
+
+
+def test_what_exceeds_a_queue_in_bytes_is_looked_at_one_by_one() -> None:
+    listener = opened()
+    listener.feed([frame(b"\x80\x00\x01" + E + b"\x00\x01")])
+    (receiver, *_) = listener.receivers
+    data = b"\x0a\x80\x01\x00\x02\x00\x04" + b"abcd" * 3
+    receiver.size_max = receiver.size + 11
+    assert not listener.connection.fast.together(data, 1, len(data), NOW)
+    receiver.size_max += 1
+    assert listener.connection.fast.together(data, 1, len(data), NOW)
+    assert receiver.size == receiver.size_max
+
+
+@pytest.mark.parametrize("sizes", [False, True])
+def test_there_are_16384_at_the_most(sizes: bool) -> None:
+    def counted(count: int) -> int:
+        start = b"\0\0" + u16(count) + u16(4) * count if sizes else u16(4)
+        data = start + bytes(4 * count)
+        return count_run(data, 0, len(data))
+
+    assert counted(codes.WINDOW_MAX) == codes.WINDOW_MAX == 16_384
+    with pytest.raises(Refusal):
+        counted(codes.WINDOW_MAX + 1)
 
 
 def test_one_who_did_not_say_so_is_sent_none_and_may_send_none() -> None:
@@ -578,7 +603,11 @@ def test_broadcasts_that_no_batch_takes_go_the_long_way() -> None:
     known = net.cable["ab"].b.fast._known
     prefix = next(prefix for prefix, meaning in known.items() if isinstance(meaning, Branch))
     body = b"\x0a" + prefix + u16(4) + u16(2000) + b"".join(sent)
+    net.cable["bc"].block(net["b"])
     net.note(net["b"], net.cable["ab"].b.receive_data(varint(len(body)) + body, net.now))
+    queued = net.cable["bc"].a.broadcasts.items
+    assert max(item.size if isinstance(item, Batch) else 0 for item in queued) <= SIZE_MAX
+    net.cable["bc"].block(net["b"], False)
     net.pump()
     for letter in heard:
         assert net.payloads(letter, heard[letter]) == sent
