@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ import busway
 from busway import AsyncBus
 from busway.adapters.asyncio_ends import Receiver
 from busway.adapters.asyncio_pump import TURN, TURN_EACH
+from busway.protocol import Link, Node
 from tests.adapters.test_asyncio_services import served
 from tests.adapters.tools import buses, channels, sees, until
 
@@ -315,6 +317,15 @@ async def test_who_sends_to_many_nodes_writes_several_messages_to_each_at_a_time
                     await hub.send(f"it/{number}", b"x")
             await asyncio.sleep(0.01)
         assert writes <= 1.5 * nodes * each / TURN_EACH
+
+
+async def test_a_turn_of_who_sends_to_very_many_is_bounded() -> None:
+    link = Node(b"n" * 16, entropy=os.urandom).connection(Link(), 0)  # stands for all of them
+    async with AsyncBus(ipc=False) as bus:
+        for links, messages in ((1, 256), (16, 256), (17, 272), (256, 4096), (257, 4096)):
+            bus._host._unflushed = [link] * links
+            bus._host.pump()
+            assert bus._host.turn_sends == messages
 
 
 async def test_who_takes_broadcasts_catches_up_before_more_is_read() -> None:

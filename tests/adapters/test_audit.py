@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -99,6 +100,8 @@ async def test_short_visits_of_this_users_programs_are_kept_as_one(log: pytest.L
             await join(guest, here)
         await until(lambda: not here.links())
         kept = [few(row, "what", "peer_label", "visits") for row in trail(here)]
+        audit = here._host.trail
+        assert audit._counts == Counter(sort for sort, _ in audit.kept)  # by which one gives way to others
     assert kept == [
         ("leave", None, 3),
         ("join", "leaf 61", None),

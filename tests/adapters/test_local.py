@@ -102,6 +102,37 @@ async def test_a_local_node_that_is_late_is_dialled_again(monkeypatch: pytest.Mo
         await bus.close(0)
 
 
+class Busy(Silent):
+    """Nodes whose sockets take no more for now."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.tried = 0
+
+    def dial(self, path: str) -> memory.MemoryChannel:
+        self.tried += 1
+        raise BlockingIOError
+
+
+async def test_who_is_looked_for_again_is_dialled_though_the_former_dial_never_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    busy = Busy(2)
+    monkeypatch.setattr(local, "ipc", busy)
+    async with AsyncBus(ipc=False) as bus:
+        mesh = local.LocalMesh(bus._host, listen=False)
+        for known in (False, True):
+            before = busy.tried
+            mesh.join()
+            assert busy.tried - before == (0 if known else 2)
+        await asyncio.sleep(local._OVER_S)
+        before = busy.tried
+        mesh.join()
+        assert busy.tried - before == 2
+        mesh.close()
+        await bus.close(0)
+
+
 async def test_many_local_nodes_are_dialled_a_few_at_a_time_and_each_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
