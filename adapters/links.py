@@ -38,7 +38,7 @@ _WRITE_SIZE = 65536
 _WRITE_SIZE_AT_ONCE = 131072  # where what is large is written without a copy
 _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
-# What one channel is read before the others have their turn. A plain one is read once, which is as much.
+# What one channel is read before the others have their turn. A plain one is read once, see above.
 _TURN_SIZE = _READ_SIZE
 _TURN_READS = 4
 _CROWDED_S = 60.0
