@@ -43,7 +43,7 @@ _BATCH_NS = 200_000  # what is said so soon after the last write waits to be wri
 _LOOK_S = 0.001
 _LOOK_NS = 1_000_000
 _ATTEND_S = 0.002  # who attends to links that bring nothing for so long leaves them
-_UNREAD_NS = 100_000_000  # so long links are left unread at a time, whoever is to catch up
+_UNREAD_NS = 25_000_000  # so long links are left unread at a time, whoever is to catch up
 _NEVER = float("inf")
 _DAY_S = 86400.0  # epoll takes no longer waits than 24 days
 

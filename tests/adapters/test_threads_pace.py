@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -205,3 +206,15 @@ def test_of_many_subscribers_the_last_are_known() -> None:
     assert paces.is_behind(10**9)
     paces.discard(each[0])
     assert not paces.is_behind(10**9)
+
+
+def test_links_are_left_unread_for_25_ms_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [10**9]
+    monkeypatch.setattr(threads_engine, "time", SimpleNamespace(monotonic_ns=lambda: now[0]))
+    engine = threads_engine.Engine(lambda: None, lambda: None, lambda _: True)
+    engine._lively = True  # nobody has to be woken
+    assert engine._leaves_unread()
+    now[0] += 24_999_999
+    assert engine._leaves_unread()
+    now[0] += 1
+    assert not engine._leaves_unread()
