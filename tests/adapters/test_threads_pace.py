@@ -123,6 +123,7 @@ def test_a_closed_receiver_is_not_waited_for(patient: None) -> None:
         publishing = Task(lambda: publish(a))
         until_held_or_lost(b, receiver)
         receiver.close()
+        assert b._host.paces._known == {}
         publishing.result()
         assert a.request("echo", b"it") == b"it"
 
