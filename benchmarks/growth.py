@@ -24,6 +24,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import busway
@@ -36,6 +37,7 @@ ANSWER_S = 120.0  # most for one step of one program
 QUIET_S = 0.25  # without more than QUIET_CPU_S in it all are at rest
 QUIET_CPU_S = 0.02
 JOIN_GAP_S = 0.04  # between programs that start one after the other
+PROGRAMS_MAX = 255  # with the one that joins them as many as one machine takes
 
 
 # A program: a process that does what it is told --------------------
@@ -337,7 +339,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="bw") as folder, ExitStack() as stack:
         os.environ["BUSWAY_DIR"] = folder
         crowd = Crowd(stack)
-        rows = [step(crowd, count, joins, messages, say) for count in sorted(programs)]
+        rows = [step(crowd, count, joins, messages, say) for count in programs]
         say("all leave at once")
         rows[-1]["leave all"] = leave_all(crowd)
     return rows
@@ -356,22 +358,52 @@ def show(row: dict[str, Any]) -> None:
     print(f"  {'memory':12} {row['memory, MB']:.1f} MB, of it its own or shared {row['share, MB']:.1f} MB")
 
 
-def main() -> None:
+def counts_of(text: str) -> list[int]:
+    """How many programs there are to be, step by step. Raises ArgumentTypeError."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} are no numbers with commas between, such as 20,64")
+    counts = sorted({int(word) for word in words})
+    if counts[0] < 2 or counts[-1] > PROGRAMS_MAX:
+        raise argparse.ArgumentTypeError(
+            f"each is 2 to {PROGRAMS_MAX}, for one more joins these, and a machine takes {PROGRAMS_MAX + 1}"
+        )
+    return counts
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="benchmarks.growth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--programs", default="20,64,100,250", help="how many, in steps")
-    parser.add_argument("--joins", type=int, default=5, help="joins of one that are measured in each step")
-    parser.add_argument("--messages", type=int, default=10_000, help="messages of one round; 0: none")
-    parser.add_argument("--json", help="a file for the figures")
+    parser.add_argument(
+        "--programs", type=counts_of, default="20,64,100,250", help="how many, in steps (default %(default)s)"
+    )
+    parser.add_argument(
+        "--joins", type=int, default=5, help="joins of one that are measured in each step (default 5)"
+    )
+    parser.add_argument(
+        "--messages", type=int, default=10_000, help="messages of one round (default 10000); 0: none"
+    )
+    parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
+    if options.joins < 1 or options.messages < 0:
+        parser.error("--joins is 1 or more, --messages 0 or more")
+    if options.json is not None and not options.json.resolve().parent.is_dir():
+        parser.error(f"--json {options.json}: there is no folder {options.json.resolve().parent}")
+    return options
+
+
+def main() -> None:
+    options = arguments()
     start = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - start:6.1f} s  {text}", flush=True)
 
-    counts = [int(each) for each in options.programs.split(",")]
-    rows = measure(counts, options.joins, options.messages, say)
+    try:
+        rows = measure(options.programs, options.joins, options.messages, say)
+    except KeyboardInterrupt:
+        sys.exit(130)
     for row in rows:
         show(row)
     if options.json:

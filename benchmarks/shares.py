@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Self
@@ -37,6 +38,7 @@ HERE = Path(__file__).resolve().parents[1]
 CASES = ("way", "bulk", "feed", "trip")
 COUNTS = {"way": 200_000, "bulk": 400_000, "feed": 200_000, "trip": 10_000}  # messages when nothing looks
 COUNTED = 0.1  # of these, for then they run 50 times as slow
+LEAST = 10  # messages: at least one is counted
 BATCH = 256
 FOUND_S = 60.0
 PAYLOAD = bytes(16)
@@ -159,32 +161,37 @@ def pair(case: str, count: int, package: Path, watched: str, scratch: str, steps
     base |= {"PYTHONPATH": f"{package}{os.pathsep}{HERE}", "XDG_RUNTIME_DIR": scratch, "PYTHONHASHSEED": "0"}
     if steps:
         base["BUSWAY_COUNTED"] = "1"
-    programs = []
-    for side in ("near", "far"):
-        tool = [
-            "valgrind",
-            "--tool=callgrind",
-            "--dump-before=getppid",
-            f"--callgrind-out-file={scratch}/out",
-        ]
-        command = [sys.executable, "-m", "benchmarks.shares", "--side", side, case, "--count", str(count)]
-        one = subprocess.Popen(
-            (tool if side == watched else []) + command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=base,
-        )
-        programs.append((side, one))
-        if side == "near":
-            assert one.stdout is not None
-            one.stdout.readline()  # "ready"
-    found = []
-    for side, one in programs:
-        printed, _ = one.communicate(timeout=600)
-        if one.returncode:
-            raise RuntimeError(f"{side} failed: run it by itself to see why")
-        found += [f"{side} {line}" for line in printed.splitlines()]
+    programs: dict[str, subprocess.Popen[str]] = {}
+    with ExitStack() as ends:
+        for side in ("near", "far"):
+            tool = [
+                "valgrind",
+                "--tool=callgrind",
+                "--dump-before=getppid",
+                f"--callgrind-out-file={scratch}/out",
+            ]
+            command = [sys.executable, "-m", "benchmarks.shares", "--side", side, case, "--count", str(count)]
+            with open(f"{scratch}/{side}.err", "w") as said:
+                one = subprocess.Popen(
+                    (tool if side == watched else []) + command,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    text=True,
+                    env=base,
+                )
+            ends.enter_context(one)
+            ends.callback(one.kill)
+            programs[side] = one
+            if side == "near":
+                assert one.stdout is not None
+                if one.stdout.readline() != "ready\n":
+                    raise RuntimeError(f"near failed:\n{Path(scratch, 'near.err').read_text()[-3000:]}")
+        found = []
+        for side in ("far", "near"):  # the former ends if the latter does
+            printed, _ = programs[side].communicate(timeout=600)
+            if programs[side].returncode:
+                raise RuntimeError(f"{side} failed:\n{Path(scratch, f'{side}.err').read_text()[-3000:]}")
+            found += [f"{side} {line}" for line in printed.splitlines()]
     return found
 
 
@@ -266,6 +273,8 @@ def main() -> None:
     for case in cases:
         if case not in CASES:
             parser.error(f"{case!r} is no case; expected some of {', '.join(CASES)}")
+    if given.top < 1 or (given.count is not None and given.count < LEAST):
+        parser.error(f"--top is 1 or more, --count {LEAST} or more")
     if given.side:
         asyncio.run(program(given.side, cases[0], given.count))
         return
@@ -274,9 +283,14 @@ def main() -> None:
     package = HERE / "src" if given.core is None else given.core.resolve()
     if not (package / "busway").is_dir():
         parser.error(f"--core: there is no package busway in {package}")
-    for case in cases:
-        for line in report(case, given.count or COUNTS[case], package, given.core is not None, given.top):
-            print(line, flush=True)
+    try:
+        for case in cases:
+            for line in report(case, given.count or COUNTS[case], package, given.core is not None, given.top):
+                print(line, flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except RuntimeError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
