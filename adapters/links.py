@@ -257,10 +257,13 @@ class LinkRunner:
 
     def _fit(self, size: int, count: int) -> None:
         """Read less at a time where so much brings more messages than are taken in a turn, or more again."""
+        most = _READ_SIZE_LARGE if count else _READ_SIZE  # what is no message here may be dear to refuse
         if count > _READ_COUNT:
             self._read_size = max(_READ_SIZE_LEAST, size * _READ_COUNT // count)
-        elif self._read_size <= size < _READ_SIZE_LARGE and count * 2 < _READ_COUNT:
-            self._read_size = min(_READ_SIZE_LARGE, self._read_size * 2)
+        elif self._read_size > most:
+            self._read_size = most
+        elif self._read_size <= size < most and count * 2 < _READ_COUNT:
+            self._read_size = min(most, self._read_size * 2)
 
     def _follow_channel(self) -> None:
         """The channel may have got something of its own to write."""

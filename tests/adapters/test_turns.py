@@ -259,12 +259,13 @@ async def test_a_read_brings_as_many_messages_as_a_turn_takes() -> None:
                 (16384, 1),
                 (32768, 1),
                 (SIZE, 1),
+                (9, 0),
             )
             for size, count in reads:
                 fit(link, size, count)
                 sizes.append(link._read_size)
     assert max(size for size, _ in found) >= SIZE
-    assert sizes == [4096, 4096, 4096, 8192, 16384, 32768, SIZE, 2 * SIZE]
+    assert sizes == [4096, 4096, 4096, 8192, 16384, 32768, SIZE, 2 * SIZE, SIZE]
 
 
 class Dying(SocketChannel):
