@@ -48,8 +48,8 @@ def arguments() -> argparse.Namespace:
         "--patience", type=float, default=30.0, help="seconds to wait for a fast machine, in all"
     )
     options = parser.parse_args()
-    if options.rounds < 1 or not 0 < options.seconds <= 60:
-        parser.error("--rounds is 1 or more, --seconds more than 0 and at most 60")
+    if options.rounds < 1 or not 0 < options.seconds <= 60 or not options.patience >= 0:
+        parser.error("--rounds is 1 or more, --seconds more than 0 and at most 60, --patience 0 or more")
     try:
         check(options)
     except (ValueError, OSError, re.error) as error:

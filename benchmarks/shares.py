@@ -261,7 +261,7 @@ def _table(costs: dict[str, int], whole: int, most: int) -> Iterable[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="benchmarks.shares", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)} (default way)")
     parser.add_argument("--core", type=Path, help="folder with a compiled package, for PYTHONPATH")

@@ -59,6 +59,7 @@ def test_cases_are_measured_and_checked_and_written(tmp_path: Path) -> None:
         (["--core", "src", "--pure"], "not allowed with"),
         (["--json", "src"], "Is a directory"),
         (["--rounds", "0"], "--rounds is 1 or more"),
+        (["--patience", "-1"], "--patience 0 or more"),
     ],
     ids=lambda value: value[0] + value[1] if isinstance(value, list) else "",
 )

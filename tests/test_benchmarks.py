@@ -1,10 +1,17 @@
 """Benchmarks at their shortest: every row is measured."""
 
 import re
+import signal
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from benchmarks import growth, shares
 from benchmarks.instructions import installed
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
@@ -29,6 +36,56 @@ def test_the_growth_of_a_machine_is_measured_and_nobody_misses_a_goodbye() -> No
     assert re.findall(r"^(\d+) programs, (\d+) links$", printed, re.MULTILINE) == [("12", "66")]
     assert re.findall(r"one, us [\d.]+;  all in turn, us [\d.]+;  ratio [\d.]+$", printed, re.MULTILINE)
     assert re.findall(r"  leave all .* ends (\{.*\})$", printed, re.MULTILINE) == ["{'GOODBYE': 132}"]
+
+
+@pytest.mark.parametrize(
+    ("main", "wrong", "reason"),
+    [
+        (growth.main, ["--programs", "many"], "'many' are no numbers with commas between, such as 20,64"),
+        (growth.main, ["--programs", "1,12"], "each is 2 to 255"),
+        (growth.main, ["--programs", "256"], "each is 2 to 255"),
+        (growth.main, ["--joins", "0"], "--joins is 1 or more"),
+        (growth.main, ["--messages", "-1"], "--messages 0 or more"),
+        (growth.main, ["--json", "nowhere/it.json"], "there is no folder .*nowhere"),
+        (shares.main, ["nonsense"], "'nonsense' is no case; expected some of way, bulk"),
+        (shares.main, ["--count", "0"], "--count 10 or more"),
+        (shares.main, ["--top", "0"], "--top is 1 or more"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_will_not_do_are_refused(
+    main: Callable[[], None],
+    wrong: list[str],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["it", *wrong])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert re.search(reason, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("words", [["growth", "--programs", "4"], ["shares", "--count", "1000000"]])
+def test_ctrl_c_ends_them_without_a_traceback(words: list[str]) -> None:
+    """And what they have started: nobody else holds their output then."""
+    command = [sys.executable, "-u", "-m", f"benchmarks.{words[0]}", *words[1:]]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
+        deadline = threading.Timer(30, run.kill)
+        deadline.start()
+        if words[0] == "growth":
+            assert run.stdout is not None
+            run.stdout.readline()  # the first step has begun
+        else:
+            while not Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text():
+                time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        printed, _ = run.communicate()
+        deadline.cancel()
+    assert run.returncode == 130
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("case", ["way", "bulk", "feed", "trip"])
