@@ -69,6 +69,7 @@ class Calls:
     _host: Pump
     _process_only: Any  # ids of endpoints; empty for most: then no payload is an object
     _calls: int = 0  # messages since the loop had a turn
+    _begun: Any = None  # what the short way has encoded and left to the long way, which takes it at once
 
     # Sending
 
@@ -116,10 +117,8 @@ class Calls:
 
     async def _send_later(self, to: Any, payload: Any) -> None:
         """`send` where it needs more than `_post` does."""
-        host = self._host
-        endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
-        data, format, type_id = self._encoded(endpoint, payload)
-        token = self._token(host.node.send, endpoint, data, format, type_id)
+        endpoint, data, format, type_id = self._message_of(to, payload)
+        token = self._token(self._host.node.send, endpoint, data, format, type_id)
         if token:
             await self._accepted(token, to)
         elif self._is_turn(1):
@@ -179,9 +178,7 @@ class Calls:
             self._calls = host.turn_sends  # the next call that can wait gives the loop its turn
         if done != _NOT:
             return True
-        cast(Any, host).check_open()
-        endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
-        data, format, type_id = self._encoded(endpoint, payload)
+        endpoint, data, format, type_id = self._message_of(to, payload)
         found: list[events.Outcome] = []
         failure: Exception | None = None
         token = 0
@@ -241,8 +238,7 @@ class Calls:
 
     async def _publish_later(self, to: Any, payload: Any) -> None:
         """`publish` where it needs more than `_post_copies` does."""
-        endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
-        data, format, type_id = self._encoded(endpoint, payload)
+        endpoint, data, format, type_id = self._message_of(to, payload)
         token = self._publish_token(endpoint, data, format, type_id)
         if token:
             check_settled(await cast(Any, self._host).awaited(token))
@@ -315,6 +311,16 @@ class Calls:
         return replied(outcome, wanted, to)
 
     # In the core's words
+
+    def _message_of(self, to: Any, payload: Any) -> tuple[bytes, Any, int, bytes]:
+        """Endpoint, payload, format and type for the long way: as the short way has left them, if it has."""
+        begun = self._begun
+        self._begun = None
+        if begun is not None:
+            return cast(tuple[bytes, Any, int, bytes], begun)
+        endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
+        data, format, type_id = self._encoded(endpoint, payload)
+        return endpoint, data, format, type_id
 
     def _encoded(self, endpoint: bytes, payload: Any) -> tuple[Any, int, bytes]:
         if self._process_only and endpoint in self._process_only:
@@ -422,15 +428,13 @@ def _post(calls: Calls, to: Any, payload: Any) -> int:
     if endpoint is None:
         endpoint = id_taking(to, payload)
     format = _RAW
+    type_id = b""
     data: Any = payload
     if type(payload) is not bytes or calls._process_only:
-        data, format, _ = calls._encoded(endpoint, payload)
-        if format >= _TYPED:
-            return _NOT
-    if host.node is not host.core:
-        return _NOT
+        data, format, type_id = calls._encoded(endpoint, payload)
     now = host.turn_ms if host._pumping else host.clock() // 1_000_000
-    if not host.core.post(endpoint, data, now, format):
+    if format >= _TYPED or host.node is not host.core or not host.core.post(endpoint, data, now, format):
+        calls._begun = (endpoint, data, format, type_id)
         return _NOT
     calls._calls += 1
     if calls._calls < host.turn_sends:
@@ -450,10 +454,10 @@ def _post_copies(calls: Calls, to: Any, payload: Any) -> int:
     if endpoint is None:
         endpoint = id_taking(to, payload)
     data, format, type_id = calls._encoded(endpoint, payload)
-    if format >= _TYPED or host.node is not host.core:
-        return _NOT
     now = host.turn_ms if host._pumping else host.clock() // 1_000_000
-    if not host.core.publish_on(endpoint, data, now, format, type_id):
+    short = format < _TYPED and host.node is host.core
+    if not short or not host.core.publish_on(endpoint, data, now, format, type_id):
+        calls._begun = (endpoint, data, format, type_id)
         return _NOT
     calls._calls += 1
     if calls._calls < TURN:

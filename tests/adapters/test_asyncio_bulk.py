@@ -12,6 +12,7 @@ import pytest
 
 import busway
 from busway import AsyncBus
+from busway.adapters import asyncio_calls
 from busway.adapters.asyncio_pump import TURN
 from busway.payloads import encode
 from busway.testing import Network
@@ -366,3 +367,23 @@ async def test_where_it_has_to_be_asked_for_first_nothing_is_sent() -> None:
                 await asyncio.sleep(0.01)
             assert await taken(receiver, 1) == [b"x"]
         assert not leaf._host.waiters
+
+
+async def test_a_value_is_encoded_once_also_where_the_short_way_does_not_take_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does not to endpoints of this very node."""
+    encoded: list[Any] = []
+
+    def counted(payload: Any, endpoint: bytes) -> Any:
+        encoded.append(payload)
+        return encode(payload, endpoint)
+
+    monkeypatch.setattr(asyncio_calls, "encode", counted)
+    async with AsyncBus() as bus:
+        sent, published = bus.register("it"), bus.subscribe("news")
+        await bus.send("it", {"by": "send"})
+        assert bus.try_send("it", {"by": "try_send"})
+        await bus.publish("news", {"by": "publish"})
+        found = [(await receiver.receive()).payload for receiver in (sent, sent, published)]
+    assert found == encoded == [{"by": "send"}, {"by": "try_send"}, {"by": "publish"}]
