@@ -152,9 +152,11 @@ def sizes() -> list[int]:
 
 
 class Handle:
-    """From outside: a program's process, and the socket by which it is told."""
+    """From outside: a program's process, and the socket by which it is told. Made by `started`; `mask` has
+    the signals that the process is to block.
+    """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, mask: set[Any]) -> None:
         ours, theirs = socket.socketpair()
         self.number = number
         self.orders = ours
@@ -163,6 +165,7 @@ class Handle:
             try:
                 ours.close()
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 asyncio.run(Program(number, theirs).run())
             except Exception:  # noqa: BLE001 - whoever waits for its answer sees it end
                 traceback.print_exc()
@@ -170,6 +173,19 @@ class Handle:
                 os._exit(0)
         theirs.close()
         self._lines = ours.makefile("rb")
+
+    @classmethod
+    def started(cls, number: int, stack: ExitStack) -> Handle:
+        """One that ends with `stack`. A Ctrl-C waits for that: amid a fork it would be raised in what Python
+        calls there, and lost.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            made = cls(number, before)
+            stack.callback(made.end)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return made
 
     def tell(self, word: str, *arguments: Any) -> None:
         self.orders.sendall(json.dumps([word, *arguments]).encode() + b"\n")
@@ -207,8 +223,7 @@ class Crowd:
     def fork(self, count: int) -> list[Handle]:
         made = []
         for _ in range(count):
-            made.append(Handle(len(self.programs)))
-            self._stack.callback(made[-1].end)
+            made.append(Handle.started(len(self.programs), self._stack))
             self.programs.append(made[-1])
         return made
 

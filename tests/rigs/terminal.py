@@ -19,6 +19,7 @@ import pyte
 from tests.rigs import forks
 
 PATIENCE_S = 60.0
+_END = b"\0\0\0"  # written behind a program's last words: a terminal shows nothing of it
 
 Start = Callable[[int], "forks.Program | subprocess.Popen[bytes]"]
 """Starts a program whose streams are all the terminal of that descriptor."""
@@ -73,9 +74,16 @@ class Terminal:
             time.sleep(0.02)
 
     def ends(self) -> int:
-        """Its exit status. The terminal has to be as it was."""
+        """Its exit status, once all that it has said is on the screen. The terminal has to be as it was."""
         status = self.process.wait(PATIENCE_S)
         assert termios.tcgetattr(self._theirs) == self.before
+        os.write(self._theirs, _END)
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.said.endswith(_END):
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.001)
+        with self._lock:
+            self.said = self.said.removesuffix(_END)
         return status
 
     def close(self) -> None:
