@@ -43,6 +43,7 @@ _LIVE: "Final" = 1 << codes.OPEN | 1 << codes.CLOSING
 _PIECE_MIN: "Final" = 4096  # bytes of a piece from which on it is handed on as it comes
 _JOINED_MAX: "Final" = 2048  # bytes of a buffer, on the average, below which they are joined
 _RESUME_BURST: "Final" = 16  # messages that one flow may send before the next that waits for the same link
+_NONE_HELD: "list[bytes]" = []  # never changed
 
 
 class Connection(LinkFace):
@@ -56,7 +57,7 @@ class Connection(LinkFace):
         super().__init__(host, link, limits, now)
         self.channel: "Channel | None" = None
         self.role = codes.ROLE_ROUTER  # in which the other side may come
-        self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
+        self._held = _NONE_HELD  # what came while a link that lost to this one is read
         self._held_size = 0
         self._more = False  # the last write did not take all that there was
         self.outbox = Outbox(self)
@@ -64,7 +65,7 @@ class Connection(LinkFace):
         self.fast = FastReader(self)
         self.inbox = Inbox(self)
         self.best_effort = False  # what is read now came in a packet that is not repeated
-        self._theirs: "Hello | None" = None
+        self._to_leaf = False  # as its HELLO says
         self._my_hello = hello_of(host, link, limits)
         self._goodbye = b""  # CLOSE frame to be written when the outbox allows
         self._drains_first = False  # ... only after all queued messages
@@ -219,6 +220,8 @@ class Connection(LinkFace):
         """Keep what came while the link that lost has not been read to its end; a peer that floods gives up
         its order.
         """
+        if not self._held:
+            self._held = []
         self._held.append(data)
         self._held_size += len(data)
         if self._held_size > codes.QUEUE_SIZE_MAX:
@@ -228,7 +231,7 @@ class Connection(LinkFace):
         """The link that lost to this one has ended, or is not waited for any more."""
         self.waits_for = None
         data = b"".join(self._held)
-        self._held = []
+        self._held = _NONE_HELD
         self._held_size = 0
         if data:
             self._take_in(data, now)
@@ -450,7 +453,7 @@ class Connection(LinkFace):
         self.inbox.size_max = size_max
 
     def nodes_max(self) -> int:
-        if self.host.identity.leaf or (self._theirs is not None and self._theirs.leaf):
+        if self.host.identity.leaf or self._to_leaf:
             return max(3, self.limits.aliases_max)
         return codes.ROUTES_MAX
 
@@ -558,7 +561,7 @@ class Connection(LinkFace):
         theirs = Hello(*read_hello(reader))
         check_identity(host.bus, host.identity.key, theirs.bus, theirs.key)
         self._check_who(theirs)
-        self._theirs = theirs
+        self._to_leaf = theirs.leaf
         limits = self.limits = Limits(*agree_limits(self.limits.values(), theirs.limits))
         self.realm = max(self.realm, theirs.realm)
         self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, theirs.keepalive_ms)
@@ -617,7 +620,7 @@ class Connection(LinkFace):
         self._assembly = None
         self.inbox.clear(now)
         self.waits_for = None
-        self._held = []
+        self._held = _NONE_HELD
         self.host.timers.disarm(self)
         self.touch()
         self.host.link_closed(self, opened, by_peer, now)

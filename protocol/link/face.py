@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from busway.protocol.outcomes import Event
 
+_NO_WAITERS: "list[Waiter]" = []  # never changed: there are many links, and few for whose room somebody waits
+
 
 class Remote(Timer):
     """A node in one incarnation, as far as a link cares."""
@@ -98,7 +100,7 @@ class LinkFace(Timer):
         self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
         self.transit = TransitQueue()  # messages of others
         self._room_waiters = Fifo()
-        self._broadcast_waiters: "list[Waiter]" = []
+        self._broadcast_waiters = _NO_WAITERS
         self.flush_wanted = False  # whoever writes knows that there is something
         self.peer: "Remote | None" = None
         self.intakes: "Mapping[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
@@ -175,12 +177,14 @@ class LinkFace(Timer):
     def await_broadcast_room(self, waiter: "Waiter") -> None:
         """The same of the broadcasts' queue."""
         if waiter not in self._broadcast_waiters:
+            if not self._broadcast_waiters:
+                self._broadcast_waiters = []
             self._broadcast_waiters.append(waiter)
 
     def resume_broadcasts(self, now: int) -> None:
         """Let those who wait for room for broadcasts go on: there is, or the link is gone."""
         waiters = self._broadcast_waiters
-        self._broadcast_waiters = []
+        self._broadcast_waiters = _NO_WAITERS
         for waiter in waiters:
             waiter.resume(now)
 

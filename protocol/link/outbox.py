@@ -53,6 +53,7 @@ class Partial:
 
 # As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
 _NO_KEYS: "dict[bytes, bool]" = {}
+_NONE_FRESH: "list[bytes]" = []
 _NOT_REPEATED: "dict[bytes, int]" = {}
 
 
@@ -78,7 +79,7 @@ class Outbox:
         self.layer: "Unrepeated | None" = None  # of a packet link
         self._pins = _NO_KEYS  # lanes, with a message type: their aliases are kept
         self._repeated = _NOT_REPEATED  # of those lanes, where the last that is repeated ends
-        self._fresh: "list[bytes]" = []  # the lanes of those that are being written
+        self._fresh = _NONE_FRESH  # the lanes of those that are being written
         self._roots = _NO_KEYS  # of the broadcasts, as they were with that last one
         self._last: "Frame | None" = None
         self._looked = 0
@@ -438,6 +439,8 @@ class Outbox:
         lane = lane_of(out)
         if lane in self._repeated:
             self._repeated[lane] = _NOWHERE
+            if not self._fresh:
+                self._fresh = []
             self._fresh.append(lane)
 
     def _note_pins(self, size: int) -> None:
@@ -448,7 +451,7 @@ class Outbox:
         going = [partial.lane for partial in self._partials]
         for lane in self._fresh:
             self._repeated[lane] = _NOWHERE if lane in going else self.layer.pulled + size
-        self._fresh = []
+        self._fresh = _NONE_FRESH
 
     # Large messages
 

@@ -308,7 +308,8 @@ class Advertiser(Telling):
                     seen.append(entry)
                     continue
                 hides = True
-                if 0 < base < entry.renamed and self._shows(entry, entry.was):
+                former = entry.former
+                if former is not None and 0 < base < former.version and self._shows(entry, former.name):
                     seen.append(Entry(entry.peer, entry.uuid, 0, realm))
         if hides:
             child.hidden |= 1 << realm
@@ -447,9 +448,10 @@ class Advertiser(Telling):
             self._keep(reader.data[start : reader.end])
         if peer is not None and head & LABEL and not peer.connections:  # else it has said so itself
             self.mesh.learn(peer, label, head & _LEAF != 0, now)
-            if not peer.lines[codes.GLOBAL].version:
-                peer.lines[codes.GLOBAL].advertisers = ()
-            self._note_advertiser(peer.lines[codes.GLOBAL])
+            labels = peer.line(codes.GLOBAL)
+            if not labels.version:
+                labels.advertisers = ()
+            self._note_advertiser(labels)
         line: "Line | None" = None
         if peer is not None:
             line = self.lines.open_line(self.connection, peer, head, base, version)

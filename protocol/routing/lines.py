@@ -6,7 +6,7 @@ How lines become bytes, and bytes lines, is in advertising.py; what becomes of n
 
 from busway.protocol.link.face import LinkFace, News
 from busway.protocol.routing.damping import CALM_MS, FREE, Damper
-from busway.protocol.routing.peers import ALTERED, AS_BEFORE, NOT_ANEW, Entry, Line, Peer
+from busway.protocol.routing.peers import ALTERED, AS_BEFORE, NO_LINE, NOT_ANEW, Entry, Line, Peer
 from busway.protocol.routing.router import NOTHING, PARENT, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Call
@@ -92,7 +92,7 @@ class Lines:
 
     def put_own(self, entry: Entry) -> None:
         """One of our own endpoints came, or (kind 0) went."""
-        line = self._mesh.me.lines[entry.realm]
+        line = self._mesh.me.line(entry.realm)
         line.version += 1
         entry.version = line.version
         line.put(entry, self._mesh.gate.guard is not None)
@@ -196,12 +196,12 @@ class Lines:
     ) -> "Line | None":
         """The line that a frame changes; None if it is not to be taken."""
         realm = head & 3
-        line = peer.lines[realm]
         if realm < connection.realm:
             self._mesh.counters["narrow_entry"] += 1
             return None
         if realm < peer.metric >> 14:
             return None  # on its way here it crosses a wider one
+        line = peer.line(realm)
         if base > line.version:
             self.say_again(peer)
             return None
@@ -225,7 +225,8 @@ class Lines:
         line.altered = NOT_ANEW
         line.gone = {}
         for entry in list(line.entries.values()) + list(line.denied.values()):
-            entry.version = entry.renamed = 0
+            entry.version = 0
+            entry.former = None
 
     def say_again(self, peer: Peer) -> None:
         """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
@@ -353,7 +354,7 @@ class Lines:
         known = line.entries.get(entry.uuid)
         former = line.gone.get(entry.uuid) if known is None else known
         if former is None:
-            entry.turned_at = now
+            entry.turned = now << 8
         else:
             self._turn(entry.peer, entry.follow(former, now), now)
         guarded = self._mesh.gate.guard is not None
@@ -437,7 +438,7 @@ class Lines:
         told = False
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
             line = peer.lines[realm]
-            if not self._has_judged(peer, line) or peer in self.shut.held:
+            if not line.is_empty() and (not self._has_judged(peer, line) or peer in self.shut.held):
                 told = self._judge_line(peer, line, now, denied) or told
         if told:
             self.changed(peer)
@@ -503,7 +504,7 @@ class Lines:
 
     def _drop_line(self, peer: Peer, realm: int, now: int) -> None:
         line = peer.lines[realm]
-        peer.lines[realm] = Line()
+        peer.lines[realm] = NO_LINE
         for entry in line.entries.values():
             self._left(entry, now)
         for uuid in list(line.denied):

@@ -30,6 +30,7 @@ class Entry:
     __slots__ = (
         "cost",
         "credit",
+        "former",
         "kind",
         "link",
         "name",
@@ -37,12 +38,9 @@ class Entry:
         "peer",
         "place",
         "realm",
-        "renamed",
-        "turned_at",
-        "turns",
+        "turned",
         "uuid",
         "version",
-        "was",
     )
 
     def __init__(
@@ -66,10 +64,10 @@ class Entry:
         self.order = 0  # counts those that came to be known
         self.place = 0  # among those of one uuid
         self.link: "LinkFace | None" = None  # over which it was told
-        self.turned_at = _CALM  # when it changed first, of the last changes close behind each other, ms
-        self.turns = 0  # ... and how many followed
-        self.renamed = 0  # by this version it got its name, ...
-        self.was = ""  # ... and had this one before, by which others may see it
+        # When it changed first, of the last changes close behind each other, ms, and in the last 8 bits how many
+        # followed: there may be very many entries, and few change.
+        self.turned = _CALM << 8
+        self.former: "Former | None" = None  # the name that it had before, by which others may see it
 
     def __repr__(self) -> str:
         return "<endpoint %s, %s, %s, at %r>" % (
@@ -97,18 +95,30 @@ class Entry:
         0 if it is none.
         """
         changed = (self.kind or former.kind) and self.is_other(former)
-        if changed and now - former.turned_at >= CALM_MS:
-            self.turned_at = now
+        self.turned = former.turned
+        if not changed:
             return 0
-        self.turned_at = former.turned_at
-        self.turns = former.turns + (1 if changed else 0)
-        return self.turns if changed else 0
+        if now - (former.turned >> 8) >= CALM_MS:
+            self.turned = now << 8
+        elif former.turned & 0xFF < 0xFF:
+            self.turned += 1
+        return self.turned & 0xFF
 
     def encode(self) -> bytes:
         """As it stands in a DIRECTORY frame (section 4)."""
         if not self.kind:
             return b"\0" + self.uuid
         return write_entry(self.kind, self.uuid, self.credit, self.cost, self.name)
+
+
+class Former:
+    """A name that an endpoint had, until it got another by this version."""
+
+    __slots__ = ("name", "version")
+
+    def __init__(self, name: str, version: int) -> None:
+        self.name = name
+        self.version = version
 
 
 _JUDGED_MAX: "Final" = 8  # ways by which a guard has looked at one line
@@ -194,12 +204,11 @@ class Line:
     def _note_name(self, entry: Entry, former: Entry) -> None:
         """The name before the last is forgotten: whoever was told of that one is told the whole line."""
         if entry.name == former.name:
-            entry.renamed = former.renamed
-            entry.was = former.was
+            entry.former = former.former
             return
-        self.floor = max(self.floor, former.renamed)
-        entry.renamed = entry.version
-        entry.was = former.name
+        if former.former is not None:
+            self.floor = max(self.floor, former.former.version)
+        entry.former = Former(former.name, entry.version)
 
     def is_cut(self, link: "LinkFace") -> bool:
         """Whether another link has told the beginning of it, and no more."""
@@ -231,7 +240,7 @@ def _after(entries: "dict[bytes, Entry]", base: int) -> "list[Entry]":
     return found
 
 
-_PROCESS: "Final" = Line()  # everybody's: stays empty
+NO_LINE: "Final" = Line()  # everybody's, as long as nothing has been told: stays empty
 
 
 def nearest(links: "list[LinkFace]") -> "LinkFace | None":
@@ -288,7 +297,7 @@ class Peer(Remote):
         self.metric = 0  # of the way to it, the last known
         self.nearer_at = _BEFORE  # when a nearer way came while there was one, ms
         self.heard_by = 0  # the widest realm by which it was heard before that
-        self.lines = [_PROCESS, Line(), Line(), Line()]  # by realm
+        self.lines = [NO_LINE] * 4  # by realm; what changes one asks for it by `line`
         self.entries: "dict[bytes, Entry]" = {}
         self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'
         self.moved_at = _BEFORE  # since when the neighbours that led to it one after the other count
@@ -303,6 +312,13 @@ class Peer(Remote):
 
     def fire(self, now: int) -> None:
         self.keeper.give_up(self, now)
+
+    def line(self, realm: int) -> Line:
+        """That of a realm, to be changed."""
+        line = self.lines[realm]
+        if line is NO_LINE:
+            line = self.lines[realm] = Line()
+        return line
 
     def direct(self) -> "LinkFace | None":
         """The best of the links that join it with this node. One that drains stays until it is closed, so

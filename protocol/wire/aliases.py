@@ -62,6 +62,9 @@ class AliasTable:
         self.ids[number] = id
 
 
+_NONE_PINNED: "dict[bytes, bool]" = {}  # never changed: there are many tables, and few pin
+
+
 class AliasWriter(AliasTable):
     """One to write with that holds many: it finds a number by a dict, and can keep some for ever."""
 
@@ -72,13 +75,15 @@ class AliasWriter(AliasTable):
         self.numbers: "dict[bytes, int]" = {}
         for number in range(1, self._first):
             self.numbers[self.ids[number]] = number
-        self._pinned: "dict[bytes, bool]" = {}
+        self._pinned = _NONE_PINNED
 
     def pin(self, id: bytes) -> bool:
         """Keep the number of an id for ever. False if half of the numbers are kept already."""
         if id not in self._pinned:
             if len(self._pinned) * 2 + 2 > self._max - self._first + 1:
                 return False
+            if not self._pinned:
+                self._pinned = {}
             self._pinned[id] = True
         return True
 

@@ -414,7 +414,8 @@ def test_bus_with_threads_goes_by_it_too(url: str) -> None:
         for number in range(400):
             there.send("lab/log", b"%d" % number)
         assert [receiver.receive(timeout=60).payload for _ in range(400)] == [b"%d" % n for n in range(400)]
-        assert time.monotonic() - begun > 0.3  # it cannot be less, however fast the machine is
+        # However fast the machine is: beyond the quota a first read may bring 56, which are waited for.
+        assert time.monotonic() - begun > 0.2
 
 
 @pytest.mark.jumps(needed=True)

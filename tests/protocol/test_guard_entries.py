@@ -198,9 +198,9 @@ def test_what_is_denied_counts_among_what_one_node_may_have() -> None:
     net = chain("ab")
     peer = net.see("b", "a")
     one = Entry(peer, F, ANYCAST, LOCALNET)
-    peer.lines[LOCALNET].denied = {b"%016d" % number: one for number in range(codes.ENTRIES_MAX - 1)}
+    peer.line(LOCALNET).denied = {b"%016d" % number: one for number in range(codes.ENTRIES_MAX - 1)}
     assert net["b"].directory.has_room(one)
-    peer.lines[GLOBAL].deny(one)
+    peer.line(GLOBAL).deny(one)
     assert not net["b"].directory.has_room(one)
 
 

@@ -18,20 +18,29 @@ from tests.rigs.install import Environment, checkout
 from tests.rigs.processes import output_of
 from tests.rigs.tree import PROTOCOL, ROOT, SOURCE
 
-# Tests that replace what compiled classes do not let be replaced, or ask for docstrings, which mypyc drops,
-# or for the checkout around the package, from which the demo has its board; a board's loop is never compiled.
+# Tests that replace, or inherit from, what compiled classes do not let; that ask for docstrings and slots, which
+# mypyc drops, for the source, or for Python's calls and frames; or for the checkout around the package, from
+# which the demo has its board; a board's loop is never compiled.
 PURE_ONLY = (
     "tests/adapters/test_micropython_station.py::test_what_a_terminal_has_is_collected_before_it_is_taken_apart",
     "tests/adapters/test_sealed.py",
     "tests/adapters/test_sealed_hostile.py::test_what_arrives_is_what_was_sent_once_and_in_order",
     "tests/adapters/test_sealed_publish.py",
+    "tests/adapters/test_threads_bulk.py::test_what_is_accepted_leaves_with_what_follows_and_values_as_bytes_do",
     "tests/adapters/test_faces.py::test_all_public_names_are_documented_and_the_same",
     "tests/front/test_demo.py::test_a_run_of_six_seconds",
     "tests/front/test_demo.py::test_the_board_is_gone_with_its_bridge_even_by_kill_9",
+    "tests/front/test_jumping.py::test_where_all_wait_for_ever_is_said_at_once_and_what_is_open_is_closed",
     "tests/simulation/test_everyone.py::test_the_judge_sees",  # and what else begins so
     "tests/simulation/test_lines.py::test_the_judge_sees",
     "tests/simulation/test_nodes.py::test_the_judge_sees",
+    "tests/simulation/test_model.py",
+    "tests/simulation/test_mutations.py",
     "tests/simulation/test_order.py::test_the_judge_sees",
+    "tests/test_docs.py::test_limits_equal_the_code",
+    "tests/test_docs.py::test_default_limits_equal_the_code",
+    "tests/test_site.py::test_what_is_written_of_the_architecture_is_what_the_code_is",
+    "tests/test_site.py::test_a_way_is_one_of_a_message",
 )
 
 
