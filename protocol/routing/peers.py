@@ -64,8 +64,8 @@ class Entry:
         self.order = 0  # counts those that came to be known
         self.place = 0  # among those of one uuid
         self.link: "LinkFace | None" = None  # over which it was told
-        # When it changed first, of the last changes close behind each other, ms, and in the last 8 bits how many
-        # followed: there may be very many entries, and few change.
+        # When it changed first, of the last changes close behind each other, ms, and in 8 bits behind that
+        # how many followed: there may be very many entries, and few change.
         self.turned = _CALM << 8
         self.former: "Former | None" = None  # the name that it had before, by which others may see it
 

@@ -18,9 +18,9 @@ from tests.rigs.install import Environment, checkout
 from tests.rigs.processes import output_of
 from tests.rigs.tree import PROTOCOL, ROOT, SOURCE
 
-# Tests that replace, or inherit from, what compiled classes do not let; that ask for docstrings and slots, which
-# mypyc drops, for the source, or for Python's calls and frames; or for the checkout around the package, from
-# which the demo has its board; a board's loop is never compiled.
+# Tests that replace, or inherit from, what compiled classes do not let; that ask for docstrings and slots,
+# which mypyc drops, for the source, or for Python's calls and frames; or for the checkout around the package,
+# from which the demo has its board; a board's loop is never compiled.
 PURE_ONLY = (
     "tests/adapters/test_micropython_station.py::test_what_a_terminal_has_is_collected_before_it_is_taken_apart",
     "tests/adapters/test_sealed.py",
