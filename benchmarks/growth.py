@@ -36,7 +36,7 @@ NAME = "growth/%d"
 ANSWER_S = 120.0  # most for one step of one program
 QUIET_S = 0.25  # without more than QUIET_CPU_S in it all are at rest
 QUIET_CPU_S = 0.02
-JOIN_GAP_S = 0.0  # between programs that start one after the other
+JOIN_GAP_S = 0.02  # between programs that start one after the other: two processors keep up with no less
 PROGRAMS_MAX = 255  # with the one that joins them as many as one machine takes
 
 
