@@ -177,9 +177,7 @@ class LinkFace(Timer):
     def await_broadcast_room(self, waiter: "Waiter") -> None:
         """The same of the broadcasts' queue."""
         if waiter not in self._broadcast_waiters:
-            if not self._broadcast_waiters:
-                self._broadcast_waiters = []
-            self._broadcast_waiters.append(waiter)
+            self._broadcast_waiters = self._broadcast_waiters + [waiter]
 
     def resume_broadcasts(self, now: int) -> None:
         """Let those who wait for room for broadcasts go on: there is, or the link is gone."""

@@ -100,8 +100,8 @@ class Entry:
             return 0
         if now - (former.turned >> 8) >= CALM_MS:
             self.turned = now << 8
-        elif former.turned & 0xFF < 0xFF:
-            self.turned += 1
+        else:
+            self.turned += former.turned & 0xFF < 0xFF
         return self.turned & 0xFF
 
     def encode(self) -> bytes:
