@@ -25,8 +25,6 @@ CAST = "that endpoint is of kind broadcast or used so: publish"
 class LeafOrigin(LeafHost):
     """The sending side of a leaf; its arguments are those of `Leaf`."""
 
-    link: "LeafConnection | None" = None
-    write_pending = False  # there may be something to write
     closed = False
     _sessions = 0
     _queued_size = 0

@@ -43,7 +43,6 @@ _LIVE: "Final" = 1 << codes.OPEN | 1 << codes.CLOSING
 _PIECE_MIN: "Final" = 4096  # bytes of a piece from which on it is handed on as it comes
 _JOINED_MAX: "Final" = 2048  # bytes of a buffer, on the average, below which they are joined
 _RESUME_BURST: "Final" = 16  # messages that one flow may send before the next that waits for the same link
-_NONE_HELD: "list[bytes]" = []  # never changed
 
 
 class Connection(LinkFace):
@@ -57,7 +56,7 @@ class Connection(LinkFace):
         super().__init__(host, link, limits, now)
         self.channel: "Channel | None" = None
         self.role = codes.ROLE_ROUTER  # in which the other side may come
-        self._held = _NONE_HELD  # what came while a link that lost to this one is read
+        self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
         self._more = False  # the last write did not take all that there was
         self.outbox = Outbox(self)
@@ -220,8 +219,6 @@ class Connection(LinkFace):
         """Keep what came while the link that lost has not been read to its end; a peer that floods gives up
         its order.
         """
-        if not self._held:
-            self._held = []
         self._held.append(data)
         self._held_size += len(data)
         if self._held_size > codes.QUEUE_SIZE_MAX:
@@ -231,7 +228,7 @@ class Connection(LinkFace):
         """The link that lost to this one has ended, or is not waited for any more."""
         self.waits_for = None
         data = b"".join(self._held)
-        self._held = _NONE_HELD
+        self._held = []
         self._held_size = 0
         if data:
             self._take_in(data, now)
@@ -620,7 +617,7 @@ class Connection(LinkFace):
         self._assembly = None
         self.inbox.clear(now)
         self.waits_for = None
-        self._held = _NONE_HELD
+        self._held = []
         self.host.timers.disarm(self)
         self.touch()
         self.host.link_closed(self, opened, by_peer, now)

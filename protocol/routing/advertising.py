@@ -76,7 +76,7 @@ class Advertiser(Telling):
     def __init__(self, connection: LinkFace, mesh: Topology, lines: Lines) -> None:
         self.connection = connection
         self.lines = lines
-        self.peer: "Peer | None" = None  # once the handshake is over
+        self.peer = None
         self.watched = _NONE_WATCHED  # what the peer asked for, and its last HAVE
         self.asked = _NO_KEYS  # node and uuid of what others asked for over this link
         self.pruned = Grouped()  # source and uuid of the broadcasts that it does not want
