@@ -44,8 +44,8 @@ class LeafHost:
     label: str
     limits: "tuple[int, int, int, int]"
     key: bytes  # node and incarnation
-    link: "LeafConnection | None" = None
-    write_pending = False  # there may be something to write
+    link: "LeafConnection | None"
+    write_pending: bool  # there may be something to write
 
     def take_events(self) -> "list[Event]":
         """All that happened since the last call."""

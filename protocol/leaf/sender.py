@@ -51,6 +51,8 @@ class LeafOrigin(LeafHost):
         self.label = label
         self.limits = limits
         self.key = node_id + entropy(codes.INCARNATION_SIZE)
+        self.link = None
+        self.write_pending = False
         self.queue_size_max = queue_size_max
         self.pending_max = pending_max
         self.peers_max = peers_max
