@@ -11,6 +11,7 @@ from typing import Any
 from busway.errors import BusError
 from busway.payloads import ReplyType, accepted_types, reply_type
 from busway.protocol import codes, errors
+from busway.protocol.wire import traits
 
 ANY_NODE = b""
 FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
@@ -58,6 +59,19 @@ def check_label(label: object) -> None:
         raise TypeError(f"a label is text (str), or None for the program's name; got {type(label).__name__}")
     if label is not None and not _is_utf8(label):
         raise ValueError("a label is text in UTF-8, and this one has characters that have no place there")
+
+
+def check_labels(labels: Any) -> tuple[str, ...]:
+    """The labels of endpoints, each once. Raises TypeError, ValueError."""
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise TypeError(f'labels must be several texts, as in labels={{"renderer"}}, not {labels!r}')
+    found = tuple(labels)
+    if not all(isinstance(label, str) for label in found):
+        raise TypeError(f"labels must be texts (str), not {found!r}")
+    try:
+        return tuple(traits.check_labels(found))
+    except errors.LocalError as error:
+        raise ValueError(str(error)) from None
 
 
 def check_whole(name: str, value: object, expected: str) -> None:

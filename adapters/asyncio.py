@@ -7,7 +7,7 @@ asyncio_host.py's, and what it has in common with the bus for threads bus.py's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
@@ -70,6 +70,7 @@ class AsyncBus(Calls, BaseBus):
         transit: forward for others. By default a node does so once it has links of two sorts, such as IPC and
             TCP.
         label: tells people which program this is; by default the script's name and process id.
+        labels: what all endpoints of this program are: their labels, besides their own.
         node_id: 16 bytes; by default that of the key.
         key: who it is beyond this machine: the path of a key file (`busway key new`), or a `busway.Key`. By
             default what BUSWAY_KEY says, else a key of this run.
@@ -316,6 +317,8 @@ class AsyncBus(Calls, BaseBus):
         queue: int = 4096,
         policy: Policy | None = None,
         cost: int = 0,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class.
@@ -328,6 +331,8 @@ class AsyncBus(Calls, BaseBus):
             queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
                 "drop_newest". "latest", for broadcast: of each origin only the newest waits.
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
+            labels: texts that say what it is, of 1 to 32 bytes of UTF-8; with those of the bus at most 8.
+            gone: its last word, a payload of at most 128 bytes that other nodes keep; None for none.
             sealed: take sealed messages only, of those whose keys are in the bus's `seal`; others are left
                 out and counted (`refused`). Without, `message.verified` tells them apart.
 
@@ -336,7 +341,8 @@ class AsyncBus(Calls, BaseBus):
         Raises EndpointTaken, ValueError.
         """
         make: Callable[..., Receiver[Any]] = partial(Receiver, self)
-        return self._register(make, endpoint, types, kind, realm, queue, policy, cost, sealed=sealed)
+        words = (kind, realm, queue, policy, cost)
+        return self._register(make, endpoint, types, *words, labels=labels, gone=gone, sealed=sealed)
 
     @overload
     def subscribe(
@@ -384,11 +390,21 @@ class AsyncBus(Calls, BaseBus):
         types: tuple[type, ...] | None = None,
         queue: int = 4096,
         policy: Policy | None = None,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
         return self.register(
-            endpoint, "broadcast", realm, types=types, queue=queue, policy=policy, sealed=sealed
+            endpoint,
+            "broadcast",
+            realm,
+            types=types,
+            queue=queue,
+            policy=policy,
+            labels=labels,
+            gone=gone,
+            sealed=sealed,
         )
 
     # Links

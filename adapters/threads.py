@@ -469,13 +469,16 @@ class Bus(BaseBus):
         queue: int = 4096,
         policy: Policy | None = None,
         cost: int = 0,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
         `AsyncBus.register`. It answers no requests, `serve` does.
         """
         make: Callable[..., Receiver[Any]] = partial(Receiver, self)
-        return self._register(make, endpoint, types, kind, realm, queue, policy, cost, sealed=sealed)
+        words = (kind, realm, queue, policy, cost)
+        return self._register(make, endpoint, types, *words, labels=labels, gone=gone, sealed=sealed)
 
     @overload
     def subscribe(
@@ -523,11 +526,21 @@ class Bus(BaseBus):
         types: tuple[type, ...] | None = None,
         queue: int = 4096,
         policy: Policy | None = None,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
         return self.register(
-            endpoint, "broadcast", realm, types=types, queue=queue, policy=policy, sealed=sealed
+            endpoint,
+            "broadcast",
+            realm,
+            types=types,
+            queue=queue,
+            policy=policy,
+            labels=labels,
+            gone=gone,
+            sealed=sealed,
         )
 
     def _check_handler(self, handler: Any) -> None:

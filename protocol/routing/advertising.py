@@ -18,6 +18,7 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
 from busway.protocol.wire.entries import LABEL, read_entry, read_line, read_route
 from busway.protocol.wire.fields import Reader, frame, text8, u16, varint
+from busway.protocol.wire.traits import read_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -335,9 +336,11 @@ class Advertiser(Telling):
         if base < line.floor:
             base = 0
         child.versions[realm] = line.version
-        entries = [entry.encode() for entry in self._visible(line, realm, base, child)]
-        partial = PARTIAL if line.partial or line.denied or child.hidden >> realm & 1 else 0
         tail = varint(base) + varint(line.version)
+        most = self.connection.limits.frame_size_max - len(tail) - 2 - _NODE_SIZE
+        knows = self.connection.addressing
+        entries = [entry.encode(most, knows) for entry in self._visible(line, realm, base, child)]
+        partial = PARTIAL if line.partial or line.denied or child.hidden >> realm & 1 else 0
         at = 0
         first = True
         while first or at < len(entries):
@@ -346,7 +349,7 @@ class Advertiser(Telling):
                 child.knows_label = True
                 label = text8(peer.label)
             body = label + tail
-            room = self.connection.limits.frame_size_max - len(body) - 2 - _NODE_SIZE
+            room = most - len(label)
             while at < len(entries) and len(entries[at]) <= room:
                 body += entries[at]
                 room -= len(entries[at])
@@ -457,13 +460,14 @@ class Advertiser(Telling):
             line = self.lines.open_line(self.connection, peer, head, base, version)
         order = self.mesh.directory.next_order()  # one for all of them: each would take 32 bytes
         while reader.left():
-            kind, uuid, credit, cost, name = read_entry(reader)
+            kind, uuid, credit, cost, name, extension = read_entry(reader)
+            traits = read_traits(extension)
             if line is None or peer is None:
                 continue
             if not may_announce(uuid, kind or codes.ANYCAST):
                 self.mesh.counters["builtin_entry"] += 1
                 continue
-            entry = Entry(peer, uuid, kind, realm, credit, cost, name)
+            entry = Entry(peer, uuid, kind, realm, credit, cost, name, traits)
             entry.version = version
             entry.order = order
             self.lines.take_entry(entry, line, self.connection, now)
