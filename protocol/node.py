@@ -192,6 +192,7 @@ class Node(Exchange):
         self.receiving.lose_peer(self.me)
         self.origin.close(all=True)
         self.timers.disarm(self._sweep)
+        self.departures.end()
         for connection in list(self.connections):
             connection.close(now, codes.GOODBYE, "the node is closing")
 
@@ -608,6 +609,12 @@ class Node(Exchange):
     def peers(self) -> "list[Peer]":
         """The other nodes that can be reached now."""
         return list(self.routes.peers.values())
+
+    def watch_departures(self, watching: bool) -> None:
+        """Tell by ENDPOINT_GONE how the endpoints of nodes that are gone without a goodbye went in the end;
+        not any more, when everyone who asked for it has said False.
+        """
+        self.departures.watchers += 1 if watching else -1
 
     def entries(self) -> "list[Entry]":
         """The other nodes' endpoints that can be reached now."""

@@ -403,10 +403,10 @@ class LeafConnection:
             read_entry(reader)
 
     def _routes(self, reader: Reader, now: int) -> None:
-        """A router tells a leaf one thing: RETRACT. The rest is read for its numbers."""
+        """A router tells a leaf one thing: that a node is gone. The rest is read for its numbers."""
         while reader.left():
             kind, key, number, _, _ = read_route(reader, self.nodes_in)
-            if kind == codes.RETRACT:
+            if kind == codes.RETRACT or kind == codes.DEPARTED:
                 self.leaf.node_gone(key, now)
             elif kind == codes.ACK and number:
                 raise Refusal(codes.MALFORMED, "more acknowledged than was sent")

@@ -288,6 +288,7 @@ class Peer(Remote):
         "moves",
         "heard_by",
         "nearer_at",
+        "parted",
         "reachable",
         "route",
         "turned_at",
@@ -302,6 +303,7 @@ class Peer(Remote):
         self.keeper = keeper
         self.reachable = False
         self.left = 0  # when it became unreachable, ms
+        self.parted = False  # it had said goodbye then
         self.waits = False  # its way is lost, and a neighbour may find another
         self.route: "Route | None" = None
         self.connections: "list[LinkFace]" = []  # the links that join it with this node

@@ -86,12 +86,12 @@ def read_route(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, int, i
     it does not have is empty. Raises Refusal.
     """
     which = reader.u8()
-    if which > codes.ACK:
+    if which > codes.DEPARTED:
         raise Refusal(codes.MALFORMED, "an entry of ROUTES with an unknown layout")
     key = b"" if which == codes.ACK else nodes.read(reader)
     number = metric = 0
     versions: "list[int]" = []
-    if which == codes.UPDATE or which >= codes.SEQREQ:
+    if which == codes.UPDATE or codes.SEQREQ <= which <= codes.ACK:
         number = reader.u16()
     if which == codes.UPDATE:
         metric = reader.u16()

@@ -370,8 +370,9 @@ _ROUTES: Mapping[int, _Layout] = {
     codes.SEQREQ: {"node": _node, "seqno": _u16},
     codes.SEQREQ_WIDE: {"node": _node, "seqno": _u16},
     codes.ACK: {"count": _u16},
+    codes.DEPARTED: {"node": _node},
 }
-_route = _only(_u8, lambda route: route in _ROUTES, f"an entry of 0 to {codes.ACK}")
+_route = _only(_u8, lambda route: route in _ROUTES, f"an entry of 0 to {codes.DEPARTED}")
 
 
 def _routes(body: Body) -> dict[str, Any]:

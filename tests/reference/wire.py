@@ -328,12 +328,12 @@ More = _control(7, marked("partial", U8), marked("payload", Rest, _check_piece))
 # -----------------------------------------------------------------------------
 # Section 10: routes
 
-_UPDATE, _PARENT_WITH, _SEQREQ, _SEQREQ_WIDE, _ACK = 1, 3, 4, 5, 6
+_UPDATE, _PARENT_WITH, _SEQREQ, _SEQREQ_WIDE, _ACK, _DEPARTED = 1, 3, 4, 5, 6, 7
 
 
 def _check_route(kind: int) -> None:
-    if kind > _ACK:
-        malformed("an entry of 0 to 6")
+    if kind > _DEPARTED:
+        malformed("an entry of 0 to 7")
 
 
 def _of(*kinds: int) -> Callable[[Any], bool]:

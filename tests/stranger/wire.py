@@ -37,6 +37,7 @@ ROUTES: Final = (
     "SEQREQ",
     "SEQREQ to everyone",
     "ACK",
+    "DEPARTED",
 )
 CONTROL: Final = {
     1: "HELLO",

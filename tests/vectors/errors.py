@@ -262,7 +262,7 @@ CONTROL_ERRORS = [
     ),
     error("DIRECTORY withdrawal with bits of what it has not", f"16 06 01 01 00 01 10 {E1}", 9),
     error("DIRECTORY withdrawal with bit 7 set", f"16 06 01 01 00 01 80 {E1}", 9),
-    error("ROUTES entry of a kind that nobody knows", "03 08 07 01", 9),
+    error("ROUTES entry of a kind that nobody knows", "03 08 08 01", 9),
     error("ROUTES entry without a node", "02 08 01", 9),
     error("ROUTES UPDATE without a metric", "05 08 01 01 0001", 9),
     error("ROUTES PARENT with a version too few", "05 08 03 02 01 01", 9),

@@ -308,6 +308,11 @@ ROUTES_FRAMES = [
         routes(route("UPDATE", node(3, NODE_C), seqno=65535, metric=0x8011), route("RETRACT", node(3))),
     ),
     vector(
+        "ROUTES: a source has said goodbye, a source is named for the first time to say so",
+        f"1d 08 07 02 07 00 03 {NODE_C} 06 0000",
+        routes(route("DEPARTED", node(2)), route("DEPARTED", node(3, NODE_C)), route("ACK", count=0)),
+    ),
+    vector(
         "ROUTES: PARENT for the reader, with versions and without",
         "09 08 03 02 01 ac02 00 02 02",
         routes(route("PARENT with versions", node(2), versions=[1, 300, 0]), route("PARENT", node(2))),
