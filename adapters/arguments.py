@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from busway.errors import BusError
-from busway.payloads import ReplyType, accepted_types, reply_type
+from busway.messages import accepted_types
 from busway.protocol import codes, errors
 from busway.protocol.wire import traits
+from busway.replies import ReplyType, reply_type
 
 ANY_NODE = b""
 FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
@@ -142,14 +143,6 @@ def several(payloads: Any) -> list[Any]:
     return list(payloads)
 
 
-def check_types(types: Any) -> None:
-    """None or several classes. Raises TypeError."""
-    if isinstance(types, type):
-        raise TypeError(f"types takes several message classes: write types=({types.__qualname__},)")
-    if types is not None and not isinstance(types, (tuple, list, set, frozenset)):
-        raise TypeError(f"types must be a tuple of message classes, as in types=(Reading,), not {types!r}")
-
-
 def check_node_id(node_id: object) -> None:
     """None or 16 bytes. Raises TypeError, ValueError."""
     if node_id is None:
@@ -211,12 +204,11 @@ def patience_ms(wait: bool, best_effort: bool) -> int:
     return -1 if wait else _PUBLISH_PATIENCE_MS
 
 
-def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
+def types_of(endpoint: Any, types: Any) -> tuple[type, ...] | None:
     """The types that a receiver accepts; a message class as endpoint declares its own. Raises TypeError."""
-    check_types(types)
-    if types is None and isinstance(endpoint, type):
-        types = (endpoint,)
-    return None if types is None else accepted_types(types)
+    if types is None:
+        return accepted_types((endpoint,)) if isinstance(endpoint, type) else None
+    return accepted_types(types if isinstance(types, (tuple, list, set, frozenset)) else (types,))
 
 
 def wanted_reply(reply: Any) -> ReplyType | None:

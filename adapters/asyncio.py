@@ -49,6 +49,8 @@ from busway.protocol import codes, events
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from typing_extensions import TypeForm
+
     from busway.adapters.dialled import DialledLink
     from busway.adapters.links import Listener
     from busway.adapters.records import Hop
@@ -166,12 +168,12 @@ class AsyncBus(Calls, BaseBus):
 
     @overload
     def request_stream(
-        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[StreamOptions]
+        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[R, None]: ...
 
     @overload
     def request_stream(
-        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[R, None]: ...
 
     @overload
@@ -307,13 +309,24 @@ class AsyncBus(Calls, BaseBus):
         **options: Unpack[RegisterOptions],
     ) -> Receiver[Any]: ...
 
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: TypeForm[T],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T]: ...
+
     def register(
         self,
         endpoint: Target,
         kind: Kind = "unicast",
         realm: Realm = "localnet",
         *,
-        types: tuple[type, ...] | None = None,
+        types: Any = None,
         queue: int = 4096,
         policy: Policy | None = None,
         cost: int = 0,
@@ -327,7 +340,8 @@ class AsyncBus(Calls, BaseBus):
             kind: "unicast" (one registrant), "anycast" (many, the cheapest gets it), "broadcast" (many, all
                 get it).
             realm: who reaches it: "process", "userspace", "localnet", "global".
-            types: message classes to accept; others are skipped and counted. By default anything.
+            types: message classes to accept, as `A | B` or a tuple; others are skipped and counted in the
+                receiver's `unknown`. By default anything.
             queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
                 "drop_newest". "latest", for broadcast: of each origin only the newest waits.
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
@@ -382,12 +396,17 @@ class AsyncBus(Calls, BaseBus):
         self, endpoint: Target, *, types: tuple[type, ...] | None = None, **options: Unpack[SubscribeOptions]
     ) -> Receiver[Any]: ...
 
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: TypeForm[T], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T]: ...
+
     def subscribe(
         self,
         endpoint: Target,
         *,
         realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
+        types: Any = None,
         queue: int = 4096,
         policy: Policy | None = None,
         labels: Iterable[str] = (),

@@ -49,6 +49,8 @@ from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from busway.adapters.dialled import Dialling, Options
     from busway.adapters.sealed_calls import Call
     from busway.keys import Key
@@ -360,6 +362,26 @@ class BaseBus:
         **options: Unpack[ServeOptions],
     ) -> Callable[[F], F]: ...
 
+    @overload
+    def serve(
+        self,
+        endpoint: Target,
+        handler: Callable[[Request[T]], Any],
+        *,
+        types: TypeForm[T],
+        **options: Unpack[ServeOptions],
+    ) -> Service: ...
+
+    @overload
+    def serve(
+        self,
+        endpoint: Target,
+        handler: None = None,
+        *,
+        types: TypeForm[T],
+        **options: Unpack[ServeOptions],
+    ) -> Callable[[Callable[[Request[T]], R]], Callable[[Request[T]], R]]: ...
+
     def serve(
         self,
         endpoint: Any,
@@ -367,7 +389,7 @@ class BaseBus:
         *,
         kind: Kind = "anycast",
         realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
+        types: Any = None,
         limit: int | None = None,
         queue: int = 4096,
         cost: int = 0,
