@@ -1,5 +1,5 @@
-"""Endpoint names as callers give them. One that looks like a pattern is a name like any other: say so once,
-where it was written, before somebody waits for messages that never come.
+"""Endpoint names as callers give them, and patterns. One that looks like a pattern of other systems is a name
+like any other: say so once, where it was written, before somebody waits for messages that never come.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 from busway.errors import LiteralName
 from busway.messages import declaration_by_id, declaration_of
 from busway.names import endpoint_id, id_of_text
+from busway.protocol.errors import LocalError
+from busway.protocol.wire.patterns import check_pattern
 
-# A word of its own that other systems take for "any": MQTT's # and +, * and **, NATS's >; or * in a word.
-# Looked for once a name has one of these marks.
-_MARKS = "#+>*"
-_PATTERN = r"(?:^|[/.])[#+>](?:$|[/.])|\*"
+# A word of its own that other systems take for "any": MQTT's # and +, NATS's >. Looked for once a name has
+# one of these marks.
+_MARKS = "#+>"
+_PATTERN = r"(?:^|[/.])[#+>](?:$|[/.])"
 
 _NAMES_MAX = 16384  # as many as src/busway/names.py remembers
 _names: dict[bytes, str] = {}
@@ -31,16 +33,43 @@ def remark(name: object) -> str:
     if not re.search(_PATTERN, name):
         return ""
     return (
-        f"{name!r} is the name of one endpoint and matches no others: there are no patterns yet. "
-        'Name each endpoint in full, such as "lab/temperature"'
+        f"{name!r} is the name of one endpoint and means no others: in a pattern * stands for one level, "
+        'and ** for any number of levels, as in "lab/**"'
     )
 
 
+def check_single(name: str) -> None:
+    """Raises ValueError for what is no name of one endpoint."""
+    if "*" in name:
+        _check_pattern(name)
+        raise ValueError(
+            f"{name!r} is a pattern: it can be subscribed to; whatever else is done goes to one name"
+        )
+
+
+def _check_pattern(name: str) -> None:
+    try:
+        check_pattern(name)
+    except LocalError as error:
+        raise ValueError(str(error)) from None
+
+
+def id_of_subscribed(target: Any) -> bytes:
+    """As `id_of`, of what may be a pattern. Raises ValueError."""
+    if type(target) is not str or "*" not in target:
+        return id_of(target)
+    _check_pattern(target)
+    return id_of_text(target)
+
+
 def id_of_name(name: str) -> bytes:
-    """The 16 bytes that a name stands for; warns of one that looks like a pattern, at its first use."""
+    """The 16 bytes that a name stands for; warns of one that looks like a pattern of other systems, at its
+    first use. Raises ValueError.
+    """
     found = IDS.get(name)
     if found is not None:
         return found
+    check_single(name)
     text = remark(name)
     if text:
         warnings.warn(text, LiteralName, stacklevel=_callers_level())
@@ -51,7 +80,8 @@ def id_of_name(name: str) -> bytes:
         with contextlib.suppress(KeyError, RuntimeError):  # another thread does the same
             del _names[next(iter(_names))]
     IDS[name] = found
-    _names[found] = name
+    _names.pop(found, None)
+    _names[found] = name  # as the last: the core asks for the name of whatever is in IDS
     return found
 
 

@@ -233,7 +233,7 @@ def test_programs_that_run_alone(own_bus: None, tmp_path: Path, document: str, n
 
 
 def test_there_are_such_programs() -> None:
-    assert {name for _, name in ALONE} == {"upper.py", "blocking.py", "core.py", "patience.py", "told.py"}
+    assert {name for _, name in ALONE} == {"upper.py", "blocking.py", "core.py", "patience.py"}
 
 
 @pytest.mark.parametrize(("document", "words"), [(CALLS, 20), (TESTING, 4)])
@@ -553,6 +553,8 @@ def test_signals_and_options_equal_the_code() -> None:
         "STREAM": codes.OPTION_STREAM,
         "BEST_EFFORT": codes.OPTION_BEST_EFFORT,
         "REACH": codes.OPTION_REACH,
+        "NAME": codes.OPTION_NAME,
+        "RETAIN": codes.OPTION_RETAIN,
     }
 
 

@@ -8,7 +8,7 @@ the same. Keeps the tables of numbers; knows no link and not what a message is f
 
 from busway.protocol.errors import Refusal
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import Reader, u16
+from busway.protocol.wire.fields import Reader, text, u16
 from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
 
 TYPE_CHECKING = False
@@ -43,6 +43,8 @@ class Message(Header):
     best_effort = False  # may be lost rather than keep others waiting
     # Of one that came
     type_id = b""
+    name = ""  # it was published under, where that is not the endpoint's own
+    retain = 0  # its number among the retained ones of its node
     window = 0  # of a stream: the parts that its origin has room for, from the first on
     parts = 0  # of these, sent
     moved_at = 0  # when there was room for more the last time, ms
@@ -134,6 +136,13 @@ def read_message(head: int, reader: Reader, aliases: "AliasTable", nodes: "Alias
                 wrong = wrong or size != 2 or message.window > 0
                 message.window = reader.u16()
                 wrong = wrong or not message.window
+            elif which == codes.OPTION_NAME and kind <= codes.PUBLISH:
+                wrong = wrong or not 0 < size <= codes.TEXT_SIZE_MAX or message.name != ""
+                message.name = text(reader.take(size))
+            elif which == codes.OPTION_RETAIN and kind <= codes.PUBLISH:
+                wrong = wrong or size != 4 or message.retain > 0
+                message.retain = reader.u16() << 16 | reader.u16()
+                wrong = wrong or not message.retain & ~codes.CLEARED
             reader.pos = stop
         wrong = wrong or reader.pos != end or end > reader.end
     if wrong or (kind >= codes.ERROR and message.format != codes.RAW):

@@ -12,6 +12,12 @@ from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_HEADER_SIZE: "Final" = codes.HEADER_SIZE_MAX + 1  # and a byte of the payload
+
 
 def _key(out: Frame) -> bytes:
     return out.source() + out.endpoint
@@ -35,7 +41,9 @@ class Backlog:
         if busy and out.is_best_effort():
             self._lose(out)
             return
-        if len(out.payload) > self._link.limits.message_size_max:
+        limits = self._link.limits
+        named = 0 if out.options is None else out.options.named_size()
+        if len(out.payload) > limits.message_size_max or limits.frame_size_max < _HEADER_SIZE + named:
             self._lose(out)
             self._tell(out.endpoint)
             return

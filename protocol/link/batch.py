@@ -6,7 +6,7 @@ it is full: so it holds what comes between two writes. Until then each queue cou
 holds more than it counts; what was too much is given back when it grows no more.
 """
 
-from busway.protocol.link.face import LinkFace
+from busway.protocol.link.face import LinkFace, Outlet
 from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter
@@ -45,7 +45,7 @@ class Batch(Frame):
         self._queues: "list[SendQueue]" = []  # that count it as full
         self._encoded: "dict[bytes, bytes]" = {}  # by what stands before the number
 
-    def join(self, link: LinkFace) -> None:
+    def join(self, link: Outlet) -> None:
         """Wait for one more link, behind what it has to write."""
         queue = link.broadcasts
         queue.items.append(self)

@@ -37,17 +37,49 @@ class Remote(Timer):
         self.hop: "LinkFace | None" = None  # the next hop; None: this node itself, or no way now
 
 
-class LinkFace(Timer):
+class Outlet(Timer):
+    """Where broadcasts of this node go: a link, or what stands for several."""
+
+    __slots__ = ("broadcast_size_max", "broadcasts", "flush_wanted", "lagging")
+
+    broadcasts: SendQueue
+    broadcast_size_max: int  # bytes in that queue, from which on `has_broadcast_room` is asked
+    flush_wanted: bool  # whoever writes knows that there is something
+    lagging: bool  # a publish has waited for room in vain: none does until the queue is low
+
+    def touch(self) -> None:
+        """There is something to write."""
+        raise NotImplementedError
+
+    def has_broadcast_room(self) -> bool:
+        """Whether a broadcast would be queued at once."""
+        raise NotImplementedError
+
+    def takes_batches(self) -> bool:
+        """Whether a batch (batch.py) may be queued, whatever it will hold."""
+        raise NotImplementedError
+
+    def await_broadcast_room(self, waiter: "Waiter") -> None:
+        """Call its `resume` when there is room for broadcasts."""
+        raise NotImplementedError
+
+    def lag(self) -> None:
+        """A publish has waited for room in vain."""
+        raise NotImplementedError
+
+    def broadcast(self, frame: Frame) -> None:
+        """A broadcast: written when its turn comes, or kept, or lost with a count."""
+        raise NotImplementedError
+
+
+class LinkFace(Outlet):
     """A connection, as the rooms above see it."""
 
     __slots__ = (
         "_broadcast_waiters",
         "_room_waiters",
-        "addressing",
         "aliases",
         "asleep_until",
-        "broadcast_size_max",
-        "broadcasts",
         "bytes_in",
         "bytes_out",
         "close_code",
@@ -55,12 +87,10 @@ class LinkFace(Timer):
         "cost",
         "dropped_answers",
         "exceeded",
-        "flush_wanted",
         "frame_max",
         "host",
         "intakes",
         "keepalive_ms",
-        "lagging",
         "last_read",
         "limits",
         "link",
@@ -107,7 +137,6 @@ class LinkFace(Timer):
         self.intakes: "Mapping[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
         self.keepalive_ms = 0
         self.runs = False  # both sides take messages together in one frame (RUN)
-        self.addressing = False  # both sides know labels, priorities and departures
         self.rtt_ms = -1  # of the last keepalive, -1 before the first
         self.opened_at = -1
         self.number = 0  # counts the links that this node has opened
@@ -133,7 +162,6 @@ class LinkFace(Timer):
         return self.realm << 14 | self.cost
 
     def touch(self) -> None:
-        """There is something to write."""
         if not self.flush_wanted:
             self.flush_wanted = True
             self.host.note_flush(self)
@@ -157,15 +185,13 @@ class LinkFace(Timer):
         return self.queue.size < codes.QUEUE_SIZE_MAX
 
     def has_broadcast_room(self) -> bool:
-        """Whether a broadcast would be queued at once."""
         queue = self.broadcasts
         if queue.growing and queue.size >= self.broadcast_size_max:
             self.host.close_batches()
         return queue.size < self.broadcast_size_max
 
-    def takes_batches(self) -> bool:
-        """Whether a batch (batch.py) may be queued, whatever it will hold."""
-        raise NotImplementedError
+    def lag(self) -> None:
+        self.lagging = True
 
     def queued_bytes(self) -> int:
         """Bytes that wait to be written."""
@@ -177,7 +203,6 @@ class LinkFace(Timer):
             self._room_waiters.push(waiter)
 
     def await_broadcast_room(self, waiter: "Waiter") -> None:
-        """The same of the broadcasts' queue."""
         if waiter not in self._broadcast_waiters:
             self._broadcast_waiters = self._broadcast_waiters + [waiter]
 
@@ -206,10 +231,6 @@ class LinkFace(Timer):
         self.broadcasts.add(frame)
         if not self.flush_wanted:
             self.touch()
-
-    def broadcast(self, frame: Frame) -> None:
-        """A broadcast: written when its turn comes, or kept, or lost with a count."""
-        raise NotImplementedError
 
     def answer(self, frame: Frame) -> None:
         """A small answer to something that came."""

@@ -17,7 +17,6 @@ from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
-from busway.protocol.wire.traits import fit_traits, write_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,15 +83,11 @@ class Outbox:
         self._roots = _NO_KEYS  # of the broadcasts, as they were with that last one
         self._last: "Frame | None" = None
         self._looked = 0
-        self.agreed(link.limits, b"", b"", codes.ROUTES_MAX, (False, False))
+        self.agreed(link.limits, b"", b"", codes.ROUTES_MAX, False)
 
-    def agreed(
-        self, limits: Limits, me: bytes, direct: bytes, nodes_max: int, both: "tuple[bool, bool]"
-    ) -> None:
-        """The handshake has settled the limits, who is at the other end, and whether `both` take RUN, and
-        know labels.
-        """
-        self._runs, self._addressing = both
+    def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int, runs: bool) -> None:
+        """The handshake has settled the limits, who is at the other end, and whether that takes RUN."""
+        self._runs = runs
         self.limits = limits
         self.direct = direct
         self.aliases = AliasWriter(limits.aliases_max)
@@ -307,8 +302,8 @@ class Outbox:
                     break
                 if queue.items[queue.head] is not item:
                     continue
-            body = queue.next_size() if kind < 0 else len(item.payload)
-            if body > whole_max and len(self._partials) >= self.limits.partials_max:
+            large = kind < 0 and queue.next_size() > whole_max
+            if len(self._partials) >= self.limits.partials_max and (large or self._is_next_large(item)):
                 self._blocked = True
                 break
             out: Frame = queue.next() if kind < 0 else queue.pop()
@@ -375,9 +370,7 @@ class Outbox:
         return size + len(header) + len(payload)
 
     def _write_have(self, out: HaveFrame, parts: "list[Any]", size: int, now: int) -> int:
-        """As many holders as the frame takes, whatever their names; the nearest come first. Labels and last
-        words have what room is left.
-        """
+        """As many holders as the frame takes, whatever their names; the nearest come first."""
         out.refresh()
         out.written = True
         fitting = (self.limits.frame_size_max - _HAVE_SIZE) // _HOLDER_SIZE
@@ -385,15 +378,19 @@ class Outbox:
             for holder in out.holders:
                 holder.name = ""
         out.holders = out.holders[: max(1, fitting)]
-        room = self.limits.frame_size_max - _HAVE_SIZE - len(out.holders) * _HOLDER_SIZE
-        for holder in out.holders:
-            if holder.traits:
-                holder.traits = fit_traits(holder.traits, room) if self._addressing else b""
-                room -= len(write_traits(holder.traits))
         return self._put(out, b"", parts, size, now)
 
+    def _is_next_large(self, item: Frame) -> bool:
+        return item.kind >= 0 and self._is_large(item)
+
     def _is_large(self, out: Frame) -> bool:
-        return len(out.payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+        room = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+        return len(out.payload) > room if out.options is None else len(out.payload) > self._room(out)
+
+    def _room(self, out: Frame) -> int:
+        """Bytes of a message that one frame has room for in any case."""
+        room = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+        return room if out.options is None else room - out.options.named_size()
 
     def _is_held(self, out: Frame, queue: SendQueue) -> bool:
         """Whether a large message of its lane is under way, behind which it now waits."""
@@ -478,7 +475,7 @@ class Outbox:
         header = write_header(out, self.aliases, self.nodes, self.direct, now)
         out.options = options
         # Never the whole payload, however short the header turned out: a cut message has a second piece.
-        partial.pos = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+        partial.pos = self._room(out)
         self._partials.append(partial)
         return self._put_piece(header, payload, 0, partial.pos, parts, size)
 

@@ -1,16 +1,19 @@
-"""Which messages come in, as a guard says: it is asked at the destination, before they count for anything.
+"""Which messages come in: those that are meant for the endpoint that they name, and as a guard says, which is
+asked at the destination, before they count for anything.
 
-Knows no queue. Without a guard none of it runs.
+Knows no queue.
 """
 
 from busway.protocol.link.face import Remote
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow
 from busway.protocol.messaging.responding import Responding
+from busway.protocol.routing.directory import Directory
 from busway.protocol.routing.guard import Gate
 from busway.protocol.routing.peers import Peer, Routes
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.patterns import is_proper, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +28,38 @@ class Admitting(Responding):
 
     gate: Gate
     routes: Routes
+    patterns: "dict[bytes, str]"  # by uuid, those that have been subscribed to here
+    subscribed: int  # endpoints of kind BROADCAST here
+    counters: "dict[str, int]"
+    directory: Directory
 
     def send_credit(self, flow: InFlow) -> None:
         """Tell the origin its limit as it stands when the frame is written."""
         raise NotImplementedError
+
+    def subscribe(self, endpoint: Endpoint) -> None:
+        """An endpoint of kind broadcast is registered here now."""
+        self.subscribed += 1
+        if is_proper(endpoint.name):
+            self.patterns[endpoint.uuid] = endpoint.name
+            self.directory.patterns.add(endpoint.uuid, endpoint.name)
+
+    def unsubscribe(self, endpoint: Endpoint) -> None:
+        """... and is no longer."""
+        self.subscribed -= 1
+        if self.patterns.pop(endpoint.uuid, None) is not None:
+            self.directory.patterns.remove(endpoint.uuid, endpoint.name)
+
+    def is_meant(self, frame: Frame) -> bool:
+        """Whether a broadcast belongs to the endpoint that it names, which is ours: what comes by a pattern
+        has a name which that means, and what comes by a name has none. Else it is counted, and nobody's.
+        """
+        name = "" if frame.options is None else frame.options.name
+        pattern = self.patterns.get(frame.endpoint)
+        if bool(name) if pattern is None else (not name or "*" in name or not matches(pattern, name)):
+            self.counters["misnamed"] += 1
+            return False
+        return True
 
     def all_peers(self) -> "list[Peer]":
         """This node, and those that it reaches."""

@@ -21,7 +21,9 @@ test_flows.py hold both.
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace
+from busway.protocol.messaging.latest import Latest
 from busway.protocol.messaging.payload import shown, size_of
+from busway.protocol.messaging.shares import Share
 from busway.protocol.outcomes import MESSAGES, Event
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import u16, varint
@@ -73,7 +75,7 @@ class Message:
         return "<%s %d to %s from %s: %s>" % (
             self._noun(),
             self.seq,
-            repr(self.endpoint_name) if self.endpoint_name else self.endpoint.hex(),
+            repr(self.name) if self.name else self.endpoint.hex(),
             repr(self.source_label) if self.source_label else self.source.hex(),
             "unreadable" if self.error is not None else shown(self.payload),
         )
@@ -95,6 +97,23 @@ class Message:
     def endpoint_name(self) -> str:
         """The endpoint's name; "" for one that was registered by its uuid alone."""
         return self.flow.endpoint.name
+
+    @property
+    def name(self) -> str:
+        """The name under which it was published, which an endpoint whose name is a pattern has for each
+        message; else the endpoint's own.
+        """
+        return self.flow.endpoint.name
+
+    @property
+    def retained(self) -> bool:
+        """Whether it was published before this receiver was there, as the last value of its name."""
+        return False
+
+    @property
+    def last_word(self) -> bool:
+        """Whether its sender had left it for the case that it goes without goodbye."""
+        return False
 
     @property
     def source_label(self) -> str:
@@ -240,21 +259,9 @@ class InFlow(Intake):
         return True
 
 
-class Share:
-    """The part of an endpoint's queue that the origins which come over one link have together."""
-
-    __slots__ = ("counted", "flows", "link")
-
-    def __init__(self, link: "LinkFace | None") -> None:
-        self.link = link  # None: this node
-        self.flows = 0  # how many share it
-        self.counted = 0  # messages promised to them, never more than the link's part
-
-
 # As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
 _NONE_ACTIVE: "dict[InFlow, bool]" = {}
 _NONE_LOST: "dict[InFlow, int]" = {}
-_NO_LATEST: "dict[InFlow, tuple[Message, int]]" = {}
 _NO_SHARES: "dict[LinkFace | None, Share]" = {}
 
 
@@ -298,8 +305,7 @@ class Receiver:
         self.closed = False
         # dropped by the policy, to be shown as `missed` of the origin's next
         self.lost = _NONE_LOST
-        # LATEST: the newest of each origin, and how many must have been taken before it
-        self.latest = _NO_LATEST
+        self.latest = Latest() if policy == codes.LATEST else None
         self.tag: object = None  # the adapter's
         self.messages = MessagesEvent(self)  # the same each time: it says nothing but whose
         self.decline = ""  # why its program answers no requests; "": it does
@@ -339,22 +345,19 @@ class Receiver:
         return message
 
     def replace(self, message: Message, size: int) -> bool:
-        """LATEST: put a message in the place of an older one of its origin, if that still waits."""
+        """LATEST: put a message in the place of an older one of its origin and name, if that still waits."""
         flow = message.flow
-        old, before = self.latest.get(flow, (message, -1))
-        if before < self.taken:
+        latest = self.latest
+        assert latest is not None
+        ahead = latest.find(flow, message.name, self.taken)
+        if ahead < 0:
             if flow.active and self.has_room(size):  # else nobody would forget it, or it will not wait
-                if not self.latest:
-                    self.latest = {}
-                self.latest[flow] = (message, self.taken + len(self.queue))
+                latest.note(flow, message.name, self.taken, len(self.queue))
             return False
+        old: Message = self.queue.items[self.queue.head + ahead]
+        self.queue.items[self.queue.head + ahead] = message
         self.size += size - size_of(old.payload)
-        old.seq = message.seq
-        old.payload = message.payload
-        old.format = message.format
-        old.type_id = message.type_id
-        old.arrived = message.arrived
-        old.missed += 1 + message.missed
+        message.missed += 1 + old.missed
         self.dropped += 1
         return True
 
@@ -415,7 +418,6 @@ class Endpoint:
         "realm",
         "receivers",
         "shares",
-        "traits",
         "uuid",
         "yielded",
     )
@@ -429,7 +431,6 @@ class Endpoint:
         name: str,
         cost: int,
         opening: int = codes.OPENING_CREDIT,
-        traits: bytes = b"",
     ) -> None:
         self.host = host
         self.uuid = uuid
@@ -438,7 +439,6 @@ class Endpoint:
         self.name = name
         self.cost = cost
         self.opening = opening  # credit of an origin of which nothing has been heard yet
-        self.traits = traits  # labels and a last word, as wire/traits.py packs them
         self.receivers: "list[Receiver]" = []
         self.yielded = False  # another node keeps its name
         self.active = _NONE_ACTIVE
@@ -481,7 +481,8 @@ class Endpoint:
             self._leave(flow)
             for receiver in self.receivers:
                 receiver.lost.pop(flow, None)
-                receiver.latest.pop(flow, None)
+                if receiver.latest is not None:
+                    receiver.latest.forget(flow)
 
     def _enter(self, flow: InFlow, link: "LinkFace | None") -> Share:
         share = self.shares.get(link)

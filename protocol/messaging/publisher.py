@@ -9,16 +9,13 @@ wait.
 from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.link import batch
-from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.link.face import Outlet, Waiter
+from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.messaging.flows import LAUNCHED, NEXT, PARKED, UNLIMITED, WAITING, OutFlow, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.directory import Directory
 from busway.protocol.wire import codes
-from busway.protocol.wire.messages import Frame
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from busway.protocol.link.face import LinkFace
+from busway.protocol.wire.messages import Frame, with_name
 
 
 class PublishFlow(OutFlow):
@@ -48,11 +45,64 @@ class Spread(batch.Batch):
         self.flow = flow
         self.epoch = epoch  # in which it goes where it does
         self.local = False  # to our own receivers, too
-        self.others: "list[LinkFace]" = []  # the links that take each message by itself
+        self.others: "list[Outlet]" = []  # the links that take each message by itself
         growing[flow.endpoint] = self
 
     def closed(self) -> None:
         del self._growing[self.endpoint]
+
+
+class Fan(Outlet):
+    """The patterns that mean a name, as a link that the copies for them take."""
+
+    __slots__ = ("_publisher", "_uuid", "name", "patterns", "realm")
+
+    def __init__(
+        self, publisher: "Publisher", uuid: bytes, name: str, patterns: "list[bytes]", realm: int
+    ) -> None:
+        self.deadline = -1
+        self.broadcasts = SendQueue()  # nothing waits here
+        self.broadcast_size_max = 0  # so it is asked each time
+        self.flush_wanted = False
+        self.lagging = False
+        self._publisher = publisher
+        self._uuid = uuid
+        self.name = name
+        self.patterns = patterns
+        self.realm = realm
+
+    def _full(self) -> "list[Outlet]":
+        """The links of all these patterns that have no room."""
+        full: "dict[Outlet, bool]" = {}
+        for uuid in self.patterns:
+            for link in _full(self._publisher.links_for(uuid, self.realm)):
+                full[link] = True
+        return list(full)
+
+    def has_broadcast_room(self) -> bool:
+        full = self._full()
+        self.lagging = all([link.lagging for link in full])
+        return not full
+
+    def touch(self) -> None:
+        """Nothing is written here, but by the links."""
+
+    def fire(self, now: int) -> None:
+        """It waits for no time."""
+
+    def takes_batches(self) -> bool:
+        return False
+
+    def await_broadcast_room(self, waiter: Waiter) -> None:
+        for link in self._full():
+            link.await_broadcast_room(waiter)
+
+    def lag(self) -> None:
+        for link in self._full():
+            link.lag()
+
+    def broadcast(self, frame: Frame) -> None:
+        self._publisher.copy(self, frame, self._publisher.flows[self._uuid].last_used)
 
 
 class Publisher:
@@ -65,7 +115,9 @@ class Publisher:
         self.unheard: "dict[bytes, OutFlow]" = {}  # what nobody had subscribed to, counted for people
         self._epoch = -1
         # By realm and endpoint, as long as nothing changes.
-        self._links: "list[dict[bytes, list[LinkFace]]]" = [{}, {}, {}, {}]
+        self._links: "list[dict[bytes, list[Outlet]]]" = [{}, {}, {}, {}]
+        self._meant: "dict[bytes, list[bytes]]" = {}  # by uuid of a name: those of the patterns that mean it
+        self._meant_changes = 0  # as of these patterns
 
     def publish(self, out: Frame, realm: int, wait: bool, patience_ms: int, now: int) -> int:
         """Give every link within `realm` that leads to subscribers, and our own, a copy. Returns 0, or a
@@ -76,8 +128,9 @@ class Publisher:
         if target is None:
             if not self._origin.me.leaf:
                 self._origin.lookups.ask_for_subscribers(uuid, now)
-                self._note_unheard(uuid, now)
-                return 0
+                if not self._patterns_of(uuid):
+                    self._note_unheard(uuid, now)
+                    return 0
         elif target.kind != codes.BROADCAST:
             raise WrongKindError(
                 "this endpoint is of kind %s: use send or request" % codes.KIND_NAMES[target.kind]
@@ -120,9 +173,28 @@ class Publisher:
                 counts[uuid] = counts.get(uuid, 0) + flow.sent
         return counts
 
-    def _links_for(self, uuid: bytes, realm: int) -> "list[LinkFace]":
+    def _patterns_of(self, uuid: bytes) -> "list[bytes]":
+        """The patterns that mean the name of an endpoint, by uuid."""
+        patterns = self._origin.directory.patterns
+        if not patterns.size:
+            return []
+        if self._meant_changes != patterns.changes or len(self._meant) >= codes.ENTRIES_MAX:
+            self._meant_changes = patterns.changes
+            self._meant = {}
+        found = self._meant.get(uuid)
+        if found is None:
+            found = self._meant[uuid] = patterns.find(self._origin.host.name_of(uuid))
+        return found
+
+    def _fan(self, uuid: bytes, realm: int) -> "list[Outlet]":
+        """Besides the links of a name what leads to the patterns that mean it, if there are any."""
+        patterns = self._patterns_of(uuid)
+        return [Fan(self, uuid, self._origin.host.name_of(uuid), patterns, realm)] if patterns else []
+
+    def links_for(self, uuid: bytes, realm: int) -> "list[Outlet]":
+        """Where broadcasts to an endpoint go that may get to that realm."""
         if uuid in self._origin.receiving.process_only:
-            return []  # what is meant for it are objects, which cannot leave
+            return self._fan(uuid, codes.PROCESS)  # what is meant for it are objects, which cannot leave
         if self._epoch != self._origin.mesh.epoch:
             self._epoch = self._origin.mesh.epoch
             self._links = [{}, {}, {}, {}]
@@ -130,8 +202,31 @@ class Publisher:
         if links is None:
             me = self._origin.me
             found = self._origin.forwarder.links_for(me, me, uuid)
-            links = self._links[realm][uuid] = [link for link in found if link.realm <= realm]
+            links = self._fan(uuid, realm)
+            for link in found:
+                if link.realm <= realm:
+                    links.append(link)
+            self._links[realm][uuid] = links
         return links
+
+    def copy(self, fan: "Fan", out: Frame, now: int) -> None:
+        """Give each pattern that means the name of a broadcast one of its own, with a number of its own."""
+        receiving = self._origin.receiving
+        named = with_name(out.options, fan.name)
+        format, type_id = out.format, out.type_id
+        if format == codes.TYPED_AS_ENDPOINT:
+            format, type_id = codes.TYPED, out.endpoint
+        for uuid in fan.patterns:
+            if format == codes.OBJECT and uuid not in receiving.process_only:
+                continue
+            flow = self.flows.get(uuid)
+            if flow is None:
+                flow = self.flows[uuid] = PublishFlow(self, self._origin, uuid, now)
+            flow.sent += 1
+            flow.last_used = now
+            copy = Frame(codes.PUBLISH, b"", uuid, flow.sent, out.payload, format, type_id)
+            copy.options = named
+            self._give(copy, self.links_for(uuid, fan.realm), uuid in receiving.endpoints, now)
 
     def add(self, spread: Spread, payload: bytes, type_id: bytes, patience_ms: int, now: int) -> bool:
         """The short way of a plain message, as long as nothing has changed since the one before. False: it
@@ -163,7 +258,7 @@ class Publisher:
     def _spread(self, flow: OutFlow, out: Frame, realm: int, patience_ms: int, now: int) -> bool:
         """One copy to each link; False if it has to wait for room."""
         local = out.endpoint in self._origin.receiving.endpoints
-        links = self._links_for(out.endpoint, realm)
+        links = self.links_for(out.endpoint, realm)
         before = self.growing.get(out.endpoint)
         if before is not None:
             before.close()  # what comes now goes behind it
@@ -180,7 +275,7 @@ class Publisher:
         self._give(out, links, local, now)
         return True
 
-    def _share(self, flow: OutFlow, out: Frame, links: "list[LinkFace]", local: bool) -> "list[LinkFace]":
+    def _share(self, flow: OutFlow, out: Frame, links: "list[Outlet]", local: bool) -> "list[Outlet]":
         """Begin a batch for as many of the links as take one. Returns the others."""
         payload: bytes = out.payload
         size = len(payload) + OVERHEAD
@@ -197,7 +292,7 @@ class Publisher:
             spread.others = [link for link in links if link not in sharing]
         return spread.others
 
-    def _give(self, out: Frame, links: "list[LinkFace]", local: bool, now: int) -> None:
+    def _give(self, out: Frame, links: "list[Outlet]", local: bool, now: int) -> None:
         """Each a copy of its own."""
         for link in links:
             link.broadcast(out)
@@ -206,7 +301,7 @@ class Publisher:
 
     def _await_room(self, flow: OutFlow) -> None:
         first: Pending = flow.waiting.peek()
-        for link in self._links_for(flow.endpoint, first.realm):
+        for link in self.links_for(flow.endpoint, first.realm):
             if not link.has_broadcast_room():
                 link.await_broadcast_room(flow)
 
@@ -227,15 +322,15 @@ class Publisher:
         """
         flow = pending.flow
         assert flow is not None
-        for link in self._links_for(flow.endpoint, pending.realm):
+        for link in self.links_for(flow.endpoint, pending.realm):
             if not link.has_broadcast_room():
-                link.lagging = True
+                link.lag()
         self.resume(flow, now)
         if pending.state == WAITING:  # behind one with more patience
             self._origin.timers.arm(pending, now + pending.patience_ms)
 
 
-def _full(links: "list[LinkFace]") -> "list[LinkFace]":
+def _full(links: "list[Outlet]") -> "list[Outlet]":
     """The links that have no room."""
     return [
         link
@@ -244,7 +339,7 @@ def _full(links: "list[LinkFace]") -> "list[LinkFace]":
     ]
 
 
-def _waits(full: "list[LinkFace]", patience_ms: int, nobody_else: bool) -> bool:
+def _waits(full: "list[Outlet]", patience_ms: int, nobody_else: bool) -> bool:
     """Whether a publish waits for links that are full: if there is nobody else it is for, or they may have
     room within its patience.
     """

@@ -11,6 +11,7 @@ from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Recei
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.messaging.flows import OutFlow
 from busway.protocol.messaging.handlers import Handlers
+from busway.protocol.messaging.marked import MarkedMessage
 from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.requests import DONE, TAKEN, Request
 from busway.protocol.messaging.responding import error_of
@@ -46,7 +47,8 @@ class Receiving(Admitting):
         self.introspect: "Callable[[int, object], bytes] | None" = None
         self.endpoints = {}
         self.process_only = {}
-        self.subscribed = 0  # endpoints of kind BROADCAST among them
+        self.patterns = {}
+        self.subscribed = 0
         self.yielded: "dict[bytes, list[Endpoint]]" = {}  # that other nodes keep, of each realm one
         self.reply_flows = {}
         self.handlers = Handlers(host, self.gate)
@@ -59,6 +61,7 @@ class Receiving(Admitting):
             "wrong_kind": 0,
             "expired": 0,
             "missed": 0,
+            "misnamed": 0,
         }
 
     # Registration
@@ -68,12 +71,13 @@ class Receiving(Admitting):
         uuid = endpoint.uuid
         known = self.endpoints.get(uuid)
         if known is not None:
-            self._check_join(known, endpoint)
+            self._check_join(known, endpoint.kind, endpoint.realm)
             endpoint = known
         else:
             self._check_free(uuid, endpoint.kind, endpoint.realm)
             self.endpoints[uuid] = endpoint
-            self.subscribed += endpoint.kind == codes.BROADCAST
+            if endpoint.kind == codes.BROADCAST:
+                self.subscribe(endpoint)
             if endpoint.realm == codes.PROCESS:
                 self.process_only[uuid] = True
             self.origin.forget_target(uuid)
@@ -82,20 +86,15 @@ class Receiving(Admitting):
         endpoint.receivers.append(receiver)
         return receiver
 
-    def _check_join(self, endpoint: Endpoint, other: Endpoint) -> None:
-        if endpoint.kind != other.kind or other.kind == codes.UNICAST:
+    def _check_join(self, endpoint: Endpoint, kind: int, realm: int) -> None:
+        if endpoint.kind != kind or kind == codes.UNICAST:
             raise EndpointTakenError(
                 "this node has that endpoint already, of kind %s" % codes.KIND_NAMES[endpoint.kind]
             )
-        if endpoint.realm != other.realm:
+        if endpoint.realm != realm:
             raise LocalError(
                 "this node has that endpoint with realm %s: use the same, or close it first"
                 % codes.REALM_NAMES[endpoint.realm]
-            )
-        if endpoint.traits != other.traits:
-            raise LocalError(
-                "this node has that endpoint with other labels, or another last word: "
-                "use the same, or close it first"
             )
 
     def _check_free(self, uuid: bytes, kind: int, realm: int) -> None:
@@ -131,7 +130,8 @@ class Receiving(Admitting):
     def _withdraw(self, endpoint: Endpoint, now: int) -> None:
         uuid = endpoint.uuid
         del self.endpoints[uuid]
-        self.subscribed -= endpoint.kind == codes.BROADCAST
+        if endpoint.kind == codes.BROADCAST:
+            self.unsubscribe(endpoint)
         self.process_only.pop(uuid, None)
         self.origin.forget_target(uuid)
         for peer in self.all_peers() + list(self.routes.departed.values()):
@@ -146,7 +146,7 @@ class Receiving(Admitting):
             return
         mesh = self.mesh
         kind, realm, cost = endpoint.kind, endpoint.realm, endpoint.cost
-        entry = Entry(self.me, uuid, kind, realm, endpoint.opening, cost, endpoint.name, endpoint.traits)
+        entry = Entry(self.me, uuid, kind, realm, endpoint.opening, cost, endpoint.name)
         here = uuid in self.endpoints
         self.host.emit(EndpointEvent(ENDPOINT_UP if here else ENDPOINT_DOWN, entry))
         if realm != codes.PROCESS:
@@ -207,7 +207,8 @@ class Receiving(Admitting):
         self._forget_yielded(endpoint)
         uuid = endpoint.uuid
         self.endpoints[uuid] = endpoint
-        self.subscribed += endpoint.kind == codes.BROADCAST
+        if endpoint.kind == codes.BROADCAST:
+            self.subscribe(endpoint)
         self.origin.forget_target(uuid)
         self._announce(endpoint)
         for receiver in endpoint.receivers:
@@ -300,6 +301,12 @@ class Receiving(Admitting):
     def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
         """The message or request that a frame which continues `flow` makes."""
         if frame.kind <= codes.PUBLISH:
+            if frame.options is not None and frame.options.name:
+                marked = MarkedMessage(
+                    flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now
+                )
+                marked.mark(frame.options.name)
+                return marked
             return Message(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
         request = Request(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
         request.confirm = frame.kind == codes.CONFIRM
@@ -328,6 +335,10 @@ class Receiving(Admitting):
         if len(receivers) == 1:
             self._put(receivers[0], message, size)
         elif endpoint.kind == codes.BROADCAST:
+            if isinstance(message, MarkedMessage):
+                for receiver in receivers:
+                    self._put(receiver, message.copy(), size)
+                return
             flow, seq, missed = message.flow, message.seq, message.missed
             for receiver in receivers:
                 copy = Message(flow, seq, payload, message.format, message.type_id, missed, message.arrived)

@@ -3,6 +3,7 @@ messages.
 """
 
 from busway.protocol.link.face import LinkFace
+from busway.protocol.routing.patterns import PatternIndex
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
@@ -11,13 +12,14 @@ from busway.protocol.wire.address import Address
 class Directory:
     """Entries by uuid; a uuid has one entry for each node that has it."""
 
-    __slots__ = ("_counts", "_only", "_order", "_several", "far", "size", "told", "told_max")
+    __slots__ = ("_counts", "_only", "_order", "_several", "far", "patterns", "size", "told", "told_max")
 
     def __init__(self) -> None:
         # Nearly all have one holder, and a list for each would take as much room as half of the entry.
         self._only: "dict[bytes, Entry]" = {}
         self._several: "dict[bytes, list[Entry]]" = {}
         self.size = 0
+        self.patterns = PatternIndex()  # of broadcast endpoints, this node's own among them
         self.told: "dict[LinkFace, int]" = {}  # how many each link has told
         self.told_max: "dict[LinkFace, int]" = {}  # ... and may, where a guard bounds it
         self.far = 0  # ... those that leave this machine together
@@ -31,7 +33,11 @@ class Directory:
         known = entry.peer.entries.get(entry.uuid)
         entry.peer.entries[entry.uuid] = entry
         self._charge(entry, 1)
+        if entry.kind == codes.BROADCAST and "*" in entry.name:
+            self.patterns.add(entry.uuid, entry.name)
         if known is not None:
+            if known.kind == codes.BROADCAST and "*" in known.name:
+                self.patterns.remove(known.uuid, known.name)
             self._count(entry, 1)
             self._count(known, -1)
             self._charge(known, -1)
@@ -89,6 +95,8 @@ class Directory:
                 self._part(entry, entries)
             self._charge(entry, -1)
             self.size -= 1
+            if entry.kind == codes.BROADCAST and "*" in entry.name:
+                self.patterns.remove(uuid, entry.name)
         return entry
 
     def _part(self, entry: Entry, entries: "list[Entry]") -> None:

@@ -10,6 +10,10 @@ from busway.protocol.wire.messages import Frame
 class RoutingHost(LinkHost):
     """The node, as routing knows it."""
 
+    def name_of(self, uuid: bytes) -> str:
+        """The name by which this node's program calls an endpoint; "" if by none."""
+        raise NotImplementedError
+
     def make_peer(self, node_id: bytes, incarnation: bytes) -> Peer:
         """The record of a node that is new."""
         raise NotImplementedError
@@ -28,16 +32,6 @@ class RoutingHost(LinkHost):
 
     def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
         """It cannot be reached any more; `unsent`: what was not written."""
-        raise NotImplementedError
-
-    def node_missing(self, peer: Peer, seen: bool, now: int) -> None:
-        """It is about to be down, and has not said goodbye; `seen`: as a link with it has shown."""
-        raise NotImplementedError
-
-    def node_parted(self, key: bytes, realm: int, now: int) -> bool:
-        """A node that cannot be reached has said goodbye, says somebody behind a link of that realm. Returns
-        whether it counted as missing until now.
-        """
         raise NotImplementedError
 
     def way_changed(self, peer: Peer, lost: bool, now: int) -> None:

@@ -6,14 +6,15 @@ from busway.protocol.errors import Refusal
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable, AliasWriter
 from busway.protocol.wire.entries import read_holder, write_entry
-from busway.protocol.wire.fields import Reader, u16
+from busway.protocol.wire.fields import Reader, text, u16
 from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
 from busway.protocol.wire.runs import count_run, run_payloads
-from busway.protocol.wire.traits import read_traits, write_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
+
+_NAMED_SIZE: "Final" = 8  # of options NAME and RETAIN, besides the name
 
 
 class RoutingHeader:
@@ -30,14 +31,20 @@ class RoutingHeader:
 class Options:
     """The optional fields of a header: each has a row in `_OPTIONS`."""
 
-    __slots__ = ("best_effort", "partial", "reach", "size", "window")
+    __slots__ = ("best_effort", "name", "partial", "reach", "retain", "size", "window")
 
     def __init__(self) -> None:
         self.best_effort = False
         self.reach = 0  # the widest realm that a broadcast may get to; 0: LOCALNET
+        self.name = ""  # under which it was published, where that is not the endpoint's own
+        self.retain = 0  # its number among the retained ones of its node, CLEARED aside; 0: it is none
         self.window = 0  # parts of a stream that the origin has room for; 0: it wants no stream
         self.partial = -1  # of a cut message: which of those under way
         self.size = 0  # ... and the bytes of its whole payload
+
+    def named_size(self) -> int:
+        """Bytes of a header that HEADER_SIZE_MAX does not count."""
+        return len(self.name.encode()) + _NAMED_SIZE if self.name or self.retain else 0
 
 
 class Frame(Header):
@@ -114,7 +121,7 @@ class TreeFrame(Frame):
 class Holder:
     """One holder of an endpoint in a HAVE (section 7). `kind` 0: the uuid is this node's id."""
 
-    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "order", "realm", "traits")
+    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "order", "realm")
 
     def __init__(
         self,
@@ -125,7 +132,6 @@ class Holder:
         credit: int = codes.OPENING_CREDIT,
         cost: int = 0,
         name: str = "",
-        traits: bytes = b"",
     ) -> None:
         self.key = key
         self.kind = kind
@@ -134,7 +140,6 @@ class Holder:
         self.credit = credit
         self.cost = cost
         self.name = name
-        self.traits = traits
         self.order = 0  # the reader's: among all that it knows
 
 
@@ -236,9 +241,8 @@ def _read_holders(reader: Reader, nodes: AliasTable) -> "list[Holder]":
     while reader.left():
         if len(holders) == codes.HOLDERS_MAX:
             raise Refusal(codes.MALFORMED, "more than 16 holders")
-        key, kind, realm, metric, credit, cost, name, extension = read_holder(reader, nodes)
-        traits = read_traits(extension)
-        holders.append(Holder(key, kind, realm, metric, credit, cost, name, traits))
+        key, kind, realm, metric, credit, cost, name = read_holder(reader, nodes)
+        holders.append(Holder(key, kind, realm, metric, credit, cost, name))
     return holders
 
 
@@ -289,8 +293,7 @@ def _write_holders(holders: "list[Holder]", nodes: AliasWriter) -> bytes:
     for holder in holders:
         place = nodes.write(holder.key) + u16(holder.metric)
         head = holder.kind | holder.realm << 2
-        extension = write_traits(holder.traits)
-        data += write_entry(head, place, holder.credit, holder.cost, holder.name, extension)
+        data += write_entry(head, place, holder.credit, holder.cost, holder.name)
     return data
 
 
@@ -303,10 +306,19 @@ def cut(options: "Options | None", partial: int, size: int) -> Options:
     if options is not None:
         more.best_effort = options.best_effort
         more.reach = options.reach
+        more.name = options.name
+        more.retain = options.retain
         more.window = options.window
     more.partial = partial
     more.size = size
     return more
+
+
+def with_name(options: "Options | None", name: str) -> Options:
+    """The same of a broadcast for who has subscribed by a pattern."""
+    named = cut(options, -1, 0)
+    named.name = name
+    return named
 
 
 def _read_options(reader: Reader, kind: int) -> "Options | None":
@@ -385,11 +397,35 @@ def _write_reach(options: Options) -> "bytes | None":
     return bytes((options.reach,)) if options.reach else None
 
 
+def _read_name(value: Reader, options: Options) -> None:
+    if not 1 <= value.left() <= codes.TEXT_SIZE_MAX or options.name:
+        raise Refusal(codes.MALFORMED, "option NAME has not 1 to 64 bytes, or comes twice")
+    options.name = text(value.rest())
+
+
+def _write_name(options: Options) -> "bytes | None":
+    return options.name.encode() if options.name else None
+
+
+def _read_retain(value: Reader, options: Options) -> None:
+    if value.left() != 4 or options.retain:
+        raise Refusal(codes.MALFORMED, "option RETAIN has not 4 bytes, or comes twice")
+    options.retain = value.u16() << 16 | value.u16()
+    if not options.retain & ~codes.CLEARED:
+        raise Refusal(codes.MALFORMED, "a retained message of number 0")
+
+
+def _write_retain(options: Options) -> "bytes | None":
+    return u16(options.retain >> 16) + u16(options.retain) if options.retain else None
+
+
 # Each optional field of a header, in the order in which they are written: its number, the kinds that may have
 # it, as bits, how it is read and how it is written.
 _OPTIONS = (
     (codes.OPTION_STREAM, 1 << codes.REQUEST, _read_stream, _write_stream),
     (codes.OPTION_BEST_EFFORT, 1 << codes.SEND | 1 << codes.PUBLISH, _read_best_effort, _write_best_effort),
     (codes.OPTION_REACH, 1 << codes.PUBLISH, _read_reach, _write_reach),
+    (codes.OPTION_NAME, 1 << codes.SEND | 1 << codes.PUBLISH, _read_name, _write_name),
+    (codes.OPTION_RETAIN, 1 << codes.SEND | 1 << codes.PUBLISH, _read_retain, _write_retain),
     (codes.OPTION_CUT, ~(1 << codes.SIGNAL), _read_cut, _write_cut),
 )

@@ -15,6 +15,18 @@ def is_pattern(name: str) -> bool:
     return "*" in name
 
 
+def is_proper(name: str) -> bool:
+    """Whether a name that others tell is a pattern, as far as its stars go. One with a star within a level is
+    a name like any other: older versions have such.
+    """
+    if "*" not in name:
+        return False
+    for level in name.split("/"):
+        if "*" in level and level != "*" and level != "**":
+            return False
+    return True
+
+
 def check_pattern(pattern: str) -> None:
     """Raise LocalError for a text that is no pattern, nor a name."""
     size = len(pattern.encode())

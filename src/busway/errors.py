@@ -256,4 +256,6 @@ class UnknownType(PayloadError):
 
 
 class LiteralName(UserWarning):
-    """The warning for an endpoint's name that looks like a pattern, such as "lab/#", and is none."""
+    """The warning for an endpoint's name that looks like a pattern of other systems, such as "lab/#", and is
+    none here.
+    """

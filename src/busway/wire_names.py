@@ -38,7 +38,6 @@ ROUTE_NAMES = {
     4: "SEQREQ",
     5: "SEQREQ to everyone",
     6: "ACK",
-    7: "DEPARTED",
 }
 SYNC_NAMES = {
     1: "all routes are told",
@@ -47,7 +46,7 @@ SYNC_NAMES = {
     4: "passes nothing on",
     5: "passes on",
 }
-OPTION_NAMES = {1: "CUT", 2: "STREAM", 3: "BEST_EFFORT", 4: "REACH"}
+OPTION_NAMES = {1: "CUT", 2: "STREAM", 3: "BEST_EFFORT", 4: "REACH", 6: "NAME", 7: "RETAIN"}
 REALM_NAMES = {1: "USERSPACE", 2: "LOCALNET", 3: "GLOBAL"}
 ENDPOINT_KIND_NAMES = {0: "withdrawn", 1: "unicast", 2: "anycast", 3: "broadcast"}
 FORMAT_NAMES = {0: "bytes", 1: "CBOR", 2: "CBOR of the endpoint's type", 3: "CBOR of the type named"}

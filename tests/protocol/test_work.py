@@ -30,7 +30,6 @@ from .nets import (
     alias,
     bind,
     chain,
-    departed,
     directory,
     entry,
     id_of,
@@ -79,6 +78,8 @@ def _cut(count: int, size: int, *pieces: bytes) -> list[bytes]:
 STREAM = bytes((codes.OPTION_STREAM, 2)) + u16(9)
 REACH = bytes((codes.OPTION_REACH, 1, codes.GLOBAL))
 BEST_EFFORT = bytes((codes.OPTION_BEST_EFFORT, 0))
+NAME = bytes((codes.OPTION_NAME, 64)) + b"n/" * 32
+RETAIN = bytes((codes.OPTION_RETAIN, 4, 0))
 
 FRAMES: dict[str, Frames] = {
     "PING, PONG": _one(bytes((codes.PING, 1)), bytes((codes.PONG, 1))),
@@ -92,8 +93,6 @@ FRAMES: dict[str, Frames] = {
     "ROUTES: PARENT of ourselves": _one(routes(parent(YOU))),
     "ROUTES: PARENT of none": _one(routes(parent(bind(9000, stranger(99_999))))),
     "ROUTES: UPDATE and RETRACT of one": _one(routes(retract(FAR), update(FAR, 1, 1))),
-    "ROUTES: UPDATE and DEPARTED of one": _one(routes(departed(FAR), update(FAR, 1, 1))),
-    "ROUTES: DEPARTED of none": _one(routes(departed(bind(9000, stranger(99_999))))),
     "ROUTES: UPDATE that changes": lambda count: [routes(update(_number(count), 1, 1 + count % 9))],
     "ROUTES: UPDATE of new ones": lambda count: [routes(update(bind(9000, stranger(50_000 + count)), 1, 1))],
     "ROUTES: SEQREQ": lambda count: [routes(seqreq(FAR, count), seqreq(FAR, count + 1, True))],
@@ -151,6 +150,12 @@ FRAMES: dict[str, Frames] = {
     ],
     "PUBLISH with a realm said forty times": lambda count: [
         _with_options(codes.PUBLISH, REACH * 40, varint(1) + u16(count & 0xFFFF))
+    ],
+    "PUBLISH under a name": lambda count: [
+        _with_options(codes.PUBLISH, NAME, varint(1) + u16(count & 0xFFFF))
+    ],
+    "PUBLISH of what stays": lambda count: [
+        _with_options(codes.PUBLISH, RETAIN + bytes((count >> 8 & 0xFF, count & 0xFF, 1)), varint(1) + u16(1))
     ],
     "CONFIRM": lambda count: [
         message(codes.CONFIRM, 8, 9, FAR, varint(1) + u16(count & 0xFFFF) + varint(1 + count) + varint(9))

@@ -160,6 +160,23 @@ class _Text8(Sized):
         return obj
 
 
+class _Text(Sized):
+    """1 to 64 bytes of UTF-8, up to the end."""
+
+    def _parse(self, stream: Any, context: Any, path: str) -> str:
+        data = stream.read()
+        if not 1 <= len(data) <= TEXT_SIZE_MAX:
+            malformed(f"a text of 1 to {TEXT_SIZE_MAX} bytes, not {len(data)}")
+        try:
+            return str(data.decode())
+        except UnicodeDecodeError as error:
+            return malformed(f"UTF-8 ({error.reason} at byte {error.start} of the text)")
+
+    def _build(self, obj: str, stream: Any, context: Any, path: str) -> str:
+        stream.write(obj.encode())
+        return obj
+
+
 class _Alias(c.Construct):  # type: ignore[misc]
     """Section 5.1. Value: {"number": int, "id": bytes if bound here, else None}: 16 of an endpoint or type,
     20 of a node, of which the numbers 1 and 2 cannot be bound.
@@ -304,6 +321,7 @@ Varint = _Varint()
 Count = _Varint(least=1)
 U8, U16, U32 = _Uint(1), _Uint(2), _Uint(4)
 Uuid = Bytes(16, "a uuid of 16 bytes")
+Text = _Text()
 Text8 = _Text8()
 Rest = c.GreedyBytes
 Alias = _Alias(Uuid)

@@ -72,6 +72,9 @@ export class Reader {
   text8() {
     const size = this.u8();
     if (size > 64) throw new Refusal(MALFORMED, "a text of more than 64 bytes");
+    return this.text(size);
+  }
+  text(size) {
     try {
       return strict.decode(this.take(size));
     } catch (error) {

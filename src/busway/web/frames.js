@@ -201,13 +201,12 @@ export function readDirectory(reader, nodes) {
   if (!(head & 3)) throw new Refusal(MALFORMED, "a line of realm PROCESS");
   while (reader.left) {
     const entry = reader.u8();
-    if (entry & 0x0c || (entry && !(entry & 3)))
+    if (entry & 0x8c || (entry && !(entry & 3)))
       throw new Refusal(MALFORMED, "an entry with an unknown layout");
     reader.take(16);
     if (entry & 16) reader.varint();
     if (entry & 32) reader.varint();
     if (entry & 64) reader.text8();
-    if (entry & 128) reader.take(reader.varint()); // labels and a last word
   }
 }
 
@@ -276,6 +275,15 @@ function readOptions(reader, header) {
     } else if (which === 4 && header.kind === PUBLISH) {
       const realm = value.left === 1 ? value.u8() : 1;
       header.reach = Math.min(header.reach ?? 3, realm >= 1 && realm <= 3 ? realm : 1);
+    } else if (which === 6 && header.kind <= PUBLISH) {
+      if (value.left < 1 || value.left > 64 || header.name !== undefined)
+        throw new Refusal(MALFORMED, "option NAME has not 1 to 64 bytes, or comes twice");
+      header.name = value.text(value.left);
+    } else if (which === 7 && header.kind <= PUBLISH) {
+      if (value.left !== 4 || header.retain !== undefined)
+        throw new Refusal(MALFORMED, "option RETAIN has not 4 bytes, or comes twice");
+      header.retain = value.u32();
+      positive(header.retain % 0x80000000, "the number of a retained message");
     }
   }
 }
@@ -297,7 +305,8 @@ function readHolders(reader, nodes) {
   const holders = [];
   while (reader.left) {
     const head = reader.u8();
-    if (holders.length === HOLDERS_MAX) throw new Refusal(MALFORMED, "more than 16 holders");
+    if (head & 0x80 || holders.length === HOLDERS_MAX)
+      throw new Refusal(MALFORMED, "a holder with an unknown layout, or more than 16");
     const holder = {
       node: nodes.read(reader),
       kind: head & 3,
@@ -308,7 +317,6 @@ function readHolders(reader, nodes) {
     holder.credit = head & 16 ? reader.varint() : OPENING_CREDIT;
     holder.cost = head & 32 ? reader.varint() : 0;
     if (head & 64) holder.name = reader.text8();
-    if (head & 128) reader.take(reader.varint()); // labels and a last word
     holders.push(holder);
   }
   return holders;
@@ -316,12 +324,15 @@ function readHolders(reader, nodes) {
 
 /** The bytes before the payload; fields as of `readHeader`, `destination` where it is not the neighbour. */
 export function writeHeader(header, aliases, nodes) {
-  const { kind, format = RAW, cut, window, bestEffort, reach } = header;
+  const { kind, format = RAW, cut, window, bestEffort, reach, name, retain } = header;
+  const named = name ? utf8.encode(name) : [];
   const routed = header.routed || header.destination !== undefined || header.source !== undefined;
   const options = [
     ...(window ? [2, 2, ...u16(window)] : []),
     ...(bestEffort ? [3, 0] : []),
     ...(reach ? [4, 1, reach] : []),
+    ...(named.length ? [6, named.length, ...named] : []),
+    ...(retain ? [7, 4, ...u16(Math.floor(retain / 65536)), ...u16(retain)] : []),
     ...(cut ? [1, 5, cut.partial, ...u16(Math.floor(cut.size / 65536)), ...u16(cut.size)] : []),
   ];
   const out = [0x80 | (kind << 4) | (routed ? 8 : 0) | (options.length ? 4 : 0) | format];

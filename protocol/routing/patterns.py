@@ -1,0 +1,111 @@
+"""The patterns that somebody has subscribed to, and which of them mean a name.
+
+A trie by levels, walked along all branches at once that the name fits so far: what a name costs depends on
+the patterns that begin as it does, not on how many there are. Knows no subscriber.
+"""
+
+from busway.protocol.wire.patterns import is_proper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+MATCHES_MAX: "Final" = 256  # patterns that one name is looked up for, at the most
+_BRANCHES_MAX: "Final" = 1024  # ... and places in the trie that are followed at once
+
+
+class _Branch:
+    """A place in the trie: what may follow, and the patterns that end here."""
+
+    __slots__ = ("holders", "many", "next")
+
+    def __init__(self, many: bool) -> None:
+        self.many = many  # its level is **
+        self.next: "dict[str, _Branch]" = {}
+        self.holders: "dict[bytes, int]" = {}  # by uuid: how many have subscribed
+
+
+class PatternIndex:
+    """Patterns by level, with the uuids that stand for them."""
+
+    __slots__ = ("_root", "changes", "size")
+
+    def __init__(self) -> None:
+        self._root = _Branch(False)
+        self.size = 0  # subscriptions
+        self.changes = 0  # another number whenever a name may mean others
+
+    def add(self, uuid: bytes, name: str) -> None:
+        """Somebody has subscribed to the endpoint of that name; what is no pattern is left out."""
+        if not is_proper(name):
+            return
+        self.size += 1
+        branch = self._root
+        for level in _levels_of(name):
+            following = branch.next.get(level)
+            if following is None:
+                following = branch.next[level] = _Branch(level == "**")
+            branch = following
+        count = branch.holders.get(uuid, 0)
+        branch.holders[uuid] = count + 1
+        self.changes += not count
+
+    def remove(self, uuid: bytes, name: str) -> None:
+        """... and has no longer."""
+        if not is_proper(name):
+            return
+        self.size -= 1
+        way: "list[_Branch]" = [self._root]
+        levels = _levels_of(name)
+        for level in levels:
+            way.append(way[-1].next[level])
+        branch = way.pop()
+        branch.holders[uuid] -= 1
+        if branch.holders[uuid]:
+            return
+        self.changes += 1
+        del branch.holders[uuid]
+        while way and not branch.next and not branch.holders:
+            branch = way.pop()
+            del branch.next[levels[len(way)]]
+
+    def find(self, name: str) -> "list[bytes]":
+        """The uuids of the patterns that mean a name, each once; MATCHES_MAX at the most."""
+        if not self.size or not name or "*" in name:
+            return []
+        here: "dict[_Branch, bool]" = {}
+        _enter(self._root, here)
+        for level in name.split("/"):
+            before = here
+            here = {}
+            for branch in before:
+                if branch.many:
+                    here[branch] = True  # it takes this level, too
+                for key in (level, "*"):
+                    following = branch.next.get(key)
+                    if following is not None:
+                        _enter(following, here)
+        found: "dict[bytes, bool]" = {}
+        for branch in here:
+            for uuid in branch.holders:
+                if len(found) < MATCHES_MAX:
+                    found[uuid] = True
+        return list(found)
+
+
+def _enter(branch: _Branch, here: "dict[_Branch, bool]") -> None:
+    """A place that a name has come to, and the one behind it, if ** follows and takes nothing."""
+    if len(here) < _BRANCHES_MAX:
+        here[branch] = True
+        many = branch.next.get("**")
+        if many is not None:
+            here[many] = True
+
+
+def _levels_of(pattern: str) -> "list[str]":
+    """The levels of a pattern; several ** behind each other mean what one does."""
+    levels: "list[str]" = []
+    for level in pattern.split("/"):
+        if level != "**" or not levels or levels[-1] != "**":
+            levels.append(level)
+    return levels
