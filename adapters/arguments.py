@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from busway.errors import BusError
-from busway.payloads import ReplyType, accepted_types, reply_type
+from busway.messages import accepted_types
 from busway.protocol import codes, errors
+from busway.protocol.wire import traits
+from busway.replies import ReplyType, reply_type
 
 ANY_NODE = b""
 FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
@@ -58,6 +60,19 @@ def check_label(label: object) -> None:
         raise TypeError(f"a label is text (str), or None for the program's name; got {type(label).__name__}")
     if label is not None and not _is_utf8(label):
         raise ValueError("a label is text in UTF-8, and this one has characters that have no place there")
+
+
+def check_labels(labels: Any) -> tuple[str, ...]:
+    """The labels of endpoints, each once. Raises TypeError, ValueError."""
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise TypeError(f'labels must be several texts, as in labels={{"renderer"}}, not {labels!r}')
+    found = tuple(labels)
+    if not all(isinstance(label, str) for label in found):
+        raise TypeError(f"labels must be texts (str), not {found!r}")
+    try:
+        return tuple(traits.check_labels(found))
+    except errors.LocalError as error:
+        raise ValueError(str(error)) from None
 
 
 def check_whole(name: str, value: object, expected: str) -> None:
@@ -128,14 +143,6 @@ def several(payloads: Any) -> list[Any]:
     return list(payloads)
 
 
-def check_types(types: Any) -> None:
-    """None or several classes. Raises TypeError."""
-    if isinstance(types, type):
-        raise TypeError(f"types takes several message classes: write types=({types.__qualname__},)")
-    if types is not None and not isinstance(types, (tuple, list, set, frozenset)):
-        raise TypeError(f"types must be a tuple of message classes, as in types=(Reading,), not {types!r}")
-
-
 def check_node_id(node_id: object) -> None:
     """None or 16 bytes. Raises TypeError, ValueError."""
     if node_id is None:
@@ -197,12 +204,11 @@ def patience_ms(wait: bool, best_effort: bool) -> int:
     return -1 if wait else _PUBLISH_PATIENCE_MS
 
 
-def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
+def types_of(endpoint: Any, types: Any) -> tuple[type, ...] | None:
     """The types that a receiver accepts; a message class as endpoint declares its own. Raises TypeError."""
-    check_types(types)
-    if types is None and isinstance(endpoint, type):
-        types = (endpoint,)
-    return None if types is None else accepted_types(types)
+    if types is None:
+        return accepted_types((endpoint,)) if isinstance(endpoint, type) else None
+    return accepted_types(types if isinstance(types, (tuple, list, set, frozenset)) else (types,))
 
 
 def wanted_reply(reply: Any) -> ReplyType | None:

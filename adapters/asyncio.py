@@ -7,7 +7,7 @@ asyncio_host.py's, and what it has in common with the bus for threads bus.py's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
@@ -49,6 +49,8 @@ from busway.protocol import codes, events
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from typing_extensions import TypeForm
+
     from busway.adapters.dialled import DialledLink
     from busway.adapters.links import Listener
     from busway.adapters.records import Hop
@@ -70,6 +72,7 @@ class AsyncBus(Calls, BaseBus):
         transit: forward for others. By default a node does so once it has links of two sorts, such as IPC and
             TCP.
         label: tells people which program this is; by default the script's name and process id.
+        labels: what all endpoints of this program are: their labels, besides their own.
         node_id: 16 bytes; by default that of the key.
         key: who it is beyond this machine: the path of a key file (`busway key new`), or a `busway.Key`. By
             default what BUSWAY_KEY says, else a key of this run.
@@ -165,12 +168,12 @@ class AsyncBus(Calls, BaseBus):
 
     @overload
     def request_stream(
-        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[StreamOptions]
+        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[R, None]: ...
 
     @overload
     def request_stream(
-        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[R, None]: ...
 
     @overload
@@ -306,16 +309,29 @@ class AsyncBus(Calls, BaseBus):
         **options: Unpack[RegisterOptions],
     ) -> Receiver[Any]: ...
 
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: TypeForm[T],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T]: ...
+
     def register(
         self,
         endpoint: Target,
         kind: Kind = "unicast",
         realm: Realm = "localnet",
         *,
-        types: tuple[type, ...] | None = None,
+        types: Any = None,
         queue: int = 4096,
         policy: Policy | None = None,
         cost: int = 0,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class.
@@ -324,10 +340,13 @@ class AsyncBus(Calls, BaseBus):
             kind: "unicast" (one registrant), "anycast" (many, the cheapest gets it), "broadcast" (many, all
                 get it).
             realm: who reaches it: "process", "userspace", "localnet", "global".
-            types: message classes to accept; others are skipped and counted. By default anything.
+            types: message classes to accept, as `A | B` or a tuple; others are skipped and counted in the
+                receiver's `unknown`. By default anything.
             queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
                 "drop_newest". "latest", for broadcast: of each origin only the newest waits.
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
+            labels: texts that say what it is, of 1 to 32 bytes of UTF-8; with those of the bus at most 8.
+            gone: its last word, a payload of at most 128 bytes that other nodes keep; None for none.
             sealed: take sealed messages only, of those whose keys are in the bus's `seal`; others are left
                 out and counted (`refused`). Without, `message.verified` tells them apart.
 
@@ -336,7 +355,8 @@ class AsyncBus(Calls, BaseBus):
         Raises EndpointTaken, ValueError.
         """
         make: Callable[..., Receiver[Any]] = partial(Receiver, self)
-        return self._register(make, endpoint, types, kind, realm, queue, policy, cost, sealed=sealed)
+        words = (kind, realm, queue, policy, cost)
+        return self._register(make, endpoint, types, *words, labels=labels, gone=gone, sealed=sealed)
 
     @overload
     def subscribe(
@@ -376,14 +396,21 @@ class AsyncBus(Calls, BaseBus):
         self, endpoint: Target, *, types: tuple[type, ...] | None = None, **options: Unpack[SubscribeOptions]
     ) -> Receiver[Any]: ...
 
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: TypeForm[T], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T]: ...
+
     def subscribe(
         self,
         endpoint: Target,
         *,
         realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
+        types: Any = None,
         queue: int = 4096,
         policy: Policy | None = None,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive a copy of everything published to `endpoint`, or, if that is a pattern, to any name that it
@@ -391,7 +418,15 @@ class AsyncBus(Calls, BaseBus):
         `message.name` is the name that each was published to. Other arguments and errors as `register`.
         """
         return self.register(
-            endpoint, "broadcast", realm, types=types, queue=queue, policy=policy, sealed=sealed
+            endpoint,
+            "broadcast",
+            realm,
+            types=types,
+            queue=queue,
+            policy=policy,
+            labels=labels,
+            gone=gone,
+            sealed=sealed,
         )
 
     # Links

@@ -32,6 +32,8 @@ from busway.payloads import encode
 from busway.protocol import codes, errors, events
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from busway.adapters.typed import (
         M,
         Name,
@@ -247,12 +249,12 @@ class Calls:
 
     @overload
     async def request(
-        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]
+        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[RequestOptions]
     ) -> R: ...
 
     @overload
     async def request(
-        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[RequestOptions]
     ) -> R: ...
 
     @overload
@@ -278,9 +280,9 @@ class Calls:
     ) -> Any:
         """Ask, and return the reply's value.
 
-        `reply` is what the reply has to be: a message class, or what a field's annotation may say (`float`,
-        `list[int]`, a dataclass); it is checked and converted, and PayloadError says what does not fit. By
-        default any value.
+        `reply` is what the reply has to be: a message class, a union of them, or what a field's annotation
+        may say (`float`, `list[int]`, a dataclass); it is checked and converted, and PayloadError says what
+        does not fit. By default any value.
 
         Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
         Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.

@@ -17,6 +17,7 @@ from busway.adapters.arguments import (
     REALMS,
     check_flag,
     check_handler,
+    check_labels,
     check_limit,
     check_node,
     check_served,
@@ -32,7 +33,15 @@ from busway.adapters.host import Asked, BusHost
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.literal import id_taking
-from busway.adapters.making import OFFERS_NAME, Terms, from_environment, make_node, register
+from busway.adapters.making import (
+    OFFERS_NAME,
+    Terms,
+    from_environment,
+    inherited,
+    last_word,
+    make_node,
+    register,
+)
 from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
 from busway.adapters.tap import is_allowed
 from busway.adapters.typed import F, Handler, Kind, Name, R, Realm, Request, ServeOptions, T, Target
@@ -40,6 +49,8 @@ from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from busway.adapters.dialled import Dialling, Options
     from busway.adapters.sealed_calls import Call
     from busway.keys import Key
@@ -62,6 +73,7 @@ class BaseBus:
         leaf: bool = False,
         transit: bool | None = None,
         label: str | None = None,
+        labels: Iterable[str] = (),
         node_id: bytes | None = None,
         key: str | os.PathLike[str] | Key | None = None,
         trust: Mapping[str, str] | str | os.PathLike[str] | None = None,
@@ -73,7 +85,9 @@ class BaseBus:
     ) -> None:
         identity = Identity(key, trust, node_id is not None, boards, policy)
         make = partial(make_node, name, leaf, transit, label, node_id, identity, limits)
+        common = check_labels(labels)
         self._host = self._host_type(make, ipc, is_allowed(tap), identity)
+        self._labels = common  # of all endpoints of this program
         self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object
         self._offering: Service | None = None
         if seal is not None:
@@ -276,7 +290,16 @@ class BaseBus:
 
     # Receiving
 
-    def _register(self, make: Callable[..., R], endpoint: Any, types: Any, *words: Any, sealed: bool) -> R:
+    def _register(
+        self,
+        make: Callable[..., R],
+        endpoint: Any,
+        types: Any,
+        *words: Any,
+        labels: Iterable[str],
+        gone: Any,
+        sealed: bool,
+    ) -> R:
         """A receiver or service; `make` is given what it needs, and `words` are those of making.register.
         With `sealed` it takes nothing plain.
         """
@@ -284,10 +307,13 @@ class BaseBus:
             check_flag("sealed", sealed)
             self._need_seal()
         accepted = types_of(endpoint, types)
+        own = inherited(endpoint, labels, self._labels) if labels or self._labels else ()
+        last = b"" if gone is None else last_word(endpoint, gone)
         self._host.check()
 
         def registered() -> R:
-            return make(self._host, register(self.node, endpoint, *words), accepted, sealed)
+            core = register(self.node, endpoint, *words, labels=own, gone=last)
+            return make(self._host, core, accepted, sealed)
 
         return self._host.call(registered)
 
@@ -336,6 +362,26 @@ class BaseBus:
         **options: Unpack[ServeOptions],
     ) -> Callable[[F], F]: ...
 
+    @overload
+    def serve(
+        self,
+        endpoint: Target,
+        handler: Callable[[Request[T]], Any],
+        *,
+        types: TypeForm[T],
+        **options: Unpack[ServeOptions],
+    ) -> Service: ...
+
+    @overload
+    def serve(
+        self,
+        endpoint: Target,
+        handler: None = None,
+        *,
+        types: TypeForm[T],
+        **options: Unpack[ServeOptions],
+    ) -> Callable[[Callable[[Request[T]], R]], Callable[[Request[T]], R]]: ...
+
     def serve(
         self,
         endpoint: Any,
@@ -343,10 +389,12 @@ class BaseBus:
         *,
         kind: Kind = "anycast",
         realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
+        types: Any = None,
         limit: int | None = None,
         queue: int = 4096,
         cost: int = 0,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Any:
         """Answer requests with `handler(request)`: a function or a generator function (a stream), of an
@@ -356,7 +404,8 @@ class BaseBus:
         most `limit` of its handlers run at once, by default 64, of a Bus 16; services do not share that
         number, so a slow one holds up nobody else. An exception is the caller's RemoteError and harms nobody
         else; raise RemoteError(code, message) to choose the code. The first of a kind is logged in full,
-        those that follow as a count at growing intervals. With `sealed` it takes sealed requests only.
+        those that follow as a count at growing intervals. `labels` and `gone` as for `register`. With
+        `sealed` it takes sealed requests only.
         """
         check_served(endpoint)
         limit = self._handlers_max if limit is None else check_limit(limit)
@@ -364,7 +413,8 @@ class BaseBus:
         def start(function: Handler) -> Service:
             self._check_handler(function)
             make = partial(self._service, function, limit)
-            return self._register(make, endpoint, types, kind, realm, queue, None, cost, limit, sealed=sealed)
+            words = (kind, realm, queue, None, cost, limit)
+            return self._register(make, endpoint, types, *words, labels=labels, gone=gone, sealed=sealed)
 
         def decorate(function: F) -> F:
             start(function)

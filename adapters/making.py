@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from busway.adapters import opening
@@ -13,6 +13,7 @@ from busway.adapters.arguments import (
     POLICIES,
     REALMS,
     check_label,
+    check_labels,
     check_limits,
     check_node_id,
     check_token,
@@ -26,8 +27,10 @@ from busway.adapters.protecting import NO_KEY, Admit, Guard, any_id, security_of
 from busway.adapters.typed import Realm
 from busway.errors import EndpointTaken
 from busway.names import check_bus_name, endpoint_id, endpoint_name
+from busway.payloads import encode
 from busway.protocol import Limits, Link, Node, Receiver, codes, errors
 
+BUILT_IN = "busway/"  # what names of Busway's own endpoints begin with
 OFFERS_NAME = "busway/seal"  # where a bus says what it can be sent sealed with
 
 # Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end
@@ -97,9 +100,12 @@ def register(
     policy: str | None,
     cost: int,
     limit: int = codes.OPENING_CREDIT,
+    *,
+    labels: Iterable[str] = (),
+    gone: bytes = b"",
 ) -> Receiver:
-    """Register with the core, in users' words; `limit` messages are worked on at once. Raises EndpointTaken,
-    TypeError, ValueError.
+    """Register with the core, in users' words; `limit` messages are worked on at once, `gone` is a last word
+    as the core takes it. Raises EndpointTaken, TypeError, ValueError.
     """
     check_whole("queue", queue, "the messages that may wait")
     if queue < 2:
@@ -115,11 +121,30 @@ def register(
             queue_max=queue,
             policy=-1 if policy is None else choice("policy", policy, POLICIES),
             opening=min(limit, codes.OPENING_CREDIT),
+            labels=labels,
+            gone=gone,
         )
     except errors.EndpointTakenError as error:
         raise EndpointTaken(f"{endpoint_name(endpoint) or endpoint_id(endpoint).hex()}: {error}") from None
     except errors.LocalError as error:
         raise ValueError(str(error)) from None
+
+
+def inherited(endpoint: Any, labels: Iterable[str], common: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels of an endpoint, with those that it has from its node: what Busway itself registers has none
+    of these. Raises TypeError, ValueError.
+    """
+    own = check_labels(labels)
+    name = endpoint_name(endpoint)
+    return own if name.startswith(BUILT_IN) else check_labels((*own, *common))
+
+
+def last_word(endpoint: Any, payload: Any) -> bytes:
+    """A payload as the last word of an endpoint: format, type and bytes. Raises ValueError."""
+    data, format, type_id = encode(payload, id_of(endpoint))
+    if len(data) > codes.GONE_SIZE_MAX:
+        raise ValueError(f"a last word has at most {codes.GONE_SIZE_MAX} bytes, not {len(data)}")
+    return bytes((format,)) + type_id + bytes(data)
 
 
 def from_environment(

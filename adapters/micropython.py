@@ -110,6 +110,7 @@ class Loop:
     cost = 1
     medium = "socket"
     security: "Any" = None  # of a link with a key
+    addressing = True
     window = 8  # packets under way: what a board stores of each direction
     # What is not so yet
     connection: "LeafConnection | None" = None
@@ -198,11 +199,15 @@ class Loop:
         """Whether a session with the router is open."""
         return self.connection is not None and self.connection.state == codes.OPEN
 
-    def serve(self, name: "str | bytes", kind: int = codes.ANYCAST, realm: int = codes.LOCALNET) -> "Any":
-        """Decorator: the function answers requests; what it returns is the reply, what it raises an error."""
+    def serve(
+        self, name: "str | bytes", kind: int = codes.ANYCAST, realm: int = codes.LOCALNET, labels: "Any" = ()
+    ) -> "Any":
+        """Decorator: the function answers requests; what it returns is the reply, what it raises an error.
+        `labels`, a list, say what it is, to who selects by them.
+        """
         gc.collect()  # else what stays lies between what does not, and the heap is in pieces
         text = name if isinstance(name, str) else ""
-        receiver = self.leaf.register(uuid_of(name), kind, realm, name=text)
+        receiver = self.leaf.register(uuid_of(name), kind, realm, name=text, labels=labels)
         self._due = self._ticks
 
         def decorate(function: "Callable[[Any], Any]") -> "Callable[[Any], Any]":
@@ -211,13 +216,15 @@ class Loop:
 
         return decorate
 
-    def receive(self, name: "str | bytes", kind: int = codes.UNICAST, realm: int = codes.LOCALNET) -> "Any":
+    def receive(
+        self, name: "str | bytes", kind: int = codes.UNICAST, realm: int = codes.LOCALNET, labels: "Any" = ()
+    ) -> "Any":
         """Decorator: the function takes what is sent to this endpoint."""
-        return self.serve(name, kind, realm)
+        return self.serve(name, kind, realm, labels)
 
-    def subscribe(self, name: "str | bytes", realm: int = codes.LOCALNET) -> "Any":
+    def subscribe(self, name: "str | bytes", realm: int = codes.LOCALNET, labels: "Any" = ()) -> "Any":
         """Decorator: the function takes what is published."""
-        return self.serve(name, codes.BROADCAST, realm)
+        return self.serve(name, codes.BROADCAST, realm, labels)
 
     def every(self, interval_ms: int) -> "Any":
         """Decorator: the function is called by `step` that often, first at once."""

@@ -34,16 +34,19 @@ class NodeInfo:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EndpointInfo:
-    """An endpoint at a node: `id` 16 bytes, `node` the holder's id."""
+    """An endpoint at a node: `id` 16 bytes, `node` the holder's id, `labels` in order."""
 
     id: bytes
     name: str
     kind: str
     realm: str
     node: bytes
+    labels: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<endpoint {named(self.name, self.id)}, {self.kind}, {self.realm}, at {short(self.node)}>"
+        words = [self.kind, self.realm, f"at {short(self.node)}"]
+        words += [f"labels {', '.join(self.labels)}"] if self.labels else []
+        return f"<endpoint {named(self.name, self.id)}, {', '.join(words)}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

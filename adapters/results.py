@@ -18,8 +18,9 @@ from busway.errors import (
     UnknownType,
 )
 from busway.names import ascii_safe
-from busway.payloads import SEALED, TYPED, ReplyType, decode, encode
+from busway.payloads import SEALED, TYPED, decode, encode
 from busway.protocol import Message, Node, Receiver, Request, codes, events
+from busway.replies import ReplyType
 
 NO_ANSWERS = (
     "this endpoint takes messages and answers no requests: its program made it with register, not serve"

@@ -67,6 +67,8 @@ from busway.protocol import codes, events
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from typing_extensions import TypeForm
+
     from busway.adapters.sealed_calls import Call
 
 S = TypeVar("S")
@@ -244,11 +246,13 @@ class Bus(BaseBus):
             check_settled(self._host.outcome(token, promise))
 
     @overload
-    def request(self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]) -> R: ...
+    def request(
+        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
 
     @overload
     def request(
-        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[RequestOptions]
     ) -> R: ...
 
     @overload
@@ -291,12 +295,12 @@ class Bus(BaseBus):
 
     @overload
     def request_future(
-        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[FutureOptions]
+        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[FutureOptions]
     ) -> Future[R]: ...
 
     @overload
     def request_future(
-        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[FutureOptions]
+        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[FutureOptions]
     ) -> Future[R]: ...
 
     @overload
@@ -331,12 +335,12 @@ class Bus(BaseBus):
 
     @overload
     def request_stream(
-        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[StreamOptions]
+        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
     ) -> Generator[R, None, None]: ...
 
     @overload
     def request_stream(
-        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
     ) -> Generator[R, None, None]: ...
 
     @overload
@@ -459,23 +463,37 @@ class Bus(BaseBus):
         **options: Unpack[RegisterOptions],
     ) -> Receiver[Any]: ...
 
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: TypeForm[T],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T]: ...
+
     def register(
         self,
         endpoint: Target,
         kind: Kind = "unicast",
         realm: Realm = "localnet",
         *,
-        types: tuple[type, ...] | None = None,
+        types: Any = None,
         queue: int = 4096,
         policy: Policy | None = None,
         cost: int = 0,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
         `AsyncBus.register`. It answers no requests, `serve` does.
         """
         make: Callable[..., Receiver[Any]] = partial(Receiver, self)
-        return self._register(make, endpoint, types, kind, realm, queue, policy, cost, sealed=sealed)
+        words = (kind, realm, queue, policy, cost)
+        return self._register(make, endpoint, types, *words, labels=labels, gone=gone, sealed=sealed)
 
     @overload
     def subscribe(
@@ -515,14 +533,21 @@ class Bus(BaseBus):
         self, endpoint: Target, *, types: tuple[type, ...] | None = None, **options: Unpack[SubscribeOptions]
     ) -> Receiver[Any]: ...
 
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: TypeForm[T], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T]: ...
+
     def subscribe(
         self,
         endpoint: Target,
         *,
         realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
+        types: Any = None,
         queue: int = 4096,
         policy: Policy | None = None,
+        labels: Iterable[str] = (),
+        gone: Any = None,
         sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive a copy of everything published to `endpoint`, or, if that is a pattern, to any name that it
@@ -530,7 +555,15 @@ class Bus(BaseBus):
         `message.name` is the name that each was published to. Other arguments and errors as `register`.
         """
         return self.register(
-            endpoint, "broadcast", realm, types=types, queue=queue, policy=policy, sealed=sealed
+            endpoint,
+            "broadcast",
+            realm,
+            types=types,
+            queue=queue,
+            policy=policy,
+            labels=labels,
+            gone=gone,
+            sealed=sealed,
         )
 
     def _check_handler(self, handler: Any) -> None:

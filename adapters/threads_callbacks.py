@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from busway.adapters.results import replied
 from busway.errors import BusError
-from busway.payloads import ReplyType
 from busway.protocol import events
+from busway.replies import ReplyType
 
 if TYPE_CHECKING:
     from busway.adapters.threads_host import Host

@@ -6,7 +6,7 @@ The core's classes run on MicroPython and compiled, where there are no generic c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypedDict
 
 from busway import protocol
@@ -73,10 +73,14 @@ if TYPE_CHECKING:
         policy: Policy | None
 
     class RegisterOptions(QueueOptions, total=False):
+        labels: Iterable[str]
+        gone: Any
         cost: int
         sealed: bool
 
     class SubscribeOptions(QueueOptions, total=False):
+        labels: Iterable[str]
+        gone: Any
         realm: Realm
         sealed: bool
 
@@ -86,6 +90,8 @@ if TYPE_CHECKING:
         limit: int
         queue: int
         cost: int
+        labels: Iterable[str]
+        gone: Any
         sealed: bool
 
     class SendOptions(TypedDict, total=False):

@@ -16,6 +16,7 @@ from busway.protocol import Connection, Node, Peer, codes, errors, events
 from busway.protocol.messaging.endpoints import Endpoint
 from busway.protocol.routing.peers import Entry
 from busway.protocol.wire.fields import Reader
+from busway.protocol.wire.traits import labels_of
 
 # How links end that nobody has to hear of.
 ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
@@ -86,7 +87,8 @@ def listed_link(connection: Connection) -> LinkInfo:
 
 def endpoint_info(found: Endpoint | Entry, node_id: bytes) -> EndpointInfo:
     kind, realm = codes.KIND_NAMES[found.kind], codes.REALM_NAMES[found.realm]
-    return EndpointInfo(found.uuid, found.name, kind, realm, node_id)
+    labels = tuple(label.decode() for label in labels_of(found.traits)) if found.traits else ()
+    return EndpointInfo(found.uuid, found.name, kind, realm, node_id, labels)
 
 
 def change_of(event: events.Event) -> Change | None:

@@ -12,6 +12,7 @@ from busway.protocol.outcomes import DENIED as DENIED
 from busway.protocol.outcomes import DUPLICATE_NODE as DUPLICATE_NODE
 from busway.protocol.outcomes import ENDED as ENDED
 from busway.protocol.outcomes import ENDPOINT_DOWN as ENDPOINT_DOWN
+from busway.protocol.outcomes import ENDPOINT_GONE as ENDPOINT_GONE
 from busway.protocol.outcomes import ENDPOINT_UP as ENDPOINT_UP
 from busway.protocol.outcomes import EXCEEDED as EXCEEDED
 from busway.protocol.outcomes import FAILED as FAILED
@@ -19,6 +20,7 @@ from busway.protocol.outcomes import LINK_CLOSED as LINK_CLOSED
 from busway.protocol.outcomes import LINK_OPEN as LINK_OPEN
 from busway.protocol.outcomes import LINK_STATE as LINK_STATE
 from busway.protocol.outcomes import LOG as LOG
+from busway.protocol.outcomes import LOST as LOST
 from busway.protocol.outcomes import MESSAGES as MESSAGES
 from busway.protocol.outcomes import NODE_CHANGED as NODE_CHANGED
 from busway.protocol.outcomes import NODE_DOWN as NODE_DOWN
@@ -30,12 +32,14 @@ from busway.protocol.outcomes import RECEIVER_BACK as RECEIVER_BACK
 from busway.protocol.outcomes import RECEIVER_TAKEN as RECEIVER_TAKEN
 from busway.protocol.outcomes import REPLIED as REPLIED
 from busway.protocol.outcomes import REQUEST_CANCELLED as REQUEST_CANCELLED
+from busway.protocol.outcomes import SAID_GOODBYE as SAID_GOODBYE
 from busway.protocol.outcomes import TAKEN as TAKEN
 from busway.protocol.outcomes import TIMED_OUT as TIMED_OUT
 from busway.protocol.outcomes import TRACED as TRACED
 from busway.protocol.outcomes import UNDELIVERABLE as UNDELIVERABLE
 from busway.protocol.outcomes import UNDELIVERED as UNDELIVERED
 from busway.protocol.outcomes import UNKNOWN as UNKNOWN
+from busway.protocol.outcomes import WITHDRAWN as WITHDRAWN
 from busway.protocol.outcomes import Event as Event
 from busway.protocol.outcomes import Outcome as Outcome
 from busway.protocol.routing.events import DeniedEvent as DeniedEvent

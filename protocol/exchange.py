@@ -16,6 +16,7 @@ from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf
 from busway.protocol.routing.belief import believes, is_near, may_pass_on, tells_of
+from busway.protocol.routing.departures import Departures
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
@@ -83,6 +84,7 @@ class Exchange(RoutingHost):
         self.counters = self.mesh.counters
         self.forwarder = self.mesh.forwarder
         self.lookups = self.mesh.lookups
+        self.departures = Departures(self.timers, self._endpoint_gone)
         self.origin = Origin(self, self.me, self.mesh, self.timers, Ids(entropy))
         self.receiving = Receiving(self, self.origin)
         self.origin.receiving = self.receiving
@@ -302,6 +304,7 @@ class Exchange(RoutingHost):
         return Correspondent(self.mesh, node_id, incarnation)
 
     def node_up(self, peer: Peer, now: int) -> None:
+        self.departures.returned(peer, now)
         self.emit(events.NodeEvent(events.NODE_UP, peer))
         self.origin.unresolved.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
         self.receiving.credit_again(peer, now)
@@ -311,6 +314,13 @@ class Exchange(RoutingHost):
         talk(peer).stalled = []
         self.receiving.lose_peer(peer)
         self.origin.lose_peer(peer, unsent, now)
+
+    def node_missing(self, peer: Peer, seen: bool, now: int) -> None:
+        if not self.mesh.leaving:
+            self.departures.lost(peer, seen, now)
+
+    def node_parted(self, key: bytes, realm: int, now: int) -> bool:
+        return self.departures.parted(key, realm, now)
 
     def way_changed(self, peer: Peer, lost: bool, now: int) -> None:
         if lost:
@@ -329,13 +339,24 @@ class Exchange(RoutingHost):
         self.origin.forget_targets(entries)
 
     def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:
+        if known is None:
+            self.departures.announced(entry)
         if known is None or known.differs(entry):
             self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
         self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
 
     def endpoint_down(self, entry: Entry, now: int) -> None:
-        self.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry))
+        how = events.WITHDRAWN
+        if not entry.peer.reachable:
+            how = events.SAID_GOODBYE if entry.peer.parted else events.LOST
+        self.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry, how))
+        if how == events.LOST and not self.mesh.leaving:
+            self.departures.keep(entry, now)
         self.origin.withdrawn(entry.peer, entry.uuid, now)
+
+    def _endpoint_gone(self, entry: Entry, how: int, now: int) -> None:
+        """It is known now how an endpoint has gone whose node had disappeared."""
+        self.emit(events.EndpointEvent(events.ENDPOINT_GONE, entry, how))
 
     def name_lost(self, uuid: bytes, now: int) -> None:
         self.receiving.yield_name(uuid, now)

@@ -16,10 +16,11 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, Options
+from busway.protocol.wire.traits import pack_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Final
+    from typing import Callable, Final, Iterable
 
     from busway.protocol.link.face import LinkHost
 
@@ -191,6 +192,7 @@ class Node(Exchange):
         self.receiving.lose_peer(self.me)
         self.origin.close(all=True)
         self.timers.disarm(self._sweep)
+        self.departures.end()
         for connection in list(self.connections):
             connection.close(now, codes.GOODBYE, "the node is closing")
 
@@ -208,6 +210,8 @@ class Node(Exchange):
         size_max: int = 67108864,
         policy: int = -1,
         opening: int = codes.OPENING_CREDIT,
+        labels: "Iterable[str]" = (),
+        gone: bytes = b"",
     ) -> Receiver:
         """Register a receiver at `endpoint`, 16 bytes.
 
@@ -216,8 +220,10 @@ class Node(Exchange):
         `size_max` bytes bound its queue; `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST
         DROP_OLDEST; for BROADCAST only LATEST: of each origin the newest. Nobody hears that a broadcast is
         refused, so there REFUSE is DROP_NEWEST, which counts it. `opening`, 1 to 4, credit of those who have
-        not sent yet; below 4 it says that so many are worked on at once. Raises EndpointTakenError,
-        LocalError.
+        not sent yet; below 4 it says that so many are worked on at once. `labels`, at most 8 of 1 to 32 bytes
+        of UTF-8, say what it is; `gone` is its last word: the format in a byte, for TYPED the type's uuid,
+        and at most 128 bytes of payload. Further receivers of one endpoint have the same. Raises
+        EndpointTakenError, LocalError.
         """
         self._check_open()
         _check_id("endpoint", endpoint)
@@ -236,7 +242,8 @@ class Node(Exchange):
         if endpoint in (codes.INTROSPECTION, codes.LOOKUP):
             raise LocalError("every node answers that endpoint itself: choose another")
         policy = _policy(policy, kind)
-        made = Endpoint(self.receiving, endpoint, kind, realm, name, cost, opening)
+        traits = pack_traits(labels, gone) if labels or gone else b""
+        made = Endpoint(self.receiving, endpoint, kind, realm, name, cost, opening, traits)
         receiver = self.receiving.register(made, queue_max, size_max, policy)
         if self.leaf and kind == codes.UNICAST and realm != codes.PROCESS:
             self.lookups.watch(endpoint)
@@ -602,6 +609,12 @@ class Node(Exchange):
     def peers(self) -> "list[Peer]":
         """The other nodes that can be reached now."""
         return list(self.routes.peers.values())
+
+    def watch_departures(self, watching: bool) -> None:
+        """Tell by ENDPOINT_GONE how the endpoints of nodes that are gone without a goodbye went in the end;
+        not any more, when everyone who asked for it has said False.
+        """
+        self.departures.watchers += 1 if watching else -1
 
     def entries(self) -> "list[Entry]":
         """The other nodes' endpoints that can be reached now."""

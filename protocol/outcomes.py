@@ -24,6 +24,12 @@ RECEIVER_ASKED: "Final" = 16
 RECEIVER_BACK: "Final" = 17
 DENIED: "Final" = 18
 EXCEEDED: "Final" = 19
+ENDPOINT_GONE: "Final" = 20
+
+# How an endpoint has gone.
+WITHDRAWN: "Final" = 0  # its holder has closed it, or does not show it here any more
+SAID_GOODBYE: "Final" = 1  # with its node, in order
+LOST: "Final" = 2  # with its node, which has not said goodbye
 
 # Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
 ACCEPTED: "Final" = 1  # a plain send or publish that had to wait is on its way

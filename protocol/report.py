@@ -10,6 +10,7 @@ from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
+from busway.protocol.wire.traits import labels_of
 
 
 def report(node: Exchange, now: int) -> "dict[str, object]":
@@ -106,7 +107,7 @@ def _node(mesh: Mesh, peer: Peer) -> "dict[str, object]":
 
 def _endpoint(endpoint: Endpoint) -> "dict[str, object]":
     receivers = endpoint.receivers
-    return {
+    row: "dict[str, object]" = {
         "endpoint": endpoint.uuid,
         "name": endpoint.name,
         "kind": codes.KIND_NAMES[endpoint.kind],
@@ -119,6 +120,7 @@ def _endpoint(endpoint: Endpoint) -> "dict[str, object]":
         "dropped": sum([receiver.dropped for receiver in receivers]),
         "refused": sum([receiver.refused for receiver in receivers]),
     }
+    return _labelled(row, endpoint.traits)
 
 
 def _published(node: Exchange, uuid: bytes, sent: int) -> "dict[str, object]":
@@ -133,10 +135,19 @@ def _published(node: Exchange, uuid: bytes, sent: int) -> "dict[str, object]":
 
 
 def _entry(entry: Entry) -> "dict[str, object]":
-    return {
+    row: "dict[str, object]" = {
         "endpoint": entry.uuid,
         "name": entry.name,
         "kind": codes.KIND_NAMES[entry.kind],
         "realm": codes.REALM_NAMES[entry.realm],
         "node": entry.peer.node_id,
     }
+    return _labelled(row, entry.traits)
+
+
+def _labelled(row: "dict[str, object]", traits: bytes) -> "dict[str, object]":
+    """A row about an endpoint, with its labels, if it has some."""
+    labels = labels_of(traits)
+    if labels:
+        row["labels"] = [label.decode() for label in labels]
+    return row

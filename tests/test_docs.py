@@ -233,7 +233,7 @@ def test_programs_that_run_alone(own_bus: None, tmp_path: Path, document: str, n
 
 
 def test_there_are_such_programs() -> None:
-    assert {name for _, name in ALONE} == {"upper.py", "blocking.py", "core.py", "patience.py"}
+    assert {name for _, name in ALONE} == {"upper.py", "blocking.py", "core.py", "patience.py", "told.py"}
 
 
 @pytest.mark.parametrize(("document", "words"), [(CALLS, 20), (TESTING, 4)])

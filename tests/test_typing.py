@@ -92,6 +92,71 @@ CALLS = ["await bus.send", "await bus.publish", "await bus.request", "other.send
 CALLS += ["other.request", "other.request_future", "other.request_stream", "bus.request_stream"]
 
 
+# Each way to write the union, with a case for each member: nothing is left for `assert_never`.
+EXHAUSTIVE = """import busway
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias, Union, assert_never
+
+
+@busway.message(name="lab/reading")
+@dataclass
+class Reading:
+    celsius: float
+
+
+@busway.message(name="lab/alarm")
+@dataclass
+class Alarm:
+    text: str
+
+
+Told: TypeAlias = Annotated[Reading | Alarm, "what the lab tells"]
+Same = Union[Reading, Alarm]
+
+
+async def listen(bus: busway.AsyncBus, other: busway.Bus) -> None:
+    async for message in bus.subscribe("lab", types=Told):
+        match message.payload:
+            case Reading(celsius):
+                print(celsius)
+            case Alarm(text):
+                print(text)
+            case _:
+                assert_never(message.payload)
+    for message in other.register("lab", types=Same):
+        match message.payload:
+            case Reading() | Alarm():
+                pass
+            case _:
+                assert_never(message.payload)
+
+    @bus.serve("lab/ask", types=Reading | Alarm)
+    def answer(request: busway.Request[Reading | Alarm]) -> str:
+        match request.payload:
+            case Reading():
+                return "reading"
+            case Alarm():
+                return "alarm"
+
+    reply = await bus.request("lab/ask", reply=Told)
+    match reply:
+        case Reading():
+            pass
+        case Alarm():
+            pass
+        case _:
+            assert_never(reply)
+    print(answer)
+"""
+# The same with a case left out, each of which is an error on the line of `assert_never`, or of the function.
+LEFT_OUT = [
+    ("            case Alarm(text):\n                print(text)\n", "assert_never(message.payload)"),
+    (" | Alarm()", "assert_never(message.payload)"),
+    ('            case Alarm():\n                return "alarm"\n', "def answer"),
+    ("        case Alarm():\n            pass\n", "assert_never(reply)"),
+]
+
+
 class Checked(NamedTuple):
     """All files that are looked at, by both checkers in one run each, for it is the start that takes time."""
 
@@ -101,6 +166,8 @@ class Checked(NamedTuple):
     wrong: Path
     fits: Path
     misfits: Path
+    exhaustive: Path
+    left_out: list[Path]
     mypy: Said
     basedpyright: Said
 
@@ -117,13 +184,19 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Checked:
     fits.write_text(FITS)
     bad = "".join(f"    {call}(Reading, {{'celsius': 21.5}})\n    {call}(Reading, 5)\n" for call in CALLS)
     misfits.write_text(FITS + bad)
-    ours = [*documents, wrong, fits, misfits]
+    exhaustive = folder / "exhaustive.py"
+    exhaustive.write_text(EXHAUSTIVE)
+    left_out = [folder / f"left_out_{number}.py" for number in range(len(LEFT_OUT))]
+    for file, (case, _) in zip(left_out, LEFT_OUT, strict=True):
+        assert EXHAUSTIVE.count(case) == 1
+        file.write_text(EXHAUSTIVE.replace(case, ""))
+    ours = [*documents, wrong, fits, misfits, exhaustive, *left_out]
     mypy = typing_tools.mypy(folder, ours)
     basedpyright = typing_tools.basedpyright(
         folder, [*ours, typed, *examples], imports={EXAMPLES: [EXAMPLES]}
     )
     assert {*mypy, *basedpyright} <= {*ours, typed, *examples}
-    return Checked(documents, examples, typed, wrong, fits, misfits, mypy, basedpyright)
+    return Checked(documents, examples, typed, wrong, fits, misfits, exhaustive, left_out, mypy, basedpyright)
 
 
 def complaints(said: Said, files: Sequence[Path]) -> dict[str, list[str]]:
@@ -161,3 +234,17 @@ def test_the_checkers_refuse_what_is_no_message_of_a_class(checked: Checked) -> 
     for said in (checked.mypy, checked.basedpyright):
         assert complaints(said, [checked.fits]) == {}
         assert {line.partition(":")[0] for line in said[checked.misfits]} >= wrong
+
+
+def test_the_checkers_see_that_a_union_is_taken_apart_in_full(checked: Checked) -> None:
+    for said in (checked.mypy, checked.basedpyright):
+        assert complaints(said, [checked.exhaustive]) == {}
+
+
+@pytest.mark.parametrize("number", range(len(LEFT_OUT)))
+def test_the_checkers_see_a_case_that_is_left_out(checked: Checked, number: int) -> None:
+    file, place = checked.left_out[number], LEFT_OUT[number][1]
+    lines = file.read_text().splitlines()
+    for said in (checked.mypy, checked.basedpyright):
+        wrong = [lines[int(each.partition(":")[0]) - 1] for each in said[file]]
+        assert any(place in line for line in wrong)

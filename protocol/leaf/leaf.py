@@ -24,7 +24,7 @@ from busway.protocol.wire.fields import Reader, frame, lenient_text, text8, vari
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Any, Final, Iterable
 
 _ANSWERS_MAX: "Final" = 64  # answers that wait to be written, before the peer is cut off
 _HERE = bytes((codes.SENDER, 0, 0))  # a holder's place: the node that says so, at no distance
@@ -109,8 +109,11 @@ class Leaf(LeafOrigin):
         name: str = "",
         cost: int = 0,
         queue_max: int = 8,
+        labels: "Iterable[str]" = (),
     ) -> Receiver:
-        """Register the one receiver of `endpoint`, 16 bytes; arguments as of `Node.register`."""
+        """Register the one receiver of `endpoint`, 16 bytes; arguments as of `Node.register`. Labels that do
+        not fit a frame of its link with the rest are not told.
+        """
         self._check_open()
         check_id(endpoint)
         if not codes.UNICAST <= kind <= codes.BROADCAST or not codes.USERSPACE <= realm <= codes.GLOBAL:
@@ -120,7 +123,7 @@ class Leaf(LeafOrigin):
         for receiver in self.receivers + self._lost:
             if receiver.uuid == endpoint:
                 raise EndpointTakenError("this leaf has it already")
-        receiver = Receiver(endpoint, kind, realm, name, cost, queue_max)
+        receiver = Receiver(endpoint, kind, realm, name, cost, queue_max, _pack_labels(labels))
         self.receivers.append(receiver)
         self._versions[receiver.realm] += 1
         self.write_pending = True
@@ -266,7 +269,9 @@ class Leaf(LeafOrigin):
                 body = tail
                 for receiver in self.receivers:
                     if receiver.realm == realm:
-                        entry = receiver.encode(0, receiver.uuid)
+                        entry = receiver.encode(0, receiver.uuid, link.addressing)
+                        if len(tail) + len(entry) + 2 > link.frame_size_max:
+                            entry = receiver.encode(0, receiver.uuid)
                         if len(body) + len(entry) + 2 > link.frame_size_max:  # more frames follow
                             data += frame(bytes((codes.DIRECTORY, realm | 0x30)) + body)
                             body = tail
@@ -549,3 +554,16 @@ class Leaf(LeafOrigin):
         if receiver.kind != codes.BROADCAST:
             self._raise_limit(flow, receiver)
             flow.due = self.write_pending = True
+
+
+def _pack_labels(labels: "Iterable[str]") -> bytes:
+    """Labels as the extension of an entry (docs/protocol.md, section 4). Raises LocalError."""
+    items = b""
+    count = 0
+    for label in sorted(set(labels)):
+        raw = label.encode()
+        count += 1
+        if not 1 <= len(raw) <= codes.LABEL_SIZE_MAX or count > codes.LABELS_MAX or isinstance(labels, str):
+            raise LocalError("labels are a set of at most 8 texts, each of 1 to 32 bytes of UTF-8")
+        items += bytes((1, len(raw))) + raw
+    return varint(len(items)) + items if items else b""

@@ -19,6 +19,7 @@ from busway.protocol.wire.control import (
 from busway.protocol.wire.entries import read_entry, read_line, read_route
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import (
+    ADDRESSING,
     FLAG_DIALLED,
     FLAG_LEAF,
     agree_keepalive,
@@ -93,6 +94,7 @@ class LeafConnection:
     aliases_out: AliasTable
     nodes_in: AliasTable
     nodes_out: AliasTable
+    addressing = False  # the router knows labels
     frame_size_max = codes.HELLO_SIZE_MAX  # bytes of a frame's body; from HELLO on what both agreed
     _my_hello = b""  # it waits for the handshake of a protected link
     _in = b""  # the beginning of a frame whose end has not come
@@ -113,8 +115,11 @@ class LeafConnection:
         flags = FLAG_LEAF | self.realm << 1
         if link.dialled:
             flags |= FLAG_DIALLED
+        features = ADDRESSING if link.addressing else 0
         hello = frame(
-            write_hello(flags, leaf.key, 0, leaf.limits, link.keepalive_ms, leaf.bus, leaf.label, link.via)
+            write_hello(
+                flags, leaf.key, features, leaf.limits, link.keepalive_ms, leaf.bus, leaf.label, link.via
+            )
         )
         self._out = b""  # bytes of our stream to be written before anything else
         self.channel: "Any" = None  # of a protected link (secure/channel.py)
@@ -398,10 +403,10 @@ class LeafConnection:
             read_entry(reader)
 
     def _routes(self, reader: Reader, now: int) -> None:
-        """A router tells a leaf one thing: RETRACT. The rest is read for its numbers."""
+        """A router tells a leaf one thing: that a node is gone. The rest is read for its numbers."""
         while reader.left():
             kind, key, number, _, _ = read_route(reader, self.nodes_in)
-            if kind == codes.RETRACT:
+            if kind == codes.RETRACT or kind == codes.DEPARTED:
                 self.leaf.node_gone(key, now)
             elif kind == codes.ACK and number:
                 raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
@@ -410,7 +415,8 @@ class LeafConnection:
 
     def _hello_read(self, reader: Reader, now: int) -> None:
         leaf = self.leaf
-        flags, self.peer_key, _, limits, keepalive_ms, bus, _, _ = read_hello(reader)
+        flags, self.peer_key, features, limits, keepalive_ms, bus, _, _ = read_hello(reader)
+        self.addressing = self.link.addressing and features & ADDRESSING != 0
         check_identity(leaf.bus, leaf.key, bus, self.peer_key)
         if self.link.sort != "packet":
             check_role(self.link.dialled, flags & FLAG_DIALLED != 0)

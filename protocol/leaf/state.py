@@ -40,19 +40,25 @@ class Receiver:
     closed = False
     lost = False  # another node keeps the name
 
-    def __init__(self, uuid: bytes, kind: int, realm: int, name: str, cost: int, queue_max: int) -> None:
+    def __init__(
+        self, uuid: bytes, kind: int, realm: int, name: str, cost: int, queue_max: int, labels: bytes = b""
+    ) -> None:
         self.uuid = uuid
         self.kind = kind
         self.realm = realm
         self.name = name
         self.cost = cost
         self.queue_max = queue_max
+        self.labels = labels  # as they travel
         self.credit = min(codes.OPENING_CREDIT, queue_max // 2)  # for an origin that has not heard of us
         self.queue: "list[Message]" = []
 
-    def encode(self, head: int, place: bytes) -> bytes:
-        """As an entry of DIRECTORY, or with more in its `head` as a holder of HAVE."""
-        return write_entry(head | self.kind, place, self.credit, self.cost, self.name)
+    def encode(self, head: int, place: bytes, labels: bool = False) -> bytes:
+        """As an entry of DIRECTORY, or with more in its `head` as a holder of HAVE; with its `labels`, if the
+        other side knows what they are.
+        """
+        told = self.labels if labels else b""
+        return write_entry(head | self.kind, place, self.credit, self.cost, self.name, told)
 
 
 class Flow:

@@ -8,7 +8,7 @@ from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.link.backlog import Backlog
 from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
-from busway.protocol.link.greeting import check_leaf, check_who, hello_of, refuse_handshake
+from busway.protocol.link.greeting import agree_features, check_leaf, check_who, hello_of, refuse_handshake
 from busway.protocol.link.inbox import Assembly, Inbox
 from busway.protocol.link.keepalive import Keepalive, token_of
 from busway.protocol.link.link import Link
@@ -19,16 +19,8 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.control import length_end, read_close, refuse_length, write_close
 from busway.protocol.wire.fields import Reader, frame, varint
-from busway.protocol.wire.hello import (
-    Hello,
-    Limits,
-    agree_keepalive,
-    agree_limits,
-    check_identity,
-    read_hello,
-)
+from busway.protocol.wire.hello import Hello, Limits, agree_keepalive, agree_limits, read_hello
 from busway.protocol.wire.messages import Frame, Options, read_frame
-from busway.protocol.wire.runs import FEATURE
 from busway.protocol.wire.strangers import check_stranger, stranger
 
 TYPE_CHECKING = False
@@ -556,7 +548,6 @@ class Connection(LinkFace):
     def _handle_hello(self, reader: Reader, now: int) -> None:
         host = self.host
         theirs = Hello(*read_hello(reader))
-        check_identity(host.bus, host.identity.key, theirs.bus, theirs.key)
         self._check_who(theirs)
         self._to_leaf = theirs.leaf
         limits = self.limits = Limits(*agree_limits(self.limits.values(), theirs.limits))
@@ -569,8 +560,9 @@ class Connection(LinkFace):
             self.outbox.cuts = False  # what is sealed is a copy anyway
         self.aliases = AliasTable(limits.aliases_max)
         self.lookups = self.link.lookups or theirs.lookups or host.identity.leaf or theirs.leaf
-        self.runs = self.link.runs and theirs.features & FEATURE != 0
-        self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max(), self.runs)
+        self.runs, self.addressing = agree_features(self.link, theirs)
+        both = (self.runs, self.addressing)
+        self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max(), both)
         self.nodes = self.outbox.nodes
         self._go(AGREED)
         self.opened_at = now

@@ -78,6 +78,7 @@ class LinkFace(Outlet):
     __slots__ = (
         "_broadcast_waiters",
         "_room_waiters",
+        "addressing",
         "aliases",
         "asleep_until",
         "bytes_in",
@@ -137,6 +138,7 @@ class LinkFace(Outlet):
         self.intakes: "Mapping[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
         self.keepalive_ms = 0
         self.runs = False  # both sides take messages together in one frame (RUN)
+        self.addressing = False  # both sides know labels, priorities and departures
         self.rtt_ms = -1  # of the last keepalive, -1 before the first
         self.opened_at = -1
         self.number = 0  # counts the links that this node has opened

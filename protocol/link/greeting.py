@@ -9,6 +9,7 @@ from busway.protocol.link.link import Link
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.hello import (
+    ADDRESSING,
     FLAG_DIALLED,
     FLAG_LEAF,
     FLAG_LOOKUPS,
@@ -16,6 +17,7 @@ from busway.protocol.wire.hello import (
     Limits,
     check_board,
     check_bound,
+    check_identity,
     check_role,
     check_version,
     write_hello,
@@ -37,7 +39,7 @@ def hello_of(host: LinkHost, link: Link, limits: Limits) -> bytes:
     return write_hello(
         flags,
         identity.key,
-        (FEATURE if link.runs else 0) | (0 if link.security is None else link.security.features),
+        _features(link),
         limits.values(),
         link.keepalive_ms,
         host.bus,
@@ -46,8 +48,21 @@ def hello_of(host: LinkHost, link: Link, limits: Limits) -> bytes:
     )
 
 
+def _features(link: Link) -> int:
+    features = 0 if link.security is None else link.security.features
+    features |= FEATURE if link.runs else 0
+    return features | (ADDRESSING if link.addressing else 0)
+
+
+def agree_features(link: Link, theirs: Hello) -> "tuple[bool, bool]":
+    """Whether both sides take RUN, and whether both know labels and what came with them."""
+    features = theirs.features
+    return link.runs and features & FEATURE != 0, link.addressing and features & ADDRESSING != 0
+
+
 def check_who(host: LinkHost, link: Link, realm: int, handshake: "Handshake | None", theirs: Hello) -> None:
     """Whether the other side may be who it says, on a link of that realm. Raises Refusal."""
+    check_identity(host.bus, host.identity.key, theirs.bus, theirs.key)
     if link.sort != "packet":
         check_role(link.dialled, theirs.dialled)
     node_id, any_id = theirs.key[: codes.ID_SIZE], link.any_id or host.identity.leaf

@@ -25,7 +25,8 @@ class Link:
     "packet" (may lose, damage, double and reorder; then `keepalive_ms` 0 means 5000), and of that `mtu` bytes
     of a packet, 20 to 65535, or 0 for bytes without boundaries as of a serial line, and `window` packets
     under way, 1 to 31; `runs` whether messages that wait together may travel in one frame (RUN), if the other
-    side takes that. Raises LocalError.
+    side takes that; `addressing` whether labels, priorities and what else older nodes do not know may be
+    told, if the other side knows it. Raises LocalError.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Link:
         window: int = 31,
         any_id: bool = False,
         runs: bool = True,
+        addressing: bool = True,
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
@@ -72,6 +74,7 @@ class Link:
         self.lookups = lookups
         self.any_id = any_id
         self.runs = runs
+        self.addressing = addressing
 
 
 class Unrepeated:

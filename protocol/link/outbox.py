@@ -17,6 +17,7 @@ from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
+from busway.protocol.wire.traits import fit_traits, write_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,11 +84,15 @@ class Outbox:
         self._roots = _NO_KEYS  # of the broadcasts, as they were with that last one
         self._last: "Frame | None" = None
         self._looked = 0
-        self.agreed(link.limits, b"", b"", codes.ROUTES_MAX, False)
+        self.agreed(link.limits, b"", b"", codes.ROUTES_MAX, (False, False))
 
-    def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int, runs: bool) -> None:
-        """The handshake has settled the limits, who is at the other end, and whether that takes RUN."""
-        self._runs = runs
+    def agreed(
+        self, limits: Limits, me: bytes, direct: bytes, nodes_max: int, both: "tuple[bool, bool]"
+    ) -> None:
+        """The handshake has settled the limits, who is at the other end, and whether `both` take RUN, and
+        know labels.
+        """
+        self._runs, self._addressing = both
         self.limits = limits
         self.direct = direct
         self.aliases = AliasWriter(limits.aliases_max)
@@ -370,7 +375,9 @@ class Outbox:
         return size + len(header) + len(payload)
 
     def _write_have(self, out: HaveFrame, parts: "list[Any]", size: int, now: int) -> int:
-        """As many holders as the frame takes, whatever their names; the nearest come first."""
+        """As many holders as the frame takes, whatever their names; the nearest come first. Labels and last
+        words have what room is left.
+        """
         out.refresh()
         out.written = True
         fitting = (self.limits.frame_size_max - _HAVE_SIZE) // _HOLDER_SIZE
@@ -378,6 +385,11 @@ class Outbox:
             for holder in out.holders:
                 holder.name = ""
         out.holders = out.holders[: max(1, fitting)]
+        room = self.limits.frame_size_max - _HAVE_SIZE - len(out.holders) * _HOLDER_SIZE
+        for holder in out.holders:
+            if holder.traits:
+                holder.traits = fit_traits(holder.traits, room) if self._addressing else b""
+                room -= len(write_traits(holder.traits))
         return self._put(out, b"", parts, size, now)
 
     def _is_next_large(self, item: Frame) -> bool:

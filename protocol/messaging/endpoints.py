@@ -418,6 +418,7 @@ class Endpoint:
         "realm",
         "receivers",
         "shares",
+        "traits",
         "uuid",
         "yielded",
     )
@@ -431,6 +432,7 @@ class Endpoint:
         name: str,
         cost: int,
         opening: int = codes.OPENING_CREDIT,
+        traits: bytes = b"",
     ) -> None:
         self.host = host
         self.uuid = uuid
@@ -439,6 +441,7 @@ class Endpoint:
         self.name = name
         self.cost = cost
         self.opening = opening  # credit of an origin of which nothing has been heard yet
+        self.traits = traits  # labels and a last word, as wire/traits.py packs them
         self.receivers: "list[Receiver]" = []
         self.yielded = False  # another node keeps its name
         self.active = _NONE_ACTIVE

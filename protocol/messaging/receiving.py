@@ -71,7 +71,7 @@ class Receiving(Admitting):
         uuid = endpoint.uuid
         known = self.endpoints.get(uuid)
         if known is not None:
-            self._check_join(known, endpoint.kind, endpoint.realm)
+            self._check_join(known, endpoint)
             endpoint = known
         else:
             self._check_free(uuid, endpoint.kind, endpoint.realm)
@@ -86,15 +86,20 @@ class Receiving(Admitting):
         endpoint.receivers.append(receiver)
         return receiver
 
-    def _check_join(self, endpoint: Endpoint, kind: int, realm: int) -> None:
-        if endpoint.kind != kind or kind == codes.UNICAST:
+    def _check_join(self, endpoint: Endpoint, other: Endpoint) -> None:
+        if endpoint.kind != other.kind or other.kind == codes.UNICAST:
             raise EndpointTakenError(
                 "this node has that endpoint already, of kind %s" % codes.KIND_NAMES[endpoint.kind]
             )
-        if endpoint.realm != realm:
+        if endpoint.realm != other.realm:
             raise LocalError(
                 "this node has that endpoint with realm %s: use the same, or close it first"
                 % codes.REALM_NAMES[endpoint.realm]
+            )
+        if endpoint.traits != other.traits:
+            raise LocalError(
+                "this node has that endpoint with other labels, or another last word: "
+                "use the same, or close it first"
             )
 
     def _check_free(self, uuid: bytes, kind: int, realm: int) -> None:
@@ -146,7 +151,7 @@ class Receiving(Admitting):
             return
         mesh = self.mesh
         kind, realm, cost = endpoint.kind, endpoint.realm, endpoint.cost
-        entry = Entry(self.me, uuid, kind, realm, endpoint.opening, cost, endpoint.name)
+        entry = Entry(self.me, uuid, kind, realm, endpoint.opening, cost, endpoint.name, endpoint.traits)
         here = uuid in self.endpoints
         self.host.emit(EndpointEvent(ENDPOINT_UP if here else ENDPOINT_DOWN, entry))
         if realm != codes.PROCESS:

@@ -9,15 +9,17 @@ from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace
 from busway.protocol.routing.damping import CALM_MS
 from busway.protocol.routing.directory import may_announce
+from busway.protocol.routing.distances import INFINITE
 from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.lines import PARTIAL, Lines, Telling
 from busway.protocol.routing.peers import Entry, Line, Peer
-from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, WIDE, Child, Neighbour, Route
+from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
 from busway.protocol.wire.entries import LABEL, read_entry, read_line, read_route
 from busway.protocol.wire.fields import Reader, frame, text8, u16, varint
+from busway.protocol.wire.traits import read_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ class Advertiser(Telling):
         self.long = _NO_ROUTES
         self.long_at = -CALM_MS
         self._stages = 0  # of SYNC that are to be written, as bits
-        self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
+        self._gone: "dict[bytes, bool]" = {}  # nodes a leaf is to hear the end of; whether they said goodbye
         # Lines, by node and realm, that the peer may see all of, as they were and the guard was.
         self._shown = _NONE_SHOWN
         self._news = _NO_ROUTES  # sources whose lines have news for this neighbour
@@ -104,6 +106,7 @@ class Advertiser(Telling):
         me = self.mesh.me.key
         self.neighbour = Neighbour(connection, connection.realm, connection.cost, leaf)
         self.neighbour.slow = connection.lookups
+        self.neighbour.addressing = connection.addressing
         self.reader = node_reader(me, peer.key, connection.nodes_max())
         self._stages = 1 << stage
         self.due = True
@@ -137,10 +140,12 @@ class Advertiser(Telling):
             self._news[route] = True
             self.note()
 
-    def note_gone(self, key: bytes) -> None:
-        """A node that the leaf at the other end has heard of cannot be reached any more."""
+    def note_gone(self, key: bytes, parted: bool) -> None:
+        """A node that the leaf at the other end has heard of cannot be reached any more; `parted`: it has
+        said goodbye.
+        """
         if key in self.connection.nodes.numbers or key in self.reader.ids:
-            self._gone[key] = True
+            self._gone[key] = parted and self.connection.addressing
             self.note()
 
     def write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
@@ -185,8 +190,8 @@ class Advertiser(Telling):
             entries.append(bytes((kind,)) + nodes.write(route.key) + u16(wanted))
         if neighbour.requests:
             neighbour.requests = {}
-        for key in self._gone:
-            entries.append(bytes((codes.RETRACT,)) + nodes.write(key))
+        for key, parted in self._gone.items():
+            entries.append(bytes((codes.DEPARTED if parted else codes.RETRACT,)) + nodes.write(key))
         if self._gone:
             self._gone = {}
         if (
@@ -212,7 +217,7 @@ class Advertiser(Telling):
         if told >= 0:
             return bytes((codes.UPDATE,)) + node + u16(told >> 16) + u16(told)
         if told != PARENT:
-            return bytes((codes.RETRACT,)) + node
+            return bytes((codes.DEPARTED if told == DEPARTED else codes.RETRACT,)) + node
         peer = self.mesh.peer_on(route)
         versions = [0, 0, 0]
         if peer is not None:
@@ -335,9 +340,11 @@ class Advertiser(Telling):
         if base < line.floor:
             base = 0
         child.versions[realm] = line.version
-        entries = [entry.encode() for entry in self._visible(line, realm, base, child)]
-        partial = PARTIAL if line.partial or line.denied or child.hidden >> realm & 1 else 0
         tail = varint(base) + varint(line.version)
+        most = self.connection.limits.frame_size_max - len(tail) - 2 - _NODE_SIZE
+        knows = self.connection.addressing
+        entries = [entry.encode(most, knows) for entry in self._visible(line, realm, base, child)]
+        partial = PARTIAL if line.partial or line.denied or child.hidden >> realm & 1 else 0
         at = 0
         first = True
         while first or at < len(entries):
@@ -346,7 +353,7 @@ class Advertiser(Telling):
                 child.knows_label = True
                 label = text8(peer.label)
             body = label + tail
-            room = self.connection.limits.frame_size_max - len(body) - 2 - _NODE_SIZE
+            room = most - len(label)
             while at < len(entries) and len(entries[at]) <= room:
                 body += entries[at]
                 room -= len(entries[at])
@@ -380,17 +387,19 @@ class Advertiser(Telling):
         router = self.mesh.router
         neighbour = self.neighbour
         if self.mesh.leaf or neighbour.leaf:
-            if kind == codes.RETRACT and self.mesh.leaf:
-                self.mesh.node_gone(key, now)
+            if (kind == codes.RETRACT or kind == codes.DEPARTED) and self.mesh.leaf:
+                self.mesh.node_gone(key, kind == codes.DEPARTED, now)
             return
         route = router.routes.get(key)
-        if kind >= codes.SEQREQ:
+        if kind == codes.SEQREQ or kind == codes.SEQREQ_WIDE:
             if route is not None:
                 router.request(neighbour, route, number | (WIDE if kind == codes.SEQREQ_WIDE else 0), now)
             return
         if route is None:
             if kind != codes.UPDATE:
                 router.note_withdrawal(neighbour)  # of what had no room, or has been forgotten
+                if kind == codes.DEPARTED:
+                    self.mesh.note_farewell(key, self.connection.realm, now)
                 return
             if metric == INFINITE:
                 return
@@ -405,10 +414,21 @@ class Advertiser(Telling):
                 peer.leave(self.connection)
         elif kind == codes.RETRACT:
             router.withdraw(neighbour, route, now)
+        elif kind == codes.DEPARTED:
+            if self._may_tell_goodbye(route):
+                self.mesh.part(route, now)
+            router.withdraw(neighbour, route, now)
         else:
             knows_label = kind == codes.PARENT_WITH or route is router.me  # HELLO has told ours
             router.adopt(neighbour, route, Child([0] + (versions or [0, 0, 0]), knows_label), now)
             self.mesh.adopted(self.connection, route, now)
+
+    def _may_tell_goodbye(self, route: Route) -> bool:
+        """Whether this neighbour's word counts that a source has said goodbye: not of one that we have a link
+        with, nor if its own link is of a wider realm than the way to it was.
+        """
+        peer = self.mesh.peer_on(route)
+        return peer is None or (not peer.connections and self.connection.realm <= peer.metric >> 14)
 
     def _note_retracted(self, route: Route, now: int) -> None:
         """Note a source of which more that was passed on may come behind this; what else comes may not go
@@ -457,13 +477,14 @@ class Advertiser(Telling):
             line = self.lines.open_line(self.connection, peer, head, base, version)
         order = self.mesh.directory.next_order()  # one for all of them: each would take 32 bytes
         while reader.left():
-            kind, uuid, credit, cost, name = read_entry(reader)
+            kind, uuid, credit, cost, name, extension = read_entry(reader)
+            traits = read_traits(extension)
             if line is None or peer is None:
                 continue
             if not may_announce(uuid, kind or codes.ANYCAST):
                 self.mesh.counters["builtin_entry"] += 1
                 continue
-            entry = Entry(peer, uuid, kind, realm, credit, cost, name)
+            entry = Entry(peer, uuid, kind, realm, credit, cost, name, traits)
             entry.version = version
             entry.order = order
             self.lines.take_entry(entry, line, self.connection, now)

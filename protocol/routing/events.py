@@ -1,30 +1,37 @@
 """Events about nodes and their endpoints."""
 
 from busway.protocol.link.face import LinkFace
-from busway.protocol.outcomes import DENIED, DUPLICATE_NODE, EXCEEDED, Event
+from busway.protocol.outcomes import DENIED, DUPLICATE_NODE, EXCEEDED, WITHDRAWN, Event
 from busway.protocol.routing.peers import Entry, Peer
 
 
 class NodeEvent(Event):
-    """NODE_UP, NODE_DOWN: a node became reachable, or is so no longer. NODE_CHANGED: of one that is, its
-    label, or that it is a leaf, has become known.
+    """NODE_UP, NODE_DOWN: a node became reachable, or is so no longer; then `goodbye` says whether it said
+    goodbye, as far as is known by then. NODE_CHANGED: of one that is reachable, its label, or that it is a
+    leaf, has become known.
     """
 
-    __slots__ = ("peer",)
+    __slots__ = ("goodbye", "peer")
 
     def __init__(self, kind: int, peer: Peer) -> None:
         self.kind = kind
         self.peer = peer
+        self.goodbye = peer.parted
 
 
 class EndpointEvent(Event):
-    """ENDPOINT_UP, ENDPOINT_DOWN: an endpoint, this node's own too, appeared, changed or was withdrawn."""
+    """ENDPOINT_UP, ENDPOINT_DOWN: an endpoint, this node's own too, appeared or changed, or is gone. `how` it
+    has gone is WITHDRAWN, SAID_GOODBYE or LOST. A node that seems lost may be there again at once, or have
+    said goodbye: whoever watches (`Node.watch_departures`) is told by ENDPOINT_GONE how each of its endpoints
+    has gone in the end, if it has.
+    """
 
-    __slots__ = ("entry",)
+    __slots__ = ("entry", "how")
 
-    def __init__(self, kind: int, entry: Entry) -> None:
+    def __init__(self, kind: int, entry: Entry, how: int = WITHDRAWN) -> None:
         self.kind = kind
         self.entry = entry
+        self.how = how
 
 
 class DuplicateNodeEvent(Event):

@@ -34,6 +34,16 @@ class RoutingHost(LinkHost):
         """It cannot be reached any more; `unsent`: what was not written."""
         raise NotImplementedError
 
+    def node_missing(self, peer: Peer, seen: bool, now: int) -> None:
+        """It is about to be down, and has not said goodbye; `seen`: as a link with it has shown."""
+        raise NotImplementedError
+
+    def node_parted(self, key: bytes, realm: int, now: int) -> bool:
+        """A node that cannot be reached has said goodbye, says somebody behind a link of that realm. Returns
+        whether it counted as missing until now.
+        """
+        raise NotImplementedError
+
     def way_changed(self, peer: Peer, lost: bool, now: int) -> None:
         """The next hop is another; `lost`: there was none."""
         raise NotImplementedError

@@ -288,7 +288,16 @@ class Lookups:
             return True
         if holder.realm < max(realm, peer.metric >> 14) or not may_announce(uuid, holder.kind):
             return False
-        entry = Entry(peer, uuid, holder.kind, holder.realm, holder.credit, holder.cost, holder.name)
+        entry = Entry(
+            peer,
+            uuid,
+            holder.kind,
+            holder.realm,
+            holder.credit,
+            holder.cost,
+            holder.name,
+            holder.traits,
+        )
         entry.order = holder.order
         entry.link = link
         if not mesh.gate.lets_in(entry, link):
@@ -489,7 +498,14 @@ class Lookups:
             metric = peer.metric  # 0 of this node itself
             if peer is not asker:
                 holder = Holder(
-                    peer.key, entry.kind, entry.realm, metric, entry.credit, entry.cost, entry.name
+                    peer.key,
+                    entry.kind,
+                    entry.realm,
+                    metric,
+                    entry.credit,
+                    entry.cost,
+                    entry.name,
+                    entry.traits,
                 )
                 found.append((metric, _mix(asker, peer.key), holder))
         self._add_node(asker, uuid, found)

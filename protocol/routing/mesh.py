@@ -211,14 +211,14 @@ class Mesh(Topology):
         self.directory.told_max.pop(connection, None)
         peer = adverts(connection).peer
         if peer is not None:
-            self._leave_link(peer, connection, now)
+            self._leave_link(peer, connection, by_peer, now)
         connection.resume_broadcasts(now)
         for other in self._waiting.pop(connection, []):
             if other.waits_for is connection:
                 other.catch_up(now)
         self.check_syncing(now)
 
-    def _leave_link(self, peer: Peer, connection: "LinkFace", now: int) -> None:
+    def _leave_link(self, peer: Peer, connection: "LinkFace", by_peer: bool, now: int) -> None:
         transit: "list[Frame]" = []
         broadcasts: "list[Frame]" = []
         for out in connection.leftovers():
@@ -234,6 +234,7 @@ class Mesh(Topology):
             self._lose_uplink(connection, now)
         else:
             self._goodbye = peer if connection.close_code == codes.GOODBYE else None
+            self._note_end(peer, connection, by_peer, now)
             self.router.close(adverts(connection).neighbour, now)
             self._count_neighbour(adverts(connection).neighbour, -1)
             self._goodbye = None
@@ -257,6 +258,15 @@ class Mesh(Topology):
                     peer.hop.broadcast(out)
         for out in transit:
             self.forwarder.again(out, now)
+
+    def _note_end(self, peer: Peer, connection: "LinkFace", by_peer: bool, now: int) -> None:
+        """Whether the node at the other end has said goodbye with the end of a link, or is lost with it."""
+        route = adverts(connection).neighbour.route
+        assert route is not None
+        if by_peer and connection.close_code == codes.GOODBYE:
+            self.router.part(route, now)
+        elif not peer.connections:
+            self.router.goodbyes.see_lost(route, now)
 
     def cost_changed(self, connection: "LinkFace", now: int) -> None:
         """A link costs something else now."""
@@ -416,10 +426,13 @@ class Mesh(Topology):
             peer.keep_to([])
         if peer.deadline < 0:
             peer.waits = peer is not self._goodbye and self._is_anyone_looking(peer)
-        if not peer.waits and (peer.route is None or not peer.route.offers):
+        if (not peer.waits and (peer.route is None or not peer.route.offers)) or self._has_parted(peer, now):
             self._lose(peer, now)
         elif peer.deadline < 0:
             self.timers.arm(peer, now + codes.ROUTE_LOSS_GRACE_MS)
+
+    def _has_parted(self, peer: Peer, now: int) -> bool:
+        return peer.route is not None and self.router.has_parted(peer.route, now)
 
     def _is_anyone_looking(self, peer: Peer) -> bool:
         """A neighbour that came through us may find another way and then offer it."""
@@ -430,18 +443,47 @@ class Mesh(Topology):
         if peer.hop is None:
             self._lose(peer, now)
 
-    def node_gone(self, key: bytes, now: int) -> None:
-        """A leaf's router says that a node cannot be reached any more."""
+    def node_gone(self, key: bytes, parted: bool, now: int) -> None:
+        """A leaf's router says that a node cannot be reached any more; `parted`: it has said goodbye."""
         peer = self.routes.find(key)
         if peer is not None and peer.reachable and not peer.connections:
-            self._lose(peer, now)
+            self._lose(peer, now, parted)
+        elif parted:
+            self.note_farewell(key, codes.PROCESS, now)
 
-    def _lose(self, peer: Peer, now: int) -> None:
-        """A node is gone, with all its endpoints."""
+    def part(self, route: Route, now: int) -> None:
+        """A neighbour says that a source has said goodbye. As far as we know it may have been lost."""
+        self.router.part(route, now)
+        peer = self.peer_on(route)
+        if peer is not None and peer.reachable and route.via is None:
+            self._reconsider(peer, now)
+        self._note_parted(route, now)
+
+    def _note_parted(self, route: Route, now: int) -> None:
+        if self.router.has_parted(route, now):
+            self.note_farewell(route.key, codes.PROCESS, now)
+
+    def note_farewell(self, key: bytes, realm: int, now: int) -> None:
+        if self.host.node_parted(key, realm, now):
+            self._tell_leaves(key, True)
+
+    def _tell_leaves(self, key: bytes, parted: bool) -> None:
+        for neighbour in self.router.neighbours:
+            if neighbour.leaf:
+                adverts(neighbour.link).note_gone(key, parted)
+
+    def _lose(self, peer: Peer, now: int, parted: bool = False) -> None:
+        """A node is gone, with all its endpoints; `parted`: a leaf's router says that it said goodbye."""
         self.timers.disarm(peer)
+        peer.parted = parted or self._has_parted(peer, now)
         peer.reachable = False
         peer.hop = None
         self.routes.depart(peer, now)
+        if peer.parted:
+            self.host.node_parted(peer.key, codes.PROCESS, now)
+        else:
+            seen = peer.route is not None and self.router.goodbyes.is_seen_lost(peer.route)
+            self.host.node_missing(peer, seen, now)
         self.lines.lost(peer, now)
         for uuid in list(peer.entries):  # a leaf's: it has looked them up
             self.entry_withdrawn(peer, uuid, now)
@@ -449,9 +491,7 @@ class Mesh(Topology):
         self.host.node_down(peer, unsent, now)
         self.forwarder.source_lost(peer)
         self.lookups.peer_lost(peer, now)
-        for neighbour in self.router.neighbours:
-            if neighbour.leaf:
-                adverts(neighbour.link).note_gone(peer.key)
+        self._tell_leaves(peer.key, peer.parted)
         self.host.emit(NodeEvent(NODE_DOWN, peer))
         self._bring_up_other(peer.node_id, now)
 
@@ -514,6 +554,7 @@ class Mesh(Topology):
         if route.via is None:
             if peer is not None:
                 self._reconsider(peer, now)
+            self._note_parted(route, now)
         elif peer is not None and peer.reachable:
             self._select_next_hop(peer, now)
             self._loosen(peer)

@@ -8,6 +8,7 @@ from busway.protocol.routing.router import Route
 from busway.protocol.wire import codes
 from busway.protocol.wire.entries import write_entry
 from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.traits import fit_traits, write_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Entry:
         "peer",
         "place",
         "realm",
+        "traits",
         "turned",
         "uuid",
         "version",
@@ -52,6 +54,7 @@ class Entry:
         credit: int = codes.OPENING_CREDIT,
         cost: int = 0,
         name: str = "",
+        traits: bytes = b"",
     ) -> None:
         self.peer = peer
         self.uuid = uuid
@@ -60,6 +63,7 @@ class Entry:
         self.credit = credit
         self.cost = cost
         self.name = name
+        self.traits = traits  # labels and a last word, as wire/traits.py packs them
         self.version = 0
         self.order = 0  # counts those that came to be known
         self.place = 0  # among those of one uuid
@@ -84,6 +88,7 @@ class Entry:
             or self.realm != other.realm
             or self.cost != other.cost
             or self.name != other.name
+            or self.traits != other.traits
         )
 
     def is_other(self, other: "Entry") -> bool:
@@ -104,11 +109,17 @@ class Entry:
             self.turned += former.turned & 0xFF < 0xFF
         return self.turned & 0xFF
 
-    def encode(self) -> bytes:
-        """As it stands in a DIRECTORY frame (section 4)."""
+    def encode(self, room: int, traits: bool) -> bytes:
+        """As it stands in a DIRECTORY frame (section 4) that has `room` bytes for it; with its `traits`, if
+        the other side knows what they are, as far as they find a place.
+        """
         if not self.kind:
             return b"\0" + self.uuid
-        return write_entry(self.kind, self.uuid, self.credit, self.cost, self.name)
+        data = write_entry(self.kind, self.uuid, self.credit, self.cost, self.name)
+        if not traits or not self.traits:
+            return data
+        extension = write_traits(fit_traits(self.traits, room - len(data)))
+        return write_entry(self.kind, self.uuid, self.credit, self.cost, self.name, extension)
 
 
 class Former:
@@ -277,6 +288,7 @@ class Peer(Remote):
         "moves",
         "heard_by",
         "nearer_at",
+        "parted",
         "reachable",
         "route",
         "turned_at",
@@ -291,6 +303,7 @@ class Peer(Remote):
         self.keeper = keeper
         self.reachable = False
         self.left = 0  # when it became unreachable, ms
+        self.parted = False  # it had said goodbye then
         self.waits = False  # its way is lost, and a neighbour may find another
         self.route: "Route | None" = None
         self.connections: "list[LinkFace]" = []  # the links that join it with this node

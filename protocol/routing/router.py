@@ -21,6 +21,8 @@ makes some.
 """
 
 from busway.protocol.routing.damping import CALM_MS, FREE, Damper
+from busway.protocol.routing.distances import COST_MAX, INFINITE, better, extend, newer
+from busway.protocol.routing.goodbyes import Goodbyes
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 
@@ -28,8 +30,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Final
 
-INFINITE: "Final" = 0xFFFF  # the metric of no route
-_COST_MAX: "Final" = 0x3FFF
 _WORST: "Final" = 0x20000  # the rank of no way
 _HOLD_MS: "Final" = 10000  # longer than news takes to go round the largest ring
 _HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
@@ -41,32 +41,7 @@ _FLEETING_MS: "Final" = 10000  # a source that is there for less is fleeting
 _FLEETING_MAX: "Final" = 128  # of a neighbour in a second, until those that come are told late
 NOTHING: "Final" = -1  # no distance
 PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
-
-# A distance is one int: the source's sequence number in bits 16-31, the metric in bits 0-15.
-
-
-def newer(a: int, b: int) -> bool:
-    """Whether sequence number `a` is newer than `b` (RFC 1982)."""
-    return 0 < (a - b) & 0xFFFF < 0x8000
-
-
-def better(a: int, b: int) -> bool:
-    """Whether distance `a` is strictly better than `b`: a newer number, or the same and a smaller metric."""
-    if b < 0:
-        return True
-    if a >> 16 == b >> 16:
-        return a & 0xFFFF < b & 0xFFFF
-    return newer(a >> 16, b >> 16)
-
-
-def extend(metric: int, realm: int, cost: int) -> int:
-    """A neighbour's metric seen over a link: the widest realm of the path (two bits), then the sum of costs.
-    Strictly larger than `metric`.
-    """
-    total = (metric & _COST_MAX) + cost
-    if metric == INFINITE or total >= _COST_MAX:
-        return INFINITE
-    return max(metric >> 14, realm) << 14 | total
+DEPARTED: "Final" = -4  # to be told: no way, and the source has said goodbye
 
 
 def rank(route: "Route", neighbour: "Neighbour", offer: int) -> int:
@@ -79,10 +54,10 @@ def rank(route: "Route", neighbour: "Neighbour", offer: int) -> int:
         return _WORST
     realm = metric >> 14
     if neighbour.route is not route:
-        return realm << 15 | 0x4000 | metric & _COST_MAX
+        return realm << 15 | 0x4000 | metric & COST_MAX
     if neighbour.leaf:
         realm = min(realm, codes.LOCALNET)
-    return realm << 15 | metric & _COST_MAX
+    return realm << 15 | metric & COST_MAX
 
 
 class Child:
@@ -108,6 +83,7 @@ class Neighbour:
 
     def __init__(self, link: "Any", realm: int, cost: int, leaf: bool) -> None:
         self.link = link  # the host's
+        self.addressing = False  # it knows DEPARTED
         self.realm = realm
         self.cost = cost
         self.leaf = leaf
@@ -218,6 +194,9 @@ class Router:
         self.neighbours: "list[Neighbour]" = []
         self.offered = 0  # offers over links that leave this machine
         self.fading: "dict[Route, bool]" = {}  # without a way; to be forgotten when rule 5 allows
+        self.goodbyes = Goodbyes()
+        # Who was told that there is no way, and not whether the source said goodbye.
+        self.owed: "dict[Route, dict[Neighbour, bool]]" = {}
         self.damper = Damper(timers, _TURNS_MAX, self._release)
         self.counters = {
             "route_changes": 0,
@@ -239,6 +218,7 @@ class Router:
     def open(self, neighbour: Neighbour, key: bytes, now: int) -> None:
         """A session begins. To a leaf we are the origin of its route (rule 7); a router is told all."""
         route = neighbour.route = self.route(key)
+        self.goodbyes.forget(route)
         self.neighbours.append(neighbour)
         if neighbour.leaf:
             after = 0 if route.feasible < 0 else (route.feasible >> 16) + 1 & 0xFFFF
@@ -257,6 +237,8 @@ class Router:
     def close(self, neighbour: Neighbour, now: int) -> None:
         """A session is over: nothing holds that was learned or told in it (rule 6)."""
         self.neighbours.remove(neighbour)
+        for owed in self.owed.values():
+            owed.pop(neighbour, None)
         own = [] if neighbour.route is None else [neighbour.route]  # most have no other
         for route in own + list(self.routes.values()):
             if not neighbour.offered:
@@ -268,6 +250,19 @@ class Router:
         for route in list(self.fading):
             if route.deadline < 0:
                 self._forget(route, now)
+
+    def part(self, route: Route, now: int) -> None:
+        """Its source has said goodbye, to us or to who says so: if all ways to it go now, it is not lost."""
+        if self.goodbyes.note(route, now) and route.via is None and not route.offers:
+            self._tell_owed(route)
+
+    def has_parted(self, route: Route, now: int) -> bool:
+        """Whether it is without a way, and its source has said goodbye."""
+        return route.via is None and not route.offers and self.goodbyes.count(route, now)
+
+    def _tell_owed(self, route: Route) -> None:
+        for neighbour in self.owed.get(route, ()) if route not in self.damper.held else ():
+            self._mark_for(neighbour, route)
 
     def set_transit(self, transit: bool) -> None:
         """Whether others' routes are offered, too (rule 8)."""
@@ -416,18 +411,28 @@ class Router:
     # What we tell
 
     def wish(self, neighbour: Neighbour, route: Route) -> int:
-        """The news that a neighbour should have been told: a distance, PARENT or NOTHING."""
+        """The news that a neighbour should have been told: a distance, PARENT, NOTHING or DEPARTED."""
         if route.via is neighbour:
             return NOTHING if neighbour.leaf else PARENT
+        if route in self.goodbyes.heard and self._is_farewell(neighbour, route):
+            return DEPARTED
         if route.distance < 0 or neighbour.leaf or route is neighbour.route:
             return NOTHING
         if self.transit or route is self.me or (route.via is not None and route.via.leaf):
             return route.distance
         return NOTHING
 
+    def _is_farewell(self, neighbour: Neighbour, route: Route) -> bool:
+        """Whether a neighbour that heard of a source, or that its way is gone, is to hear of its goodbye."""
+        if route.via is not None or route.offers or not self.goodbyes.is_told(route):
+            return False
+        return neighbour.addressing and (route in neighbour.told or neighbour in self.owed.get(route, ()))
+
     def tell(self, neighbour: Neighbour, route: Route) -> int:
         """The news about a route, now that it is written: FD falls before the bytes leave (rule 2)."""
         news = self.wish(neighbour, route)
+        if route in self.owed:
+            self.owed[route].pop(neighbour, None)
         if news >= 0:
             if route is not self.me and better(news, route.feasible):
                 route.feasible = news
@@ -442,8 +447,10 @@ class Router:
         neighbour.marked[neighbour.withdrawn] = route
         if news == PARENT:
             neighbour.told[route] = PARENT
-        else:
-            del neighbour.told[route]
+            return news
+        neighbour.told.pop(route, None)
+        if news == NOTHING and route.via is None and neighbour.addressing:
+            self.owed.setdefault(route, {})[neighbour] = True
         return news
 
     def news(self, neighbour: Neighbour) -> "list[Route]":
@@ -491,6 +498,11 @@ class Router:
         route.distance = NOTHING if found is None else self._distance(route, found)
         if found is not None and route.feasible >= 0:
             self._keep_up(route)
+        if route in self.goodbyes.heard:
+            if found is not None:
+                self.goodbyes.has_way(route, via is None)
+            elif not route.offers and self.goodbyes.without_way(route, now):
+                self._tell_owed(route)
         if found is not via or route.distance != distance:
             self.counters["route_changes"] += 1
             if via is None or found is None:
@@ -671,6 +683,8 @@ class Router:
     def _remove(self, route: Route) -> None:
         del self.fading[route]
         del self.routes[route.key]
+        self.goodbyes.forget(route)
+        self.owed.pop(route, None)
         self.damper.held.pop(route, None)
         self.timers.disarm(route)
         self.forgotten(route)
@@ -681,6 +695,6 @@ class Router:
         for neighbour in self.neighbours:
             if route in neighbour.told or route in neighbour.marks or neighbour.route is route:
                 return False
-            if route in neighbour.children:
-                return False  # it will say so when it has left
+            if route in neighbour.children or route in neighbour.dirty:
+                return False  # it will say so when it has left; it is still to hear of a goodbye
         return True

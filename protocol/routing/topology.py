@@ -117,8 +117,16 @@ class Topology(PeerKeeper):
         """A node's HELLO, or a line of its, says who it is. The way to it may have been known before."""
         raise NotImplementedError
 
-    def node_gone(self, key: bytes, now: int) -> None:
-        """A leaf's router says that a node cannot be reached any more."""
+    def node_gone(self, key: bytes, parted: bool, now: int) -> None:
+        """A leaf's router says that a node cannot be reached any more; `parted`: it has said goodbye."""
+        raise NotImplementedError
+
+    def part(self, route: Route, now: int) -> None:
+        """A neighbour says that a source has said goodbye."""
+        raise NotImplementedError
+
+    def note_farewell(self, key: bytes, realm: int, now: int) -> None:
+        """The same of one that cannot be reached; who says so is behind a link of that realm."""
         raise NotImplementedError
 
     def adopted(self, connection: LinkFace, route: Route, now: int) -> None:

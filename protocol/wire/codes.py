@@ -114,6 +114,7 @@ PARENT_WITH: "Final" = 3
 SEQREQ: "Final" = 4
 SEQREQ_WIDE: "Final" = 5
 ACK: "Final" = 6
+DEPARTED: "Final" = 7
 
 # The routing header (section 5.4) and the numbers of the two nodes that a link joins.
 HOW_DESTINATION: "Final" = 4
@@ -246,6 +247,9 @@ CLOSE_TEXT_SIZE_MAX: "Final" = 120
 HELLO_SIZE_MAX: "Final" = 512
 FRAME_SIZE_MIN: "Final" = 128
 HEADER_SIZE_MAX: "Final" = 116
+LABELS_MAX: "Final" = 8  # of one endpoint
+LABEL_SIZE_MAX: "Final" = 32
+GONE_SIZE_MAX: "Final" = 128  # of a last word, its format and type not counted
 ENTRIES_MAX: "Final" = 16384
 DIRECTORY_MAX: "Final" = 65536  # entries of all other nodes together
 ENTRIES_LINK_MAX: "Final" = 32768  # ... of these told over one link
@@ -312,6 +316,7 @@ ROUTE_LOSS_GRACE_MS: "Final" = (
     500  # a node whose way is lost counts as reachable, if another way may be found
 )
 BELIEF_MS: "Final" = 10000  # a way that a node's messages took still counts for so long: news is late, too
+LOST_MS: "Final" = 2000  # a node that is gone without a goodbye is lost when it has not come back by then
 DUPLICATE_MS: "Final" = 30000
 RACE_MS: "Final" = 5000  # so long after one program took a name another may have taken it at the same time
 

@@ -16,8 +16,10 @@ LABEL: "Final" = 0x04  # of a line: it has the node's label
 _COST_MAX: "Final" = 0x3FFF
 
 
-def write_entry(head: int, place: bytes, credit: int, cost: int, name: str) -> bytes:
-    """An endpoint: of DIRECTORY with its uuid in `place`, of HAVE with its node and metric."""
+def write_entry(head: int, place: bytes, credit: int, cost: int, name: str, extension: bytes = b"") -> bytes:
+    """An endpoint: of DIRECTORY with its uuid in `place`, of HAVE with its node and metric; the
+    `extension` as traits.py writes it.
+    """
     tail = b""
     if credit != codes.OPENING_CREDIT:
         head |= 0x10
@@ -28,14 +30,18 @@ def write_entry(head: int, place: bytes, credit: int, cost: int, name: str) -> b
     if name:
         head |= 0x40
         tail += text8(name)
+    if extension:
+        head |= 0x80
+        tail += extension
     return bytes((head,)) + place + tail
 
 
-def _read_traits(head: int, reader: Reader) -> "tuple[int, int, str]":
-    """Opening credit, cost and name of an endpoint, which stand behind its place."""
+def _read_rest(head: int, reader: Reader) -> "tuple[int, int, str, bytes]":
+    """Opening credit, cost, name and extension of an endpoint, which stand behind its place."""
     credit = reader.varint() if head & 0x10 else codes.OPENING_CREDIT
     cost = min(reader.varint(), _COST_MAX) if head & 0x20 else 0
-    return credit, cost, reader.text8() if head & 0x40 else ""
+    name = reader.text8() if head & 0x40 else ""
+    return credit, cost, name, reader.take(reader.varint()) if head & 0x80 else b""
 
 
 def read_line(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, str, int, int]":
@@ -52,27 +58,27 @@ def read_line(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, str, in
     return head, key, label, base, version
 
 
-def read_entry(reader: Reader) -> "tuple[int, bytes, int, int, str]":
-    """An entry of DIRECTORY: kind (0: withdrawn), uuid, opening credit, cost, name. Raises Refusal."""
-    head = reader.u8()
-    if head & 0x8C or (head and not head & 3):
-        raise Refusal(codes.MALFORMED, "an entry with an unknown layout")
-    uuid = reader.take(codes.ID_SIZE)
-    credit, cost, name = _read_traits(head, reader)
-    return head & 3, uuid, credit, cost, name
-
-
-def read_holder(reader: Reader, nodes: "AliasTable") -> "tuple[bytes, int, int, int, int, int, str]":
-    """One holder of HAVE: node and incarnation, kind, realm, metric, opening credit, cost, name. Raises
-    Refusal.
+def read_entry(reader: Reader) -> "tuple[int, bytes, int, int, str, bytes]":
+    """An entry of DIRECTORY: kind (0: withdrawn), uuid, opening credit, cost, name, extension
+    (traits.py). Raises Refusal.
     """
     head = reader.u8()
-    if head & 0x80:
-        raise Refusal(codes.MALFORMED, "a holder with an unknown layout")
+    if head & 0x0C or (head and not head & 3):
+        raise Refusal(codes.MALFORMED, "an entry with an unknown layout")
+    uuid = reader.take(codes.ID_SIZE)
+    credit, cost, name, extension = _read_rest(head, reader)
+    return head & 3, uuid, credit, cost, name, extension
+
+
+def read_holder(reader: Reader, nodes: "AliasTable") -> "tuple[bytes, int, int, int, int, int, str, bytes]":
+    """One holder of HAVE: node and incarnation, kind, realm, metric, opening credit, cost, name,
+    extension (traits.py). Raises Refusal.
+    """
+    head = reader.u8()
     key = nodes.read(reader)
     metric = reader.u16()
-    credit, cost, name = _read_traits(head, reader)
-    return key, head & 3, head >> 2 & 3, metric, credit, cost, name
+    credit, cost, name, extension = _read_rest(head, reader)
+    return key, head & 3, head >> 2 & 3, metric, credit, cost, name, extension
 
 
 def read_route(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, int, int, list[int]]":
@@ -80,12 +86,12 @@ def read_route(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, int, i
     it does not have is empty. Raises Refusal.
     """
     which = reader.u8()
-    if which > codes.ACK:
+    if which > codes.DEPARTED:
         raise Refusal(codes.MALFORMED, "an entry of ROUTES with an unknown layout")
     key = b"" if which == codes.ACK else nodes.read(reader)
     number = metric = 0
     versions: "list[int]" = []
-    if which == codes.UPDATE or which >= codes.SEQREQ:
+    if which == codes.UPDATE or codes.SEQREQ <= which <= codes.ACK:
         number = reader.u16()
     if which == codes.UPDATE:
         metric = reader.u16()

@@ -12,6 +12,8 @@ FLAG_LEAF: "Final" = 0x01
 FLAG_DIALLED: "Final" = 0x08
 FLAG_LOOKUPS: "Final" = 0x20
 
+ADDRESSING: "Final" = 0x04  # of the features: labels, and what else came with them, are understood
+
 
 class Limits:
     """The limits of what one side of a link takes.

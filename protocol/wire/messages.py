@@ -9,6 +9,7 @@ from busway.protocol.wire.entries import read_holder, write_entry
 from busway.protocol.wire.fields import Reader, text, u16
 from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
 from busway.protocol.wire.runs import count_run, run_payloads
+from busway.protocol.wire.traits import read_traits, write_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class TreeFrame(Frame):
 class Holder:
     """One holder of an endpoint in a HAVE (section 7). `kind` 0: the uuid is this node's id."""
 
-    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "order", "realm")
+    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "order", "realm", "traits")
 
     def __init__(
         self,
@@ -132,6 +133,7 @@ class Holder:
         credit: int = codes.OPENING_CREDIT,
         cost: int = 0,
         name: str = "",
+        traits: bytes = b"",
     ) -> None:
         self.key = key
         self.kind = kind
@@ -140,6 +142,7 @@ class Holder:
         self.credit = credit
         self.cost = cost
         self.name = name
+        self.traits = traits
         self.order = 0  # the reader's: among all that it knows
 
 
@@ -241,8 +244,9 @@ def _read_holders(reader: Reader, nodes: AliasTable) -> "list[Holder]":
     while reader.left():
         if len(holders) == codes.HOLDERS_MAX:
             raise Refusal(codes.MALFORMED, "more than 16 holders")
-        key, kind, realm, metric, credit, cost, name = read_holder(reader, nodes)
-        holders.append(Holder(key, kind, realm, metric, credit, cost, name))
+        key, kind, realm, metric, credit, cost, name, extension = read_holder(reader, nodes)
+        traits = read_traits(extension)
+        holders.append(Holder(key, kind, realm, metric, credit, cost, name, traits))
     return holders
 
 
@@ -293,7 +297,8 @@ def _write_holders(holders: "list[Holder]", nodes: AliasWriter) -> bytes:
     for holder in holders:
         place = nodes.write(holder.key) + u16(holder.metric)
         head = holder.kind | holder.realm << 2
-        data += write_entry(head, place, holder.credit, holder.cost, holder.name)
+        extension = write_traits(holder.traits)
+        data += write_entry(head, place, holder.credit, holder.cost, holder.name, extension)
     return data
 
 

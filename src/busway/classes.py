@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Iterable
 from functools import lru_cache
@@ -58,6 +59,23 @@ def label_of(annotation: Any) -> str:
 def aliased(annotation: Any) -> Any:
     """The annotation that a NewType, or the `type X = ...` of Python 3.12, stands for; None for any other."""
     return getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
+
+
+def members_of(annotation: Any) -> Iterable[Any]:
+    """The types that an annotation names: the members of a union, of `Annotated` what is annotated, of an
+    alias what it stands for; of any other the annotation itself.
+    """
+    inner = aliased(annotation)
+    origin = typing.get_origin(annotation)
+    if inner is not None:
+        yield from members_of(inner)
+    elif origin is typing.Annotated:
+        yield from members_of(annotation.__origin__)
+    elif origin is typing.Union or origin is types.UnionType:
+        for member in typing.get_args(annotation):
+            yield from members_of(member)
+    else:
+        yield annotation
 
 
 @lru_cache(maxsize=1024)

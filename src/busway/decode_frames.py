@@ -297,7 +297,7 @@ _LABEL: _Announced = ((0x04, "label", _text8),)
 
 _line = _only(_u8, lambda head: head & 3, "a realm of 1 to 3 in bits 0-1 of a line's head")
 _entry_head = _only(
-    _only(_u8, lambda head: not head & 0x8C, "bits 2, 3 and 7 of an entry's head to be zero"),
+    _only(_u8, lambda head: not head & 0x0C, "bits 2 and 3 of an entry's head to be zero"),
     lambda head: not head or head & 3,
     "nothing but the uuid in an entry that is withdrawn",
 )
@@ -313,7 +313,61 @@ def _directory(body: Body) -> dict[str, Any]:
 
 def _entry(body: Body) -> dict[str, Any]:
     head = body.read("entry", _entry_head)
-    return {"endpoint": body.read("endpoint", _uuid), **body.read_announced(head, _TRAITS)}
+    entry = {"endpoint": body.read("endpoint", _uuid), **body.read_announced(head, _TRAITS)}
+    if head & 0x80:
+        _extension(body)
+    return entry
+
+
+def _extension(body: Body) -> None:
+    """Labels and a last word, behind the other fields of an endpoint."""
+    size = body.read("extension_length", varint)
+    body.read_within(size, "the extension", _items)
+
+
+def _items(body: Body) -> None:
+    start = body.position
+    kinds = body.read_many(_item)
+    if kinds.count(_LABEL_ITEM) > codes.LABELS_MAX or kinds.count(_GONE_ITEM) > 1:
+        body.failed = ("the extension", start)
+        raise Refused(f"at most {codes.LABELS_MAX} labels and one last word")
+
+
+_LABEL_ITEM, _GONE_ITEM = 1, 2
+
+
+def _item(body: Body) -> int:
+    item: int = body.read("item", _u8)
+    size = body.read("item_length", _u8)
+    body.read_within(size, "the item's value", lambda body: _item_value(body, item))
+    return item
+
+
+def _item_value(body: Body, item: int) -> None:
+    if item == _LABEL_ITEM:
+        body.read("endpoint_label", _label_text)
+    elif item == _GONE_ITEM:
+        if body.read("last_word_format", _last_word_format) == codes.TYPED:
+            body.read("last_word_type", _uuid)
+        body.read("last_word", _last_word)
+    else:
+        body.read("item_value", _rest)
+
+
+def _label_text(body: Body) -> str:
+    raw: bytes = _rest(body)
+    if not 1 <= len(raw) <= codes.LABEL_SIZE_MAX:
+        raise Refused(f"a label of 1 to {codes.LABEL_SIZE_MAX} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(f"UTF-8 ({error.reason} at byte {error.start} of the text)") from None
+
+
+_last_word_format = _only(_u8, lambda format: format <= codes.TYPED, "a format of 0 to 3")
+_last_word = _only(
+    _rest, lambda raw: len(raw) <= codes.GONE_SIZE_MAX, f"a last word of at most {codes.GONE_SIZE_MAX} bytes"
+)
 
 
 # Section 10: routes
@@ -326,8 +380,9 @@ _ROUTES: Mapping[int, _Layout] = {
     codes.SEQREQ: {"node": _node, "seqno": _u16},
     codes.SEQREQ_WIDE: {"node": _node, "seqno": _u16},
     codes.ACK: {"count": _u16},
+    codes.DEPARTED: {"node": _node},
 }
-_route = _only(_u8, lambda route: route in _ROUTES, f"an entry of 0 to {codes.ACK}")
+_route = _only(_u8, lambda route: route in _ROUTES, f"an entry of 0 to {codes.DEPARTED}")
 
 
 def _routes(body: Body) -> dict[str, Any]:
@@ -452,7 +507,6 @@ _SIGNALS: Mapping[int, _Layout] = {
     codes.TRACED: {"id": _count},
 }
 _REPORT: _Layout = {"realm": _u8, "cost": varint, "medium": _text8, "label": _text8}
-_holder_head = _only(_u8, lambda head: not head & 0x80, "bit 7 of a holder's head to be zero")
 
 
 def _signal(body: Body) -> dict[str, Any]:
@@ -469,9 +523,12 @@ def _signal(body: Body) -> dict[str, Any]:
 
 
 def _holder(body: Body) -> dict[str, Any]:
-    head = body.read("holder", _holder_head)
+    head = body.read("holder", _u8)
     body.read_all({"node": _node, "metric": _u16})
-    return body.read_announced(head, _TRAITS)
+    holder = body.read_announced(head, _TRAITS)
+    if head & 0x80:
+        _extension(body)
+    return holder
 
 
 def _report(body: Body) -> None:

@@ -92,7 +92,7 @@ def _flags(flags: int) -> str:
     return f"{role}, {named(flags >> 1 & 3, REALM_NAMES)}, {dialled}, {token}{lookups}"
 
 
-_TRAITS = {0x10: "with credit", 0x20: "with cost", 0x40: "with name"}
+_TRAITS = {0x10: "with credit", 0x20: "with cost", 0x40: "with name", 0x80: "with an extension"}
 _LINE = {0x04: "with label", 0x10: "a leaf", 0x20: "more follows", 0x40: "told in part"}
 _NODES = {0x04: "with destination", 0x08: "with source"}
 
@@ -168,6 +168,14 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "signal": lambda value: named(value, SIGNAL_NAMES),
     "reason": reason_text,
     "option": lambda value: named(value, OPTION_NAMES),
+    "extension_length": _size,
+    "item": lambda value: named(value, {1: "LABEL", 2: "GONE"}),
+    "item_length": _size,
+    "item_value": bytes_text,
+    "endpoint_label": repr,
+    "last_word_format": lambda value: named(value, FORMAT_NAMES),
+    "last_word_type": bytes.hex,
+    "last_word": bytes_text,
     "option_length": _size,
     "options_length": _size,
     "option_value": bytes_text,

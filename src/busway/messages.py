@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from busway.classes import is_own_dataclass, is_struct
+from busway.classes import is_own_dataclass, is_struct, label_of, members_of
 from busway.names import check_name, endpoint_id, is_uuid, uuid_text
 
 if TYPE_CHECKING:
@@ -114,11 +114,12 @@ def declaration_by_id(type_id: bytes) -> Declaration | None:
     return _declared.get(type_id)
 
 
-def accepted_types(classes: Iterable[type]) -> tuple[type, ...] | None:
+def accepted_types(types: Iterable[Any]) -> tuple[type, ...] | None:
     """Checks what a receiver says it accepts: mistakes show at registration and not at the first message.
 
     Args:
-        classes: declared message classes; `bytes` among them lets raw bytes through as well.
+        types: declared message classes, and unions of them; `bytes` among them lets raw bytes through as
+            well.
 
     Returns:
         The classes for `busway.payloads.decode`; None if there are none, for a receiver of anything.
@@ -126,17 +127,22 @@ def accepted_types(classes: Iterable[type]) -> tuple[type, ...] | None:
     Raises:
         TypeError: a class that is not declared, or whose annotations cannot be resolved.
     """
-    found = tuple(classes)
+    found = tuple(cls for given in types for cls in members_of(given))
     for cls in found:
         declaration = declaration_of(cls)
         if declaration is not None:
             declaration.converter()
         elif cls is not bytes:
-            shown = getattr(cls, "__qualname__", repr(cls))
-            raise TypeError(
-                f'a receiver accepts declared types: put @busway.message(name="lab/it") above {shown}'
-            )
+            raise TypeError(_undeclared(cls))
     return found or None
+
+
+def _undeclared(given: Any) -> str:
+    if isinstance(given, type) and given is not type(None):
+        above = given.__qualname__
+        return f'a receiver accepts declared types: put @busway.message(name="lab/it") above {above}'
+    shown = repr(given) if isinstance(given, str) else label_of(given)
+    return f"types takes message classes, as in types=Reading | Alarm or (Reading, Alarm), not {shown:.80}"
 
 
 def converter_of(annotation: Any) -> Converter:

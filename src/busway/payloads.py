@@ -13,7 +13,7 @@ import sys
 from array import array
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from busway import bounds
@@ -24,7 +24,6 @@ from busway.classes import (
     is_own_dataclass,
     is_record,
     is_struct,
-    label_of,
     record_fields,
     untyped_fields,
 )
@@ -32,7 +31,6 @@ from busway.errors import PayloadError, UnknownType
 from busway.messages import (
     Declaration,
     accepted_types,
-    converter_of,
     declaration_by_id,
     declaration_of,
     message,
@@ -42,6 +40,8 @@ from busway.names import uuid_text
 if TYPE_CHECKING:
     import datetime
 
+    from busway.convert import Converter
+
 __all__ = [
     "CBOR",
     "DEPTH_MAX",
@@ -50,13 +50,12 @@ __all__ = [
     "TYPED",
     "TYPED_AS_ENDPOINT",
     "PayloadError",
-    "ReplyType",
     "UnknownType",
     "accepted_types",
+    "converted",
     "decode",
     "encode",
     "message",
-    "reply_type",
 ]
 
 RAW = 0
@@ -165,57 +164,15 @@ def decode(
         raise PayloadError(_reason(error), payload) from error
 
 
-class ReplyType:
-    """The type that a caller wants a reply to be; made by `reply_type`."""
-
-    __slots__ = ("converter", "label", "type_id", "wanted")
-
-    def __init__(self, wanted: Any, declaration: Declaration | None) -> None:
-        self.wanted = wanted
-        self.label = label_of(wanted)
-        self.type_id = declaration.type_id if declaration is not None else None
-        self.converter = declaration.converter() if declaration is not None else converter_of(wanted)
-
-    def check(self, value: Any) -> Any:
-        """A value that never was bytes, of an endpoint of realm "process". Raises PayloadError."""
-        if isinstance(self.wanted, type) and not isinstance(value, self.wanted):
-            raise PayloadError(f"expected {self.label}, got {type(value).__qualname__}")
-        return value
-
-    def decode(self, payload: bytes, format: int, type_id: bytes) -> Any:
-        """A reply as it came to the value that is wanted. Raises PayloadError and nothing else.
-
-        A reply of a message type must be of the type that is wanted; one without a type is converted.
-        """
-        if format == TYPED and type_id != self.type_id:
-            came = declaration_by_id(type_id)
-            name = came.cls.__qualname__ if came else f"the message type {uuid_text(type_id)}"
-            raise PayloadError(f"expected {self.label}, got {name}", payload)
-        try:
-            value = payload if format == RAW else _loads(payload)
-            return self.converter.convert(value, sets=_SET_HEAD in payload)
-        except Mismatch as mismatch:
-            raise PayloadError(_shortened(mismatch.describe(self.label)), payload) from mismatch
-        except Exception as error:
-            raise PayloadError(_reason(error), payload) from error
-
-
-def reply_type(wanted: Any) -> ReplyType:
-    """The type that `request(reply=...)` asks for: a class declared with `message`, or any annotation that a
-    field may have, such as `float`, `list[int]`, `bytes` or a dataclass.
-
-    Raises:
-        TypeError: something that cannot be checked on arrival.
-    """
+def converted(payload: bytes, format: int, converter: Converter, label: str) -> Any:
+    """A payload as that converter makes it, of what people call `label`. Raises PayloadError alone."""
     try:
-        return _cached_reply_type(wanted)
-    except TypeError as error:
-        raise TypeError(f"reply: {error}") from None
-
-
-@lru_cache(maxsize=1024)
-def _cached_reply_type(wanted: Any) -> ReplyType:
-    return ReplyType(wanted, declaration_of(wanted) if isinstance(wanted, type) else None)
+        value = payload if format == RAW else _loads(payload)
+        return converter.convert(value, sets=_SET_HEAD in payload)
+    except Mismatch as mismatch:
+        raise PayloadError(_shortened(mismatch.describe(label)), payload) from mismatch
+    except Exception as error:
+        raise PayloadError(_reason(error), payload) from error
 
 
 # Decoding --------------------
@@ -235,10 +192,7 @@ def _decode(payload: bytes, format: int, type_id: bytes, accept: tuple[type, ...
     declaration = _wanted(type_id, accept, payload)
     if declaration is None:
         return _loads(payload)
-    try:
-        return declaration.converter().convert(_loads(payload), sets=_SET_HEAD in payload)
-    except Mismatch as mismatch:
-        raise PayloadError(_shortened(mismatch.describe(declaration.cls.__qualname__)), payload) from mismatch
+    return converted(payload, format, declaration.converter(), declaration.cls.__qualname__)
 
 
 def _wanted(type_id: bytes, accept: tuple[type, ...] | None, payload: bytes) -> Declaration | None:

@@ -38,6 +38,7 @@ ROUTE_NAMES = {
     4: "SEQREQ",
     5: "SEQREQ to everyone",
     6: "ACK",
+    7: "DEPARTED",
 }
 SYNC_NAMES = {
     1: "all routes are told",

@@ -184,13 +184,13 @@ WRONG: dict[str, tuple[Call, list[Any], str]] = {
     "close": (lambda bus, value: bus.close(timeout=value), SECONDS, "timeout must be 0 to "),
     "register's types": (
         lambda bus, value: bus.register("it", types=value),
-        [int, 5, "Reading"],
-        r"types (takes several message classes: write types=\(int,\)|must be a tuple of message classes)",
+        [5, "Reading", "Reading | Alarm", [5], list[int], None | int],
+        r"types takes message classes, as in types=Reading \| Alarm|a receiver accepts declared types",
     ),
     "serve's types": (
         lambda bus, value: bus.serve("it", print, types=value),
-        [int, 5],
-        r"types (takes several message classes: write types=\(int,\)|must be a tuple of message classes)",
+        [int, 5, int | str],
+        r"types takes message classes, as in types=Reading \| Alarm|a receiver accepts declared types",
     ),
     "tap": (
         lambda bus, value: type(bus)(ipc=False, tap=value),

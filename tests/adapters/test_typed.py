@@ -9,11 +9,13 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Annotated, Any, TypeAlias, Union, assert_type
 
+import cbor2
 import pytest
 
 import busway
+from busway.protocol import codes
 from tests.adapters import threads_tools
 from tests.adapters.tools import buses, sees, until
 
@@ -31,6 +33,12 @@ class Question:
 class Answer:
     rpm: int
     ok: bool = True
+
+
+@busway.message(name="lab/typed/odd")
+@dataclass
+class Odd:
+    text: str
 
 
 @dataclass
@@ -73,6 +81,14 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("int", int | None, 7),
     ("none", int | None, None),
     ("bytes", bytes, b"raw"),
+    ("answer", Answer | Question, Answer(7)),
+    ("question", Answer | Question, Question(7)),
+    ("question", Union[Answer, Question], Question(7)),  # noqa: UP007 - as people write it
+    ("question", Annotated[Answer | Question, ["not hashable"]], Question(7)),
+    ("map", Answer | Question | dict[str, int], {"rpm": 7}),
+    ("answer", Answer | None, Answer(7)),
+    ("map", Answer | None, Answer(7)),
+    ("none", Answer | Question | None, None),
     ("answer", None, Answer(7)),
     ("answer", dict, {"rpm": 7, "ok": True}),
 ]
@@ -84,6 +100,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("bytes", Answer, "Answer: expected a map of fields, got bytes"),
     ("int", str, "str: expected str, got int"),
     ("none", Answer, "Answer: expected a map of fields, got None"),
+    ("question", Answer | None, "expected Answer | None, got Question"),
+    ("map", Answer | Question, "expected Answer | Question, got a value without a type"),
+    ("int", Answer | Question | None, "Answer | Question | None: expected None, got int"),
 ]
 
 
@@ -130,6 +149,10 @@ async def test_an_object_of_this_process_is_compared_and_not_converted() -> None
         assert await bus.request("it", 3, reply=Plain) == Plain(3)
         with pytest.raises(busway.PayloadError, match="expected Answer, got Plain"):
             await bus.request("it", 3, reply=Answer)
+        assert await bus.request("it", 3, reply=Plain | int) == Plain(3)
+        assert await bus.request("it", 3, reply=Any) == Plain(3)
+        with pytest.raises(busway.PayloadError, match=r"expected Answer \| Question, got Plain"):
+            await bus.request("it", 3, reply=Answer | Question)
 
 
 def test_threads_convert_replies_as_well() -> None:
@@ -310,6 +333,80 @@ async def test_what_others_connect_at_tells_where_that_is() -> None:
         assert repr(link) == f"<link to {listener.url}: connected>"
 
 
+# A tagged union: each message is of one of the types, which its UUID tells
+
+
+Either: TypeAlias = Annotated[Question | Answer, "what the lab says"]
+
+
+@pytest.mark.parametrize("types", [Either, Question | Answer, Union[Question, Answer], (Question, Answer)])  # noqa: UP007
+async def test_a_receiver_of_a_union_takes_its_members_and_counts_the_rest(types: Any) -> None:
+    async with buses(1) as (bus,):
+        inbox = bus.register("it", types=types)
+        await bus.send("it", Question(1))
+        await bus.send("it", Odd("a type that it did not declare"))
+        await bus.send("it", Answer(2))
+        await bus.send("it", {"rpm": 3})
+        await bus.send("it", b"raw")
+        assert [(await inbox.receive()).payload for _ in range(2)] == [Question(1), Answer(2)]
+        assert inbox.unknown == 1
+        for came in ("a value", "bytes"):
+            wrong = await inbox.receive()
+            assert str(wrong.error) == f"expected Question or Answer, got {came} without a type"
+        assert inbox.unknown == 1
+
+
+async def test_a_known_type_with_bad_bytes_is_an_error_that_the_receiver_sees() -> None:
+    async with buses(1) as (bus,):
+        inbox = bus.subscribe("it", types=Either)
+        payload = cbor2.dumps({"rpm": "fast"})
+        bus.node.publish(busway.endpoint_id("it"), payload, 0, codes.TYPED, busway.endpoint_id(Answer))
+        message = await inbox.receive()
+        assert str(message.error) == "Answer.rpm: expected int, got str"
+        assert inbox.unknown == 0
+
+
+async def test_one_class_needs_no_tuple() -> None:
+    async with buses(1) as (bus,):
+        inbox = bus.register("it", types=Answer)
+        await bus.send("it", Answer(2))
+        assert (await inbox.receive()).payload == Answer(2)
+
+
+async def test_a_service_takes_a_union_and_refuses_what_is_none_of_it() -> None:
+    async with buses(1) as (bus,):
+
+        @bus.serve("it", types=Either)
+        def twice(request: busway.Request[Question | Answer]) -> Question | Answer:
+            match request.payload:
+                case Question(rpm):
+                    return Answer(2 * rpm)
+                case Answer(rpm):
+                    return Question(2 * rpm)
+
+        assert await bus.request("it", Question(3), reply=Either) == Answer(6)
+        assert await bus.request("it", Answer(4), reply=Either) == Question(8)
+        for asked in (Odd("?"), {"rpm": 3}):
+            with pytest.raises(busway.Undeliverable) as caught:
+                await bus.request("it", asked)
+            assert caught.value.reason_name == "UNREADABLE"
+
+
+def test_threads_take_a_union_as_well() -> None:
+    with busway.Bus(ipc=False) as bus:
+        inbox = bus.register("inbox", types=Either)
+        bus.send("inbox", Odd("a type that it did not declare"))
+        bus.send("inbox", Answer(2))
+        assert inbox.receive(timeout=30).payload == Answer(2)
+        assert inbox.unknown == 1
+        news = bus.subscribe("news", types=Question | Answer)
+        bus.publish("news", Question(1))
+        assert news.receive(timeout=30).payload == Question(1)
+        bus.serve("it", lambda request: request.payload, types=Either)
+        assert bus.request("it", Question(3), reply=Either) == Question(3)
+        assert bus.request_future("it", Answer(3), reply=Either).result(30) == Answer(3)
+
+
 # For type checkers: mypy and basedpyright compare each `assert_type` with what they found out
 
 
@@ -334,7 +431,14 @@ async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
     assert_type(await bus.request("a", Question(3), reply=Answer), Answer)
     assert_type(await bus.request("a", reply=list[int], timeout=3.0), list[int])
     assert_type(await bus.request("a"), Any)
-    assert_type(await bus.request("a", reply=int | None), Any)
+    assert_type(await bus.request("a", reply=int | None), int | None)
+    assert_type(await bus.request("a", reply=Either), Question | Answer)
+    assert_type(bus.subscribe("a", types=Question | Answer), busway.Receiver[Question | Answer])
+    assert_type(bus.register("a", types=Union[Question, Answer]), busway.Receiver[Question | Answer])  # noqa: UP007
+    assert_type(bus.register("a", types=Either), busway.Receiver[Question | Answer])
+    assert_type(bus.register("a", types=Question), busway.Receiver[Question])
+    assert_type(bus.subscribe("a", types=(Question, Answer, Plain, bytes, str)), busway.Receiver[Any])
+    assert_type(bus.request_stream("a", reply=Either), AsyncGenerator[Question | Answer, None])
     assert_type(bus.request_stream("a", reply=Answer), AsyncGenerator[Answer, None])
     assert_type(bus.request_stream("a"), AsyncGenerator[Any, None])
     assert_type(bus.serve(Question, lambda request: request.payload.rpm), busway.Service)
@@ -358,6 +462,12 @@ def what_they_know_of_threads(bus: busway.Bus) -> None:
     assert_type(next(bus.subscribe("a", types=three)).payload, Question | Answer | Plain)
     assert_type(bus.register("a", types=four).receive().payload, Question | Answer | Plain | bytes)
     assert_type(bus.register("a").receive().payload, Any)
+    assert_type(bus.register("a", types=Either).receive().payload, Question | Answer)
+    assert_type(next(bus.subscribe("a", types=Question | Answer)), busway.Message[Question | Answer])
+    assert_type(bus.request("a", reply=Either), Question | Answer)
+    assert_type(bus.request_future("a", reply=Either), Future[Question | Answer])
+    assert_type(bus.request_stream("a", reply=int | None), Generator[int | None, None, None])
+    bus.serve("a", lambda request: request.payload.rpm, types=Either)
     assert_type(bus.request("a", reply=Answer), Answer)
     assert_type(bus.request("a"), Any)
     assert_type(bus.request(Question, Question(3), reply=Answer), Answer)

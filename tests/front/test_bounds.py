@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from busway import message
 from busway.bounds import ALIKE_MAX, ITEMS_MAX, NUMBERS_MAX, check
-from busway.payloads import CBOR, TYPED, PayloadError, decode, encode, reply_type
+from busway.payloads import CBOR, TYPED, PayloadError, decode, encode
+from busway.replies import reply_type
 from tests.rigs.effort import effort
 from tests.rigs.steps import steps
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 import typing
 import uuid
 from dataclasses import dataclass, field
@@ -216,7 +218,35 @@ def test_what_a_receiver_may_accept() -> None:
     cls = _reading(fresh())
     assert accepted_types([cls, bytes]) == (cls, bytes)
     assert accepted_types([]) is None
-    for wrong in (int, "Reading", Any):
+    for wrong in (int, complex):
         classes: list[Any] = [cls, wrong]
-        with pytest.raises(TypeError, match=r"put @busway\.message"):
+        with pytest.raises(TypeError, match=rf"put @busway\.message.* above {wrong.__name__}"):
             accepted_types(classes)
+    for odd, shown in ("Reading", "'Reading'"), (list[int], "list["), (None, "None"), (cls | None, "None"):
+        with pytest.raises(TypeError, match=rf"takes message classes, as in .*, not {re.escape(shown)}"):
+            accepted_types([odd])
+
+
+def test_unions_and_what_stands_for_them_are_their_members() -> None:
+    one, other = _reading(fresh()), _reading(fresh())
+    Alias = typing.NewType("Alias", one)  # type: ignore[valid-newtype,valid-type]
+    for given in (
+        one | other,
+        typing.Union[one, other],  # noqa: UP007 - as people write it
+        typing.Annotated[one | other, "tagged", ["not hashable"]],
+        typing.Union[typing.Annotated[one, "first"], other],  # noqa: UP007
+        Alias | other,
+    ):
+        assert accepted_types([given]) == (one, other), given
+    assert accepted_types([one | bytes]) == (one, bytes)
+    assert accepted_types([one | other, bytes]) == (one, other, bytes)
+    with pytest.raises(TypeError, match="put @busway"):
+        accepted_types([one | int])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="`type X = ...` is of 3.12")
+def test_a_type_statement_stands_for_its_members() -> None:
+    one, other = _reading(fresh()), _reading(fresh())
+    names = {"one": one, "other": other}
+    exec("type Either = one | other", names)
+    assert accepted_types([names["Either"]]) == (one, other)

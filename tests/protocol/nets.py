@@ -152,6 +152,10 @@ def retract(node: bytes) -> bytes:
     return bytes((codes.RETRACT,)) + node
 
 
+def departed(node: bytes) -> bytes:
+    return bytes((codes.DEPARTED,)) + node
+
+
 def parent(node: bytes, *versions: int) -> bytes:
     head = codes.PARENT_WITH if versions else codes.PARENT
     versions = (0,) * (3 - len(versions)) + versions if versions else ()

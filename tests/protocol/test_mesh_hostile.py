@@ -49,7 +49,7 @@ X3 = bind(3, key("x"))
 # Malformed frames end the link with the right number, and nothing is raised
 
 MALFORMED = {
-    "an entry of routes that is unknown": (routes(b"\x07" + YOU), codes.MALFORMED),
+    "an entry of routes that is unknown": (routes(b"\x08" + YOU), codes.MALFORMED),
     "an update that is cut": (routes(update(X3, 1, 1)[:-1]), codes.MALFORMED),
     "a retract without its node": (routes(b"\x00"), codes.MALFORMED),
     "a binding that is cut": (routes(retract(X3[:-3])), codes.MALFORMED),

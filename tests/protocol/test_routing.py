@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import codes
-from busway.protocol.routing.router import (
-    INFINITE,
-    NOTHING,
-    PARENT,
-    WIDE,
-    better,
-    extend,
-    newer,
-)
+from busway.protocol.routing.distances import INFINITE, better, extend, newer
+from busway.protocol.routing.router import NOTHING, PARENT, WIDE
 
 from .routers import GLOBAL, LOCALNET, USERSPACE, Host, at, child, key, metric, starving
 

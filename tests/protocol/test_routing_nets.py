@@ -7,11 +7,8 @@ import re
 import pytest
 
 from busway.protocol import codes
-from busway.protocol.routing.router import (
-    INFINITE,
-    WIDE,
-    Router,
-)
+from busway.protocol.routing.distances import INFINITE
+from busway.protocol.routing.router import WIDE, Router
 from tests.rigs.tree import ROOT
 
 from .routers import GLOBAL, LOCALNET, USERSPACE, End, Host, Net, at, child, key, metric, starving, way

@@ -101,7 +101,30 @@ def _plain_holder(holder: Any) -> dict[str, Any]:
         "credit": 4 if holder.credit is None else holder.credit,
         "cost": holder.cost or 0,
         "name": holder.name or "",
-    }
+    } | _plain_traits(holder.extension)
+
+
+def _plain_traits(extension: Any) -> dict[str, Any]:
+    """Labels, each once and in order, and a last word, as far as an endpoint has them."""
+    out: dict[str, Any] = {}
+    for item in extension or ():
+        if item.type == 1:
+            out["labels"] = sorted({*out.get("labels", ()), item.value}, key=str.encode)
+        elif item.type == 2:
+            word = item.value
+            raw = bytes((word.last_word_format,)) + (word.last_word_type or b"") + word.last_word
+            out["gone"] = raw.hex()
+    return out
+
+
+def _buildable_traits(entry: dict[str, Any]) -> dict[str, Any]:
+    items: list[dict[str, Any]] = [{"type": 1, "value": label} for label in entry.get("labels", ())]
+    if "gone" in entry:
+        raw = bytes.fromhex(entry["gone"])
+        typed = raw[0] == 3
+        word = {"last_word_format": raw[0], "last_word": raw[17:] if typed else raw[1:]}
+        items.append({"type": 2, "value": word | ({"last_word_type": raw[1:17]} if typed else {})})
+    return {"extension": items} if items else {}
 
 
 def _plain_report(report: Any) -> Any:
@@ -149,11 +172,15 @@ def _plain_entry(entry: Any) -> dict[str, Any]:
     out = {"endpoint": entry.endpoint.hex(), "kind": ENDPOINT_KIND_NAMES[entry.endpoint_kind]}
     if entry.endpoint_kind == 0:
         return out
-    return out | {
-        "credit": 4 if entry.credit is None else entry.credit,
-        "cost": entry.cost or 0,
-        "name": entry.name or "",
-    }
+    return (
+        out
+        | {
+            "credit": 4 if entry.credit is None else entry.credit,
+            "cost": entry.cost or 0,
+            "name": entry.name or "",
+        }
+        | _plain_traits(entry.extension)
+    )
 
 
 def _plain_signal(out: dict[str, Any]) -> None:
@@ -216,7 +243,7 @@ def _buildable_holder(holder: dict[str, Any]) -> dict[str, Any]:
     for key, default in (("credit", 4), ("cost", 0), ("name", "")):
         if holder[key] == default:
             out[key] = None
-    return out
+    return out | _buildable_traits(holder)
 
 
 def _buildable_options(vector: dict[str, Any]) -> list[dict[str, Any]]:
@@ -243,4 +270,4 @@ def _buildable_entry(entry: dict[str, Any]) -> dict[str, Any]:
     for key, default in (("credit", 4), ("cost", 0), ("name", "")):
         if entry[key] != default:
             out[key] = entry[key]
-    return out
+    return out | _buildable_traits(entry)

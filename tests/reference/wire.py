@@ -186,21 +186,88 @@ Pong = _control(5, marked("token", Varint))
 # -----------------------------------------------------------------------------
 # Section 4: directory
 
-_CREDIT, _COST, _NAME, _ENTRY_RESERVED = 0x10, 0x20, 0x40, 0x8C
+_CREDIT, _COST, _NAME, _EXTENSION, _ENTRY_RESERVED = 0x10, 0x20, 0x40, 0x80, 0x0C
+_LABEL_ITEM, _GONE_ITEM = 1, 2
 _LABEL, _LEAF, _MORE_FRAMES, _IN_PART = 0x04, 0x10, 0x20, 0x40
 
 
 def _check_entry(head: int) -> None:
     if head & _ENTRY_RESERVED:
-        malformed("bits 2, 3 and 7 of an entry's head to be zero")
+        malformed("bits 2 and 3 of an entry's head to be zero")
     if head and not head & 3:
         malformed("nothing but the uuid in an entry that is withdrawn")
 
 
 def _entry_head(this: Any) -> int:
-    parts = ((this.get("credit"), _CREDIT), (this.get("cost"), _COST), (this.get("name"), _NAME))
-    bits = sum(bit for value, bit in parts if value is not None)
-    return int(this["endpoint_kind"] | bits)
+    return int(this["endpoint_kind"] | _announced(this))
+
+
+def _announced(this: Any) -> int:
+    parts = (("credit", _CREDIT), ("cost", _COST), ("name", _NAME), ("extension", _EXTENSION))
+    return sum(bit for name, bit in parts if this.get(name) is not None)
+
+
+class _Label(c.Adapter):  # type: ignore[misc]
+    """1 to 32 bytes of UTF-8."""
+
+    def _decode(self, obj: bytes, context: Any, path: str) -> str:
+        if not 1 <= len(obj) <= 32:
+            malformed("a label of 1 to 32 bytes")
+        try:
+            return obj.decode()
+        except UnicodeDecodeError as error:
+            malformed(f"UTF-8 ({error.reason} at byte {error.start} of the text)")
+
+    def _encode(self, obj: str, context: Any, path: str) -> bytes:
+        return obj.encode()
+
+
+def _check_last_word_format(format: int) -> None:
+    if format > 3:
+        malformed("a format of 0 to 3")
+
+
+def _check_last_word(word: bytes) -> None:
+    if len(word) > 128:
+        malformed("a last word of at most 128 bytes")
+
+
+LastWord = c.Struct(
+    marked("last_word_format", U8, _check_last_word_format),
+    optional("last_word_type", lambda this: this.last_word_format == 3, Uuid),
+    marked("last_word", Rest, _check_last_word),
+)
+_Item = c.Struct(
+    "type" / Marked("item", U8),
+    "value"
+    / Within(
+        Marked("item_length", U8),
+        c.Switch(
+            lambda this: this.type,
+            {_LABEL_ITEM: Marked("endpoint_label", _Label(Rest)), _GONE_ITEM: LastWord},
+            default=Marked("item_value", Rest),
+        ),
+        "the item's value",
+    ),
+)
+
+
+class _FewItems(c.Subconstruct):  # type: ignore[misc]
+    """At most 8 labels and one last word."""
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        start = stream.tell()
+        items = self.subcon._parsereport(stream, context, path)
+        types = [item.type for item in items]
+        if types.count(_LABEL_ITEM) > 8 or types.count(_GONE_ITEM) > 1:
+            trace = context._params.get("trace")
+            if trace is not None:
+                trace.fail("the extension", start)
+            malformed("at most 8 labels and one last word")
+        return items
+
+
+Extension = Within(Marked("extension_length", Varint), _FewItems(UntilEnd(_Item)), "the extension")
 
 
 def _has(bit: int) -> Callable[[Any], bool]:
@@ -214,6 +281,7 @@ DirectoryEntry = c.Struct(
     optional("credit", _has(_CREDIT), Varint),
     optional("cost", _has(_COST), Varint),
     optional("name", _has(_NAME), Text8),
+    "extension" / c.Default(c.If(_has(_EXTENSION), Extension), None),
 )
 
 
@@ -261,12 +329,12 @@ More = _control(7, marked("partial", U8), marked("payload", Rest, _check_piece))
 # -----------------------------------------------------------------------------
 # Section 10: routes
 
-_UPDATE, _PARENT_WITH, _SEQREQ, _SEQREQ_WIDE, _ACK = 1, 3, 4, 5, 6
+_UPDATE, _PARENT_WITH, _SEQREQ, _SEQREQ_WIDE, _ACK, _DEPARTED = 1, 3, 4, 5, 6, 7
 
 
 def _check_route(kind: int) -> None:
-    if kind > _ACK:
-        malformed("an entry of 0 to 6")
+    if kind > _DEPARTED:
+        malformed("an entry of 0 to 7")
 
 
 def _of(*kinds: int) -> Callable[[Any], bool]:
@@ -520,19 +588,12 @@ Run = _control(
 _HOLDERS_MAX = 16
 
 
-def _check_holder(head: int) -> None:
-    if head & 0x80:
-        malformed("bit 7 of a holder's head to be zero")
-
-
 def _holder_head(this: Any) -> int:
-    parts = ((this.get("credit"), _CREDIT), (this.get("cost"), _COST), (this.get("name"), _NAME))
-    bits = sum(bit for value, bit in parts if value is not None)
-    return int(this["endpoint_kind"] | this["realm"] << 2 | bits)
+    return int(this["endpoint_kind"] | this["realm"] << 2 | _announced(this))
 
 
 Holder = c.Struct(
-    marked("holder", c.Rebuild(U8, _holder_head), _check_holder),
+    marked("holder", c.Rebuild(U8, _holder_head)),
     "endpoint_kind" / c.Computed(lambda this: this.holder & 3),
     "realm" / c.Computed(lambda this: this.holder >> 2 & 3),
     marked("node", Node),
@@ -540,6 +601,7 @@ Holder = c.Struct(
     optional("credit", lambda this: this.holder & _CREDIT, Varint),
     optional("cost", lambda this: this.holder & _COST, Varint),
     optional("name", lambda this: this.holder & _NAME, Text8),
+    "extension" / c.Default(c.If(lambda this: this.holder & _EXTENSION, Extension), None),
 )
 
 

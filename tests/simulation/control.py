@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, Child, Neighbour, Route, Router, extend
+from busway.protocol.routing.distances import INFINITE, extend
+from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, Child, Neighbour, Route, Router
 from busway.protocol.timers import Timers
 
-UPDATE, RETRACT, CHILD, ASK, ACK = range(5)  # what an entry is
+UPDATE, RETRACT, CHILD, ASK, ACK, FAREWELL = range(6)  # what an entry is
+KINDS = {PARENT: CHILD, NOTHING: RETRACT, DEPARTED: FAREWELL}  # by what is told
 Entry = tuple[int, bytes, int]
 USERSPACE, LOCALNET, GLOBAL = 1, 2, 3
 
@@ -57,12 +59,21 @@ class Host:
         self.reached: set[bytes] = set()  # sources with a next hop
         self.awaited: set[bytes] = set()  # sources that it can reach after the last change
         self.alive = True
+        self.farewells: set[bytes] = set()  # sources that went, and have said goodbye as far as it knows
 
     def __repr__(self) -> str:
         return f"{self.name}.{int.from_bytes(self.key[16:], 'big')}"
 
     def _changed(self, route: Route, now: int) -> None:
         self.net.moved.append((self, route))
+        self.note_farewell(route)
+
+    def note_farewell(self, route: Route) -> None:
+        if self.router.has_parted(route, self.net.now_ms):
+            self.farewells.add(route.key)
+            assert route.key in self.net.parted, (
+                f"seed {self.net.seed}: {self} heard a goodbye that nobody said"
+            )
 
 
 def _touched(neighbour: Neighbour) -> None:
@@ -170,6 +181,7 @@ class Net:
         self.entries = 0
         self.gained_at = 0  # when a node last found a way that it did not have and can have
         self.names: dict[bytes, str] = {}
+        self.parted: set[bytes] = set()  # sources that have said goodbye on some link
 
     # Time
 
@@ -233,6 +245,7 @@ class Net:
         for host in (one, two):
             end = End(link, host, Neighbour(None, realm, cost, False), pace)
             end.neighbour.link = end
+            end.neighbour.addressing = True
             end.opens_at = self.now
             link.ends.append(end)
         first, second = link.ends
@@ -280,24 +293,47 @@ class Net:
 
     def close(self, end: End) -> None:
         """This end notices that the session is over, if it has not yet."""
+        self._end(end, False)
+
+    def hear_goodbye(self, end: End) -> None:
+        """The node at the other end has said goodbye, and no more."""
+        self._end(end, True)
+
+    def _end(self, end: End, goodbye: bool) -> None:
         if end.over:
             return
         was_open = end.open
         self._drop(end)
         if was_open:
+            router, route = end.host.router, end.neighbour.route
+            assert route is not None
+            if goodbye:
+                self.parted.add(route.key)
+                router.part(route, self.now_ms)
+            elif not any(other.neighbour.route is route for other in end.host.ends):
+                router.goodbyes.see_lost(route, self.now_ms)
             end.host.router.close(end.neighbour, self.now_ms)
             self._done(end.host)
 
     def close_after_reading(self, end: End) -> None:
         """The other end closed: what it had written is read first."""
+        if self._reads_on(end, self.close_after_reading):
+            self.close(end)
+
+    def part_after_reading(self, end: End) -> None:
+        """The same, and the last that it had written is a goodbye. Nothing comes of that over a dead link."""
+        if self._reads_on(end, self.part_after_reading):
+            self._end(end, not end.link.severed)
+
+    def _reads_on(self, end: End, then: Callable[[End], None]) -> bool:
+        """Whether there is nothing more to be read; else that is looked at again."""
         if end.over:
-            return
+            return False
         assert end.peer is not None
         if end.peer.queue and not end.link.severed:
-            read = max(self.now, end.peer.last_arrival, end.link.held_until) + 1
-            self.at(read, self.close_after_reading, end)
-        else:
-            self.close(end)
+            self.at(max(self.now, end.peer.last_arrival, end.link.held_until) + 1, then, end)
+            return False
+        return True
 
     def sever(self, link: Link) -> None:
         """Nothing arrives any more. Nobody notices by that."""
@@ -350,7 +386,7 @@ class Net:
         entries: list[Entry] = []
         for route in routes[:count]:
             told = router.tell(neighbour, route)
-            kind = UPDATE if told >= 0 else CHILD if told == PARENT else RETRACT
+            kind = UPDATE if told >= 0 else KINDS[told]
             entries.append((kind, route.key, told))
         return entries
 
@@ -390,15 +426,26 @@ class Net:
             router.update(neighbour, router.route(key), value, now)
         elif kind == RETRACT:
             router.withdraw(neighbour, router.route(key), now)
+        elif kind == FAREWELL:
+            self._take_farewell(end, key)
         elif kind == CHILD:
             router.adopt(neighbour, router.route(key), Child([0] * 4, False), now)
         elif kind == ACK:
             if not router.acknowledge(neighbour, value, now):
                 raise AssertionError(f"{end.host} was acknowledged what it never sent")
-        else:
-            route = router.routes.get(key)
-            if route is not None:
-                router.request(neighbour, route, value, now)
+        elif key in router.routes:
+            router.request(neighbour, router.routes[key], value, now)
+
+    def _take_farewell(self, end: End, key: bytes) -> None:
+        router = end.host.router
+        route = router.routes.get(key)
+        if route is None:
+            router.note_withdrawal(end.neighbour)  # it counted as lost, and has been forgotten
+            end.host.farewells.add(key)
+            return
+        router.part(route, self.now_ms)
+        router.withdraw(end.neighbour, route, self.now_ms)
+        end.host.note_farewell(route)
 
     def _done(self, host: Host) -> None:
         """A host has done something: look at what changed, and set its alarm."""
@@ -561,6 +608,9 @@ class Net:
         known = set(map(id, router.routes.values()))
         assert len(known) <= self.incarnations
         assert set(map(id, router.fading)) <= known
+        assert set(map(id, router.goodbyes.heard)) | set(map(id, router.owed)) <= known
+        for owed in router.owed.values():
+            assert set(owed) <= set(router.neighbours)
         for neighbour in router.neighbours:
             for name in ("told", "dirty", "requests", "marks", "children"):
                 table = getattr(neighbour, name)

@@ -5,6 +5,7 @@ Knows which changes there are and when the last of them is noticed; how they hap
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,7 @@ class Life:
         self.notice = rng.choice((1_000, 50_000, 3 * SECOND))  # us until a dead link is noticed, at most
         self.gap = rng.choice((500, 10_000, 300_000, SECOND))  # us between two changes, on average
         self.last_change = 0
+        self.manners = random.Random(seed)  # of its own: lives are the same with goodbyes as without
 
     # What happens
 
@@ -108,7 +110,11 @@ class Life:
                 self.net.set_cost(end.peer, end.neighbour.cost)
 
     def crash(self) -> None:
+        """A node is gone; or it leaves, and says so."""
         host = self.net.crash(self.rng.choice(list(self.net.hosts)))
+        close = self.net.close_after_reading
+        if self.manners.getrandbits(1):
+            close = self.net.part_after_reading
         for link in list(self.net.links):
             for end in link.ends:
                 if end.peer is not None and end.peer.host is host and not end.over:
@@ -116,7 +122,7 @@ class Life:
                         self.net.sever(link)
                         self.later(self.notice, self.net.close, end)
                     else:
-                        self.later(self.notice, self.net.close_after_reading, end)
+                        self.later(self.notice, close, end)
         self.later(self.rng.choice((0, self.gap, self.notice)), self.start, host.name)
 
     def transit(self) -> None:
@@ -161,7 +167,8 @@ class Life:
         if self.net.leaves:
             leaf = self.net.leaves.pop(self.rng.choice(list(self.net.leaves)))
             if leaf.end is not None:
-                self.later(self.notice, self.net.close, leaf.end)
+                close = self.net.hear_goodbye if self.manners.getrandbits(1) else self.net.close
+                self.later(self.notice, close, leaf.end)
 
     def attach(self, leaf: Leaf) -> None:
         host = self.rng.choice(list(self.net.hosts.values()))

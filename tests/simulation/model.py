@@ -19,15 +19,17 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, Child, Neighbour, Route, Router, extend
+from busway.protocol.routing.distances import INFINITE, extend
+from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, Child, Neighbour, Route, Router
 from busway.protocol.timers import Timers
 
 SEQNO = 65535  # the next one is 0
 REALM = 1
 SILENT = 128  # incarnations from here on tell nothing of themselves
 COST = 4000  # four hops end at infinity: a route to what is gone has not far to go
-UPDATE, RETRACT, CHILD, ASK, ACK = range(5)
-NAMES = ("UPDATE", "RETRACT", "PARENT", "SEQREQ", "ACK")
+UPDATE, RETRACT, CHILD, ASK, ACK, FAREWELL = range(6)
+NAMES = ("UPDATE", "RETRACT", "PARENT", "SEQREQ", "ACK", "DEPARTED")
+KINDS = {PARENT: CHILD, NOTHING: RETRACT, DEPARTED: FAREWELL}  # by what is told
 Frozen = tuple[Any, ...]
 Step = tuple[Any, ...]  # one of the functions at the end of this file, and its values
 After = tuple[Frozen, tuple[tuple[int, Frozen], ...]]  # a router, and what it has written on which session
@@ -36,7 +38,7 @@ KNOWN_MAX = 200_000  # steps that are remembered: more take too much room
 
 class Change(NamedTuple):
     """Things that happen once: `down` and `up` of a pair, `cost` as one side of it sees it, `restart` of a
-    node; `fall`: it restarts, but tells nothing of itself.
+    node; `fall`: it restarts, but tells nothing of itself; `leave`: the same, and it has said goodbye first.
     """
 
     what: str
@@ -51,6 +53,7 @@ class Change(NamedTuple):
             "cost": f"{self.one} sees cost {self.cost} to {self.two}",
             "restart": f"{self.one} restarts",
             "fall": f"{self.one} restarts in silence",
+            "leave": f"{self.one} says goodbye",
         }[self.what]
 
 
@@ -70,14 +73,26 @@ def _named(key: bytes) -> str:
     return f"{key[19]}.{key[18]}" if key else "all"
 
 
+class Farewells:
+    """A router that notes which sources went, and have said goodbye as far as it knows."""
+
+    farewells: set[bytes]
+
+
 def modelled(base: type[Router]) -> type[Router]:
     """The same rules; only node 0 tells of itself."""
 
-    class Modelled(base):  # type: ignore[valid-type, misc]
+    class Modelled(base, Farewells):  # type: ignore[valid-type, misc]
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self.hold_ms = 0
             self.damper.calm_ms = 0
+            self.farewells = set()
+
+        def _remove(self, route: Route) -> None:
+            if self.has_parted(route, 0):
+                self.farewells.add(route.key)
+            super()._remove(route)
 
         def wish(self, neighbour: Neighbour, route: Route) -> int:
             if route is self.me and not _is_source(route.key):
@@ -86,6 +101,11 @@ def modelled(base: type[Router]) -> type[Router]:
             return found
 
     return Modelled
+
+
+def _by_key(frozen: Frozen) -> bytes:
+    key: bytes = frozen[0]
+    return key
 
 
 def _is_source(key: bytes) -> bool:
@@ -100,6 +120,7 @@ class Session(NamedTuple):
     open: tuple[bool, bool]
     dead: bool
     queues: tuple[Frozen, Frozen]  # written by `one` and by `two`, and not yet read
+    goodbye: bool = False  # that is the last that is read of a session that is dead
 
     def side(self, node: int) -> int:
         return 0 if node == self.one else 1
@@ -153,21 +174,26 @@ def freeze(router: Router) -> Frozen:
             route.asked,
             route.passed,
             route in router.fading,
+            router.goodbyes.heard.get(route),
+            tuple(sorted(neighbour.link for neighbour in router.owed.get(route, ()))),
         )
         for route in router.routes.values()
     ]
-    return (router.me.key, tuple(sorted(neighbours)), tuple(sorted(routes)))
+    farewells = tuple(sorted(getattr(router, "farewells", ())))
+    return (router.me.key, tuple(sorted(neighbours)), tuple(sorted(routes, key=_by_key)), farewells)
 
 
 def thaw(frozen: Frozen, router_class: type[Router]) -> Router:
-    me, neighbours, routes = frozen
+    me, neighbours, routes, farewells = frozen
     router = router_class(me, Timers(), _nothing, _nothing, _nothing)
     router.transit = True
+    assert isinstance(router, Farewells)
+    router.farewells = set(farewells)
     sessions: dict[int, Neighbour] = {}
     for number, _, cost, *_ in neighbours:
-        sessions[number] = neighbour = Neighbour(number, REALM, cost, False)
+        sessions[number] = neighbour = _neighbour(number, cost)
         router.neighbours.append(neighbour)
-    for key, via, distance, feasible, offers, asked, passed, fading in routes:
+    for key, via, distance, feasible, offers, asked, passed, fading, heard, owed in routes:
         route = router.route(key)
         route.via = sessions.get(via)
         route.distance = distance
@@ -179,6 +205,10 @@ def thaw(frozen: Frozen, router_class: type[Router]) -> Router:
         route.passed = passed
         if fading:
             router.fading[route] = True
+        if heard is not None:
+            router.goodbyes.heard[route] = heard
+        if owed:
+            router.owed[route] = {sessions[number]: True for number in owed}
     known = router.routes
     for number, peer, _, told, dirty, requests, children, unacked, marks, processed, due in neighbours:
         neighbour = sessions[number]
@@ -215,6 +245,7 @@ class Model:
     ) -> None:
         self.router_class = modelled(router_class)
         self.eager = eager
+        self.leaves = any(change.what == "leave" for change in changes)
         self.pairs = pairs
         self._known: dict[tuple[Frozen, Step], After] = {}
         fresh = tuple(self._newborn(node, 0) for node in range(nodes))
@@ -282,7 +313,7 @@ class Model:
         node = (session.one, session.two)[side]
         still = (session.open[0] and side != 0, session.open[1] and side != 1)
         state = self._put(state, number, session._replace(open=still, dead=True, queues=((), ())))
-        return self._with(state, node, (_close, number))
+        return self._with(state, node, (_part if session.goodbye else _close, number))
 
     def _read(self, state: State, number: int, side: int) -> State:
         """The first entry that this side wrote is read by the other."""
@@ -303,7 +334,7 @@ class Model:
                     kind, key, value = session.queues[side][0]
                     label = f"{reader} reads {NAMES[kind]} {value} of {_named(key)} on {number}"
                     yield label, self._read(state, number, side)
-                if session.dead and session.open[side]:
+                if session.dead and session.open[side] and not (session.goodbye and session.queues[1 - side]):
                     closed = self._close(state, number, side)._replace(retried=False)
                     yield f"{(session.one, session.two)[side]} notices the end of {number}", closed
         if not self.eager:
@@ -325,8 +356,8 @@ class Model:
         one, two = change.one, change.two
         if change.what == "up":
             yield self._join(state, one, two)
-        elif change.what in ("restart", "fall"):
-            yield self._restart(state, one, change.what == "fall")
+        elif change.what in ("restart", "fall", "leave"):
+            yield self._restart(state, one, change.what)
         else:
             number = self._between(state, one, two)
             if number >= 0 and change.what == "down":
@@ -342,8 +373,10 @@ class Model:
                 return number
         return -1
 
-    def _restart(self, state: State, node: int, silent: bool) -> State:
-        """All is forgotten; the neighbours have not noticed. It joins those again that it was joined to."""
+    def _restart(self, state: State, node: int, how: str) -> State:
+        """All is forgotten; the neighbours have not noticed. It joins those again that it was joined to,
+        unless it has left: then they read what it had written, and its goodbye.
+        """
         peers = []
         for number, session in state.sessions:
             if node in (session.one, session.two):
@@ -351,11 +384,15 @@ class Model:
                 still = (session.open[0] and side != 0, session.open[1] and side != 1)
                 if not session.dead:
                     peers.append(session.two if side == 0 else session.one)
-                state = self._put(state, number, session._replace(open=still, dead=True, queues=((), ())))
+                session = session._replace(open=still, dead=True)
+                if how == "leave":
+                    state = self._put(state, number, session.put(1 - side, ())._replace(goodbye=True))
+                else:
+                    state = self._put(state, number, session._replace(queues=((), ())))
         nodes = list(state.nodes)
-        nodes[node] = self._newborn(node, nodes[node][0][18] + (SILENT if silent else 1))
+        nodes[node] = self._newborn(node, nodes[node][0][18] + (1 if how == "restart" else SILENT))
         state = state._replace(nodes=tuple(nodes))
-        for peer in peers:
+        for peer in peers if how != "leave" else ():
             state = self._join(state, node, peer)
         return state
 
@@ -363,8 +400,8 @@ class Model:
         """Nothing is on its way: whoever still needs a number asks again, and all is long ago."""
         after = state._replace(retried=True)
         asking = False
-        for node, (_, _, routes) in enumerate(state.nodes):
-            asking = asking or any(asked >= 0 for _, _, _, _, _, asked, _, _ in routes)
+        for node, (_, _, routes, _) in enumerate(state.nodes):
+            asking = asking or any(asked >= 0 for _, _, _, _, _, asked, *_ in routes)
             after = self._with(after, node, (_retry,))
         if asking:
             yield "retry", after
@@ -375,7 +412,7 @@ class Model:
         """No loop towards any incarnation of the source."""
         hops: dict[tuple[bytes, int], int] = {}
         sessions = dict(state.sessions)
-        for node, (_, _, routes) in enumerate(state.nodes):
+        for node, (_, _, routes, _) in enumerate(state.nodes):
             for key, via, *_ in routes:
                 session = sessions.get(via)
                 if session is not None and session.open[0] and session.open[1]:
@@ -408,7 +445,7 @@ class Model:
                 if metric < best.get(node, INFINITE):
                     best[node] = metric
                     waiting.append(node)
-        for node, (_, neighbours, routes) in enumerate(state.nodes):
+        for node, (_, neighbours, routes, farewells) in enumerate(state.nodes):
             found = {
                 key: distance & 0xFFFF for key, _, distance, *_ in routes if distance >= 0 and _is_source(key)
             }
@@ -420,6 +457,8 @@ class Model:
             stale = {key for key, *_ in routes} - allowed
             if stale:
                 raise Fault(f"node {node} keeps {set(map(_named, stale))}")
+            if self.leaves and node and not state.left and not any(map(_is_source, farewells)):
+                raise Fault(f"node {node} has not heard the goodbye")
 
     # The whole
 
@@ -478,6 +517,7 @@ class Case(NamedTuple):
 _TRIANGLE = ((0, 1), (1, 2), (0, 2))
 _SQUARE = ((0, 1), (1, 2), (2, 3), (0, 3))
 _KITE = ((0, 1), (1, 2), (2, 3), (1, 3))  # a triangle, and the source behind it
+_TAILED = ((0, 1), (0, 2), (1, 2), (2, 3))  # a triangle with the source, and one behind it
 _CROSSED = ((0, 1), (1, 2), (2, 3), (0, 3), (1, 3))
 _DEAR = 2 * COST + 1000
 
@@ -493,7 +533,13 @@ def _cases() -> Iterator[Case]:
     yield Case(4, _SQUARE, (down, Change("cost", 3, 0, _DEAR)), small=True)
     yield Case(4, _SQUARE, (down, up), eager=True, small=True)
     yield Case(4, _KITE, (down,), small=True)
+    yield Case(4, _SQUARE, (Change("leave", 0),), eager=True, small=True)
+    yield Case(4, _KITE, (Change("leave", 0),), eager=True, small=True)
+    yield Case(4, _TAILED, (Change("leave", 0),), small=True)
     yield Case(3, _TRIANGLE, (down, Change("cost", 2, 0, _DEAR)))
+    yield Case(4, _SQUARE, (Change("leave", 0),))
+    yield Case(4, _CROSSED, (Change("leave", 0),), eager=True)
+    yield Case(4, _KITE, (Change("leave", 0), down), eager=True)
     yield Case(4, _SQUARE, (down, up))
     yield Case(4, _CROSSED, (down,))
     yield Case(3, _TRIANGLE, (Change("restart", 1), Change("restart", 2)), eager=True)
@@ -587,7 +633,7 @@ class Search:
 
 
 def _ends(state: State) -> Iterator[tuple[int, Frozen, int]]:
-    for node, (_, neighbours, _) in enumerate(state.nodes):
+    for node, (_, neighbours, _, _) in enumerate(state.nodes):
         for neighbour in neighbours:
             yield node, neighbour, neighbour[0]
 
@@ -600,11 +646,28 @@ def _find(router: Router, number: int) -> Neighbour:
 
 
 def _open(router: Router, number: int, key: bytes) -> None:
-    router.open(Neighbour(number, REALM, COST, False), key, 0)
+    router.open(_neighbour(number, COST), key, 0)
 
 
 def _close(router: Router, number: int) -> None:
-    router.close(_find(router, number), 0)
+    neighbour = _find(router, number)
+    assert neighbour.route is not None
+    router.goodbyes.see_lost(neighbour.route, 0)
+    router.close(neighbour, 0)
+
+
+def _part(router: Router, number: int) -> None:
+    """A session is over, and the node at the other end has said goodbye."""
+    neighbour = _find(router, number)
+    assert neighbour.route is not None
+    router.part(neighbour.route, 0)
+    router.close(neighbour, 0)
+
+
+def _neighbour(number: int, cost: int) -> Neighbour:
+    neighbour = Neighbour(number, REALM, cost, False)
+    neighbour.addressing = True
+    return neighbour
 
 
 def _set_cost(router: Router, number: int, cost: int) -> None:
@@ -618,6 +681,14 @@ def _take(router: Router, number: int, kind: int, key: bytes, value: int) -> Non
         router.update(neighbour, router.route(key), value, 0)
     elif kind == RETRACT:
         router.withdraw(neighbour, router.route(key), 0)
+    elif kind == FAREWELL:
+        if key not in router.routes:
+            router.note_withdrawal(neighbour)
+            assert isinstance(router, Farewells)
+            router.farewells.add(key)
+            return
+        router.part(router.routes[key], 0)
+        router.withdraw(neighbour, router.routes[key], 0)
     elif kind == CHILD:
         router.adopt(neighbour, router.route(key), Child([0] * 4, False), 0)
     elif kind == ACK:
@@ -644,7 +715,7 @@ def _entries(router: Router, neighbour: Neighbour) -> Frozen:
     entries: list[tuple[int, bytes, int]] = []
     for route in router.news(neighbour):
         told = router.tell(neighbour, route)
-        entries.append((UPDATE if told >= 0 else CHILD if told == PARENT else RETRACT, route.key, told))
+        entries.append((UPDATE if told >= 0 else KINDS[told], route.key, told))
     entries += [(ASK, route.key, wanted) for route, wanted in neighbour.requests.items()]
     neighbour.requests = {}
     if neighbour.acks_due:

@@ -208,6 +208,26 @@ def test_random_lives(first: int) -> None:
         raised(seed)
 
 
+def test_a_goodbye_is_heard_wherever_the_node_was_known() -> None:
+    """At rest, when all its neighbours have heard it. Which of them hear it first, the seed says."""
+    heard = 0
+    for seed in range(0, 90, 3):  # FD is held in these
+        life = Life(seed, events=20)
+        life.play()
+        net = life.net
+        name = life.rng.choice(list(net.hosts))
+        host = net.crash(name)
+        known = [other for other in net.hosts.values() if host.key in other.reached]
+        for link in net.links:
+            for end in link.ends:
+                if end.peer is not None and end.peer.host is host:
+                    life.later(life.gap, net.part_after_reading, end)
+        life.rest()
+        heard += len(known)
+        assert [other for other in known if host.key not in other.farewells] == [], seed
+    assert heard > 100
+
+
 def test_long_lives() -> None:
     for seed in range(3):
         play(1_000_000 + seed, events=400)

@@ -11,7 +11,7 @@ import pytest
 
 from busway.protocol import codes, exchange
 from busway.protocol.messaging.receiving import Receiving
-from busway.protocol.routing import forwarding, lines, mesh, router
+from busway.protocol.routing import distances, forwarding, lines, mesh, router
 from busway.protocol.routing.router import Neighbour, Route, Router
 from busway.protocol.wire.messages import Frame
 from tests.simulation import hostile
@@ -79,8 +79,8 @@ def _all_links(self: forwarding.Forwarder, root: Any, source: Any, uuid: bytes) 
 
 def _no_session_first(patch: Patch) -> None:
     def ranked(route: Route, neighbour: Neighbour, offer: int) -> int:
-        metric = router.extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
-        return 0x20000 if metric == router.INFINITE else (metric >> 14) << 15 | metric & 0x3FFF
+        metric = distances.extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
+        return 0x20000 if metric == distances.INFINITE else (metric >> 14) << 15 | metric & 0x3FFF
 
     patch.setattr(router, "rank", ranked)
 

@@ -69,6 +69,18 @@ def test_a_starving_node_that_asks_nobody_is_found() -> None:
         Model(3, TRIANGLE, (Change("down", 0, 1),), Mute).explore(60_000, 30.0)
 
 
+def test_a_router_that_does_not_tell_of_a_goodbye_later_is_found() -> None:
+    class Curt(Router):
+        """Who was told that there is no way is told no more."""
+
+        def _tell_owed(self, route: Route) -> None:
+            pass
+
+    tailed = next(case for case in SMALL if case.pairs[:2] == ((0, 1), (0, 2)))
+    with pytest.raises(Fault, match="3 has not heard the goodbye, after: 0 says goodbye; "):
+        tailed.model(Curt).explore(60_000, 30.0)
+
+
 def test_what_goes_round_for_ever_is_found() -> None:
     search = Search(Model(3, TRIANGLE, (Change("down", 0, 1),)))
     assert search.run(60_000, 30.0).whole

@@ -37,6 +37,7 @@ ROUTES: Final = (
     "SEQREQ",
     "SEQREQ to everyone",
     "ACK",
+    "DEPARTED",
 )
 CONTROL: Final = {
     1: "HELLO",
@@ -287,7 +288,7 @@ def _read_directory(reader: Reader, tables: Tables) -> Frame:
 
 def _read_entry(reader: Reader) -> Frame:
     head = reader.u8()
-    if head & 0x8C or (not head & 3 and head & 0x70):
+    if head & 0x0C or (not head & 3 and head & 0xF0):
         raise Fault(9, "an entry of an unknown layout")
     entry: Frame = {"endpoint": reader.take(16).hex(), "kind": HOLDERS[head & 3]}
     if head & 3:
@@ -299,6 +300,29 @@ def _read_offer(reader: Reader, head: int, entry: Frame) -> None:
     entry["credit"] = reader.varint() if head & 16 else OPENING_CREDIT
     entry["cost"] = reader.varint() if head & 32 else 0
     entry["name"] = reader.text8() if head & 64 else ""
+    if head & 128:
+        _read_extension(Reader(reader.take(reader.varint())), entry)
+
+
+def _read_extension(reader: Reader, entry: Frame) -> None:
+    labels: list[bytes] = []
+    while reader.left():
+        item, value = reader.u8(), reader.take(reader.u8())
+        if item == 1:
+            labels.append(value)
+        elif item == 2:
+            before = 17 if value[:1] == b"\3" else 1
+            if "gone" in entry or not before <= len(value) <= before + 128 or value[0] > 3:
+                raise Fault(9, "a last word of an unknown layout, or two")
+            entry["gone"] = value.hex()
+    if len(labels) > 8 or not all(1 <= len(label) <= 32 for label in labels):
+        raise Fault(9, "labels that are too many, empty or long")
+    try:
+        texts = [label.decode() for label in sorted(set(labels))]
+    except UnicodeDecodeError:
+        raise Fault(9, "a label that is not UTF-8") from None
+    if texts:
+        entry["labels"] = texts
 
 
 def _offer(entry: Frame) -> tuple[int, bytes]:
@@ -309,6 +333,12 @@ def _offer(entry: Frame) -> tuple[int, bytes]:
         head, tail = head | 32, tail + varint(entry["cost"])
     if entry["name"]:
         head, tail = head | 64, tail + text8(entry["name"])
+    items = b"".join(bytes([1, len(label.encode())]) + label.encode() for label in entry.get("labels", ()))
+    if "gone" in entry:
+        gone = bytes.fromhex(entry["gone"])
+        items += bytes([2, len(gone)]) + gone
+    if items:
+        head, tail = head | 128, tail + varint(len(items)) + items
     return head, tail
 
 
@@ -509,8 +539,6 @@ def _read_signal(reader: Reader, tables: Tables, frame: Frame) -> None:
 
 def _read_holder(reader: Reader, tables: Tables) -> Frame:
     head = reader.u8()
-    if head & 128:
-        raise Fault(9, "a holder of an unknown layout")
     holder: Frame = {"kind": HOLDERS[head & 3], "realm": head >> 2 & 3, "node": _read_node(reader, tables)}
     holder["metric"] = reader.u16()
     _read_offer(reader, head, holder)

@@ -124,8 +124,9 @@ CONTROL_FRAMES = [
 ]
 
 
-def entry(endpoint: str, kind: str, credit: int = 4, cost: int = 0, name: str = "") -> Vector:
-    return {"endpoint": endpoint, "kind": kind, "credit": credit, "cost": cost, "name": name}
+def entry(endpoint: str, kind: str, credit: int = 4, cost: int = 0, name: str = "", **traits: Any) -> Vector:
+    """`traits`: labels, a list of texts, and gone, hex, where there are any."""
+    return {"endpoint": endpoint, "kind": kind, "credit": credit, "cost": cost, "name": name} | traits
 
 
 def withdrawn(endpoint: str) -> Vector:
@@ -230,6 +231,59 @@ DIRECTORY_FRAMES = [
         directory("USERSPACE", node(1), 0, 2, entry(E1, "unicast"), entry(E2, "unicast", name="n" * 64)),
         canonical=False,
     ),
+    vector(
+        "DIRECTORY with labels, and labels behind all other fields",
+        f"3e 06 01 01 00 02 82 {E1} 06 01 04 726f c3a9 f3 {E2} c801 ac02 01 6e 09 01 01 61 01 04 62 2f63 21",
+        directory(
+            "USERSPACE",
+            node(1),
+            0,
+            2,
+            entry(E1, "anycast", labels=["roé"]),
+            entry(E2, "broadcast", 200, 300, "n", labels=["a", "b/c!"]),
+        ),
+    ),
+    vector(
+        "DIRECTORY with a last word, of bytes, of CBOR and of a type",
+        f"5b 06 01 01 00 03 82 {E1} 03 02 01 00 82 {E2} 08 01 01 61 02 03 01 6178"
+        f" 82 {T1} 15 02 13 03 {T1} a178",
+        directory(
+            "USERSPACE",
+            node(1),
+            0,
+            3,
+            entry(E1, "anycast", gone="00"),
+            entry(E2, "anycast", labels=["a"], gone="016178"),
+            entry(T1, "anycast", gone=f"03{T1}a178"),
+        ),
+    ),
+    vector(
+        "DIRECTORY with eight labels of 32 bytes and a last word of 128",
+        f"ab03 06 01 01 00 01 82 {E1} 9303"
+        + "".join(f" 01 20 {letter * 32}" for letter in ("61", "62", "63", "64", "65", "66", "67", "68"))
+        + f" 02 81 00 {'ff' * 128}",
+        directory(
+            "USERSPACE",
+            node(1),
+            0,
+            1,
+            entry(E1, "anycast", labels=[letter * 32 for letter in "abcdefgh"], gone="00" + "ff" * 128),
+        ),
+    ),
+    vector(
+        "DIRECTORY with an extension of nothing, of unknown items, of labels in disorder and twice",
+        f"4b 06 01 01 00 03 81 {E1} 00 81 {E2} 05 07 01 aa ff 00 81 {T1} 0b 01 01 62 09 00 01 01 61 01 01 62",
+        directory(
+            "USERSPACE",
+            node(1),
+            0,
+            3,
+            entry(E1, "unicast"),
+            entry(E2, "unicast"),
+            entry(T1, "unicast", labels=["a", "b"]),
+        ),
+        canonical=False,
+    ),
 ]
 
 
@@ -252,6 +306,11 @@ ROUTES_FRAMES = [
         "ROUTES: a node is bound and offered over LOCALNET at cost 17, then withdrawn",
         f"1e 08 01 00 03 {NODE_C} ffff 8011 00 03",
         routes(route("UPDATE", node(3, NODE_C), seqno=65535, metric=0x8011), route("RETRACT", node(3))),
+    ),
+    vector(
+        "ROUTES: a source has said goodbye, a source is named for the first time to say so",
+        f"1d 08 07 02 07 00 03 {NODE_C} 06 0000",
+        routes(route("DEPARTED", node(2)), route("DEPARTED", node(3, NODE_C)), route("ACK", count=0)),
     ),
     vector(
         "ROUTES: PARENT for the reader, with versions and without",
@@ -674,6 +733,16 @@ MESH_FRAMES = [
                 holder("broadcast", 1, node(3, NODE_C), 0x8011, credit=200, cost=300, name="lab"),
                 holder("withdrawn", 0, node(1), 0x4001),
             ],
+            **bind("endpoint", 1),
+        ),
+    ),
+    vector(
+        "HAVE: a holder with a label and a last word",
+        f"21 f0 08 00 01 {E1} 8a 01 4001 08 01 01 61 02 03 01 6178",
+        signal(
+            "HAVE",
+            endpoint=E1,
+            holders=[holder("anycast", 2, node(1), 0x4001, labels=["a"], gone="016178")],
             **bind("endpoint", 1),
         ),
     ),

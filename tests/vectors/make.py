@@ -12,14 +12,16 @@ frames.json    "hex" is fed to a connection in "state"; "frames" is what it says
                the very same bytes; "redundant" is true where they say what goes without saying. Frames
                marked "skipped" are passed over and counted.
 errors.json    "hex" is fed to a connection in "state" and leads to the link error "code"; null: to none.
-               "scope" is "format" where the bytes alone show it, "link" where it takes limits or a state.
+               "scope" is "format" where the bytes alone show it, "link" where it takes limits or a state,
+               "extension" where it is in the extension of an entry, into which a leaf need not look.
 packets.json   COBS, checksums ("crc16" before it is inverted, "crc16_sent" as a packet has it), and traces
                of packet links, with what each step writes, reads and tells.
 handshakes.json  whole handshakes with fixed keys, and records behind them.
 sealed.json    what a node offers, messages sealed with fixed keys, and their answers (section 15).
 
 Ids, uuids and payloads are hex. An endpoint or type has its uuid under its name, the alias under "_alias",
-and "_binds": true if the frame binds it. A directory entry has defaults filled in where a field is absent.
+and "_binds": true if the frame binds it. A directory entry has defaults filled in where a field is absent,
+but for "labels" and "gone" (format, type and payload of a last word), which only those have that say them.
 """
 
 import json

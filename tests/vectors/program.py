@@ -23,6 +23,7 @@ from busway.protocol.wire.fields import Reader, text8, varint
 from busway.protocol.wire.hello import Hello, Limits, read_hello, write_hello
 from busway.protocol.wire.messages import Frame, HaveFrame, TreeFrame, read_frame, read_run, write_header
 from busway.protocol.wire.runs import write_together
+from busway.protocol.wire.traits import gone_of, labels_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def connection(setup: "Vector", state: str, primitives: "Any" = None) -> Connect
     if how["token"]:
         protection = Security(primitives, bytes, takes=(codes.PSK_AES,), token=setup["token"].encode())
     runs = how.get("runs", False)
-    made = node.connection(Link(codes.USERSPACE, False, security=protection, runs=runs), NOW)
+    made = node.connection(
+        Link(codes.USERSPACE, False, security=protection, runs=runs, addressing=False), NOW
+    )
     sent = made.data_to_send(65536, NOW)
     check(hexed(sent) == how.get("sends", setup["sends"]), state, "its HELLO is", hexed(sent))
     if how["feed"]:
@@ -249,9 +252,12 @@ def check_nodes(vector: "Vector", frame: Frame, wanted: "Vector", tables: Tables
             "credit": holder.credit,
             "cost": holder.cost,
             "name": holder.name,
+            "labels": [label.decode() for label in labels_of(holder.traits)],
+            "gone": hexed(gone_of(holder.traits)),
         }
         for field in found:
-            check(found[field] == told[field], vector["name"], "holder", field, found[field])
+            wanted_field = told.get(field, [] if field == "labels" else "")
+            check(found[field] == wanted_field, vector["name"], "holder", field, found[field])
         check(tables.number_of(holder.key) == told["node"]["number"], vector["name"], "holder's node")
 
 
@@ -346,7 +352,7 @@ def leaf_connection(setup: "Vector", state: str) -> LeafConnection:
         label="a",
         limits=(4096, 65536, 127, 4),
     )
-    connection = leaf.connection(Link(codes.USERSPACE, False), NOW)
+    connection = leaf.connection(Link(codes.USERSPACE, False, addressing=False), NOW)
     sent = hexed(connection.data_to_send(65536, NOW))
     check(sent[14:] == as_leaf(how.get("sends", setup["sends"]))[14:], state, "the leaf's HELLO is", sent)
     if how["feed"]:

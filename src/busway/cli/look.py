@@ -12,7 +12,16 @@ import click
 from busway.adapters.asyncio import AsyncBus
 from busway.cli import failures, output, session
 from busway.cli.options import Examples, Place, joins, json_option, node_option, timeout_option
-from busway.cli.survey import OTHER_VERSION, PUBLISHER, SILENT, Found, chosen, colour_of, survey
+from busway.cli.survey import (
+    OTHER_VERSION,
+    PUBLISHER,
+    SILENT,
+    Found,
+    chosen,
+    colour_of,
+    labels_in,
+    survey,
+)
 from busway.cli.tree import show_tree
 
 Show = Callable[["AsyncBus", "list[Found]", bool, bool], None]  # the last two: everything wanted, as JSON
@@ -59,6 +68,7 @@ def endpoints(place: Place, node: str, timeout: float, as_json: bool) -> int:
       busway endpoints -n readings --json
 
     Counted since each node started: TAKEN by the program, DROPPED by the queue's policy.
+    LABELS says what endpoints are, where some have labels.
     Exit status 3 if a node gave no answer, 1 if --node matches none.
     """
     return look(place, "endpoints", node, timeout, as_json, _show_endpoints)
@@ -178,8 +188,13 @@ def _show_endpoints(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: b
     documents = [document for each in found for document in _endpoint_documents(bus, found, each)]
     documents.sort(key=lambda row: (row["name"] or row["id"], row["label"], row["node"]))
     nothing = f"no endpoints are known on bus {bus.node.bus!r}"
-    headings = ("ENDPOINT", "KIND", "REALM", "NODE", ">RECEIVERS", ">QUEUED", ">TAKEN", ">DROPPED")
-    output.listing(documents, as_json, nothing, headings, map(_endpoint_row, documents))
+    headings = ["ENDPOINT", "KIND", "REALM", "NODE", ">RECEIVERS", ">QUEUED", ">TAKEN", ">DROPPED"]
+    rows = [_endpoint_row(document) for document in documents]
+    labels = [", ".join(document.get("labels", ())) for document in documents]
+    if any(labels):
+        headings.append("LABELS")
+        rows = [(*row, text) for row, text in zip(rows, labels, strict=True)]
+    output.listing(documents, as_json, nothing, headings, rows)
 
 
 def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> list[dict[str, Any]]:
@@ -194,6 +209,7 @@ def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> l
             "node": output.uuid_text(found.id),
             "label": found.label,
             **{name: row[name] for name in (*_COUNTS, "sent") if name in row},
+            **({"labels": labels} if (labels := labels_in(row)) else {}),
         }
         for row in [*rows, *_published(found)]
     ]
@@ -210,7 +226,13 @@ def _known_endpoints(bus: AsyncBus, everyone: list[Found], found: Found) -> list
     }
     for info in session.overview(bus).endpoints:
         if info.node == found.id:
-            rows[info.id] = {"endpoint": info.id, "name": info.name, "kind": info.kind, "realm": info.realm}
+            rows[info.id] = {
+                "endpoint": info.id,
+                "name": info.name,
+                "kind": info.kind,
+                "realm": info.realm,
+                "labels": list(info.labels),
+            }
     return list(rows.values())
 
 

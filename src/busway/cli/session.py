@@ -174,7 +174,7 @@ async def _be_seen(bus: AsyncBus) -> None:
 
 async def _look_around(bus: AsyncBus) -> None:
     """Ask the router of a leaf for all that it knows."""
-    from busway.cli.survey import leave_out_lost, well_formed
+    from busway.cli.survey import labels_in, leave_out_lost, well_formed
 
     uplink = bus.node.mesh.uplink
     if uplink is None or uplink.peer is None:
@@ -194,7 +194,9 @@ async def _look_around(bus: AsyncBus) -> None:
     _overviews[bus] = Overview(
         [node for node in bus.nodes() if node.me] + [node for node in nodes if node.id != bus.id],
         [
-            EndpointInfo(row["endpoint"], row["name"], row["kind"], row["realm"], row["node"])
+            EndpointInfo(
+                row["endpoint"], row["name"], row["kind"], row["realm"], row["node"], tuple(labels_in(row))
+            )
             for row in rows
             if row["endpoint"] not in hidden and row["realm"] != "process"
         ],

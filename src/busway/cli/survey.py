@@ -179,6 +179,12 @@ def well_formed(report: object) -> bool:
     return tables and _has(report, {"counters": dict, "outstanding": int, "incarnation": bytes})
 
 
+def labels_in(row: dict[str, Any]) -> list[str]:
+    """The labels in a row about an endpoint; none where it has none, or its node is older."""
+    labels = row.get("labels")
+    return [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
+
+
 def leave_out_lost(report: dict[str, Any]) -> None:
     """A node that has just lost its way to another one lists it for a while, as another way may be found."""
     report["nodes"] = [row for row in report["nodes"] if row["via"]]

@@ -201,12 +201,13 @@ export function readDirectory(reader, nodes) {
   if (!(head & 3)) throw new Refusal(MALFORMED, "a line of realm PROCESS");
   while (reader.left) {
     const entry = reader.u8();
-    if (entry & 0x8c || (entry && !(entry & 3)))
+    if (entry & 0x0c || (entry && !(entry & 3)))
       throw new Refusal(MALFORMED, "an entry with an unknown layout");
     reader.take(16);
     if (entry & 16) reader.varint();
     if (entry & 32) reader.varint();
     if (entry & 64) reader.text8();
+    if (entry & 128) reader.take(reader.varint()); // labels and a last word
   }
 }
 
@@ -305,8 +306,7 @@ function readHolders(reader, nodes) {
   const holders = [];
   while (reader.left) {
     const head = reader.u8();
-    if (head & 0x80 || holders.length === HOLDERS_MAX)
-      throw new Refusal(MALFORMED, "a holder with an unknown layout, or more than 16");
+    if (holders.length === HOLDERS_MAX) throw new Refusal(MALFORMED, "more than 16 holders");
     const holder = {
       node: nodes.read(reader),
       kind: head & 3,
@@ -317,6 +317,7 @@ function readHolders(reader, nodes) {
     holder.credit = head & 16 ? reader.varint() : OPENING_CREDIT;
     holder.cost = head & 32 ? reader.varint() : 0;
     if (head & 64) holder.name = reader.text8();
+    if (head & 128) reader.take(reader.varint()); // labels and a last word
     holders.push(holder);
   }
   return holders;

@@ -60,13 +60,13 @@ export class Connection extends Receiving {
   onRoutes(reader, now) {
     while (reader.left) {
       const entry = reader.u8();
-      if (entry > 6) throw new Refusal(MALFORMED, `a ROUTES entry of kind ${entry}`);
-      const node = entry < 6 ? this.nodes.read(reader) : "";
+      if (entry > 7) throw new Refusal(MALFORMED, `a ROUTES entry of kind ${entry}`);
+      const node = entry !== 6 ? this.nodes.read(reader) : "";
       if (entry === 1) reader.take(4);
       else if (entry === 3) for (let line = 0; line < 3; line++) reader.varint();
-      else if (entry > 3 && reader.u16() && entry === 6)
+      else if (entry > 3 && entry < 7 && reader.u16() && entry === 6)
         throw new Refusal(MALFORMED, "more entries acknowledged than were sent");
-      if (entry === 0) this.nodeGone(node, now); // a leaf is told nothing else
+      if (entry === 0 || entry === 7) this.nodeGone(node, now); // a leaf is told nothing else
     }
     this.settle(now);
   }
