@@ -13,10 +13,11 @@ from busway.adapters.making import OFFERS_NAME
 from busway.errors import BusError
 from busway.keys import id_of_public
 from busway.names import endpoint_id
-from busway.policy import BEYOND, Policy, Rights, Who, policy_of, text_of
+from busway.policy import BEYOND, FAMILIES, Policy, Rights, Who, policy_of, text_of
 from busway.protocol import Connection, Guard, Node, codes
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace
+from busway.protocol.wire.patterns import is_proper
 
 if TYPE_CHECKING:
     from busway.adapters.identity import Identity
@@ -70,7 +71,11 @@ class Permissions:
         if endpoint in ALWAYS_ALLOWED:
             return True
         rights = self.rights(link, node_id)
-        return rights.unbounded or rights.allow(what, text_of(endpoint, name), realm)
+        if rights.unbounded:
+            return True
+        text = text_of(endpoint, name) if endpoint else name
+        allow = rights.allow_some if what in FAMILIES and is_proper(text) else rights.allow
+        return allow(what, text, realm)
 
     def quota(self, link: LinkFace, which: int) -> int:
         """As of the core's Guard."""

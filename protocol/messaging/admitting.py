@@ -78,8 +78,11 @@ class Admitting(Responding):
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
     ) -> bool:
         """Whether a message may come in. That it may is asked once for each pair, link and action; of a
-        broadcast that goes farther than usual each time.
+        broadcast that goes farther than usual, or comes by a pattern, each time: there its name counts.
         """
+        name = "" if frame.options is None else frame.options.name
+        if name:
+            return self._admits_named(session, peer, endpoint, frame, name, now)
         what = _ACTIONS[frame.kind]
         usual = codes.LOCALNET if what == codes.MAY_PUBLISH else endpoint.realm
         realm = frame.reach() if what == codes.MAY_PUBLISH else usual
@@ -96,6 +99,22 @@ class Admitting(Responding):
         if realm == usual:
             flow.verdicts |= 1 << what
         return True
+
+    def _admits_named(
+        self,
+        session: "LinkFace",
+        peer: Correspondent,
+        endpoint: Endpoint,
+        frame: Frame,
+        name: str,
+        now: int,
+    ) -> bool:
+        realm = frame.reach()
+        if self.gate.permits(session, peer.node_id, codes.MAY_PUBLISH, b"", name, realm):
+            return True
+        self.gate.deny(session, peer.node_id, codes.MAY_PUBLISH, endpoint.uuid, name, realm)
+        self.pass_over(session, peer, endpoint, frame.number, now)
+        return False
 
     def pass_over(
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, number: int, now: int

@@ -9,7 +9,7 @@ wait.
 from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.link import batch
-from busway.protocol.link.face import Outlet, Waiter
+from busway.protocol.link.face import LinkFace, Outlet, Waiter
 from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.messaging.flows import LAUNCHED, NEXT, PARKED, UNLIMITED, WAITING, OutFlow, Pending
 from busway.protocol.messaging.sides import SenderSide
@@ -209,6 +209,15 @@ class Publisher:
             self._links[realm][uuid] = links
         return links
 
+    def _links_to(self, uuid: bytes, fan: "Fan") -> "list[Outlet]":
+        """Where the copies for a pattern go of what is published under that name."""
+        links = self.links_for(uuid, fan.realm)
+        if self._origin.mesh.gate.guard is None:
+            return links
+        found: "list[LinkFace]" = [link for link in links if isinstance(link, LinkFace)]
+        permitted: "list[Outlet]" = list(self._origin.forwarder.permitted(found, uuid, fan.name))
+        return permitted
+
     def copy(self, fan: "Fan", out: Frame, now: int) -> None:
         """Give each pattern that means the name of a broadcast one of its own, with a number of its own."""
         receiving = self._origin.receiving
@@ -226,7 +235,7 @@ class Publisher:
             flow.last_used = now
             copy = Frame(codes.PUBLISH, b"", uuid, flow.sent, out.payload, format, type_id)
             copy.options = named
-            self._give(copy, self.links_for(uuid, fan.realm), uuid in receiving.endpoints, now)
+            self._give(copy, self._links_to(uuid, fan), uuid in receiving.endpoints, now)
 
     def add(self, spread: Spread, payload: bytes, type_id: bytes, patience_ms: int, now: int) -> bool:
         """The short way of a plain message, as long as nothing has changed since the one before. False: it

@@ -299,6 +299,32 @@ class Forwarder:
             return False
         return root.key + uuid not in told.pruned.keys
 
+    def permitted(self, links: "list[LinkFace]", uuid: bytes, name: str) -> "list[LinkFace]":
+        """Of the links that a copy for a pattern is to take those behind which somebody may have it who has
+        subscribed by it: others are asked of the name, too.
+        """
+        if self._mesh.gate.guard is None:
+            return links
+        return [link for link in links if self._is_permitted(link, uuid, name)]
+
+    def _is_permitted(self, link: "LinkFace", uuid: bytes, name: str) -> bool:
+        permits = self._mesh.gate.permits
+        told = adverts(link)
+        peer = told.peer
+        assert peer is not None
+        own = peer.entries.get(uuid)
+        if own is not None and permits(link, peer.node_id, codes.MAY_SUBSCRIBE, b"", name, own.realm):
+            return True
+        if told.neighbour.leaf or told.neighbour.stub:
+            return False
+        for entry in self._mesh.directory.known(uuid)[: codes.HOLDERS_SEEN_MAX]:
+            other = entry.peer
+            if other.hop is None or other.connections:  # a neighbour gets it over its own link
+                continue
+            if permits(other.hop, other.node_id, codes.MAY_SUBSCRIBE, b"", name, entry.realm):
+                return True
+        return False
+
     def spread(
         self,
         connection: "LinkFace",
@@ -322,6 +348,8 @@ class Forwarder:
             return False
         route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
         links = [link for link in links if link.realm <= reach]
+        if frame.options is not None and frame.options.name:
+            links = self.permitted(links, frame.endpoint, frame.options.name)
         for link in links:
             out = Frame(
                 codes.PUBLISH,

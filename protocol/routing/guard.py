@@ -18,7 +18,8 @@ class Guard:
     `may(link, node_id, what, uuid, name, realm)`: whether somebody may do that, `what` of codes.MAY_SERVE to
     MAY_SEE. `link` is the one by which it comes, or goes (MAY_SEE); `node_id` who it is of, 16 bytes: the
     neighbour, or a node behind it; `uuid`, `name` ("": none) and `realm` are those of the endpoint, but for a
-    publish, whose `realm` is how far it goes.
+    publish, whose `realm` is how far it goes. A name that is a pattern is asked of as a whole: whether they
+    may with any name that it means; and of each of these by itself, with `uuid` b"": it is the name's.
 
     `quota(link, which)`: how much one link may take, `which` of codes.QUOTA_ROUTES to QUOTA_HANDLERS:
     sources, directory entries, bytes of unfinished messages, requests under way at once; -1: what holds

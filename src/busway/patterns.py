@@ -7,6 +7,7 @@ Flexible Pattern Matching in Strings, 2002, section 4.3). Knows nothing of who m
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -23,6 +24,42 @@ def pattern_problem(text: object) -> str:
     if not text or _CONTROL.search(text) or len(text.encode(errors="replace")) > SIZE_MAX:
         return f"{text!r} is no pattern of names: 1 to {SIZE_MAX} bytes, no control characters"
     return ""
+
+
+@functools.lru_cache(maxsize=4096)
+def overlap(pattern: str, family: str) -> bool:
+    """Whether there may be a name that fits a pattern, and is of a family of names as subscribers write it:
+    there * is a whole level and ** any number of levels (protocol/wire/patterns.py). Rather says so than not.
+    """
+    ours = _PART.findall(pattern)
+    theirs = _PART.findall(family.replace("/**", "**").replace("**/", "**"))
+    seen = {(0, 0)}
+    ways = [(0, 0)]
+    while ways:
+        at, place = ways.pop()
+        mine = ours[at] if at < len(ours) else ""
+        its = theirs[place] if place < len(theirs) else ""
+        if not mine and not its:
+            return True
+        steps = [(at + 1, place)] * mine.startswith("*") + [(at, place + 1)] * its.startswith("*")
+        if mine and its and _meet(mine, its):
+            steps.append((at + (mine[0] != "*"), place + (its[0] != "*")))
+        for step in steps:
+            if step not in seen:
+                seen.add(step)
+                ways.append(step)
+    return False
+
+
+def _meet(mine: str, its: str) -> bool:
+    """Whether a character fits both a part of a pattern and one of a family; there ? is a letter like any."""
+    if its.startswith("**"):
+        return True
+    if its == "*":
+        return mine != "/"
+    if mine in ("*", "?"):
+        return its != "/"
+    return mine.startswith("**") or mine == its
 
 
 class Patterns:

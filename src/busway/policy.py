@@ -16,7 +16,8 @@ from busway import settings
 from busway.errors import PolicyFileError
 from busway.keys import id_of_public, looks_like_key, public_of
 from busway.names import NAME_SIZE_MAX, NAMESPACE
-from busway.patterns import Patterns, pattern_problem
+from busway.patterns import Patterns, overlap, pattern_problem
+from busway.protocol.wire.patterns import is_proper
 from busway.settings import Path, SettingsFile, Wrong, name_problem
 
 ACTIONS: Final = ("serve", "call", "send", "publish", "subscribe", "see")
@@ -36,6 +37,7 @@ _BOUND: Final = (SERVE, PUBLISH, SUBSCRIBE)  # these count up to a realm
 _LEADS: Final = (CALL, SEND, PUBLISH)  # who may do these with a name may see it
 # The least of each quota that makes sense. A frame of 64 KiB has to come within a minute.
 _LEAST: Final = {"links": 0, "routes": 0, "entries": 0, "bytes": 4096}
+FAMILIES: Final = (PUBLISH, SUBSCRIBE, SEE)  # these may be asked of a family of names: whether for any of it
 _RULE_FIELDS: Final = ("who", *ACTIONS, "realm", "role", "quota")
 _WHO_FIELDS: Final = ("key", "group", "uid", "link", "listener")
 _KNOWN_MAX: Final = 1024  # combinations of rules that are remembered
@@ -140,7 +142,7 @@ class Decision(NamedTuple):
 class Rights:
     """The rights of those whom these rules are for."""
 
-    __slots__ = ("_granted", "quota", "role", "rules", "unbounded")
+    __slots__ = ("_granted", "_named", "quota", "role", "rules", "unbounded")
 
     def __init__(self, rules: tuple[Rule, ...], is_open: bool) -> None:
         self.rules = rules
@@ -151,7 +153,9 @@ class Rights:
                 self.quota[name] = min(most, self.quota.get(name, most))
         granting = [rule for rule in rules if rule.grants]
         self.unbounded = is_open and not granting  # they may do anything
-        self._granted = [_granted(granting, what) for what in range(len(ACTIONS))]
+        found = [_granted(granting, what) for what in range(len(ACTIONS))]
+        self._named = found  # by action: the realms up to which they count, with the patterns
+        self._granted = [[(most, Patterns(patterns)) for most, patterns in each.items()] for each in found]
 
     def allow(self, what: int, text: str, realm: int) -> bool:
         """Whether they may do this with the endpoint of that text, up to this realm."""
@@ -159,8 +163,15 @@ class Rights:
             realm <= most and patterns.fits(text) for most, patterns in self._granted[what]
         )
 
+    def allow_some(self, what: int, family: str, realm: int) -> bool:
+        """Whether they may do this with any name of a family, as subscribers write it."""
+        return self.unbounded or any(
+            realm <= most and any(overlap(pattern, family) for pattern in patterns)
+            for most, patterns in self._named[what].items()
+        )
 
-def _granted(rules: list[Rule], what: int) -> list[tuple[int, Patterns]]:
+
+def _granted(rules: list[Rule], what: int) -> dict[int, list[str]]:
     """The patterns of these rules for an action, together for each realm up to which they count."""
     found: dict[int, list[str]] = {}
     for rule in rules:
@@ -168,7 +179,7 @@ def _granted(rules: list[Rule], what: int) -> list[tuple[int, Patterns]]:
             if rule.names[each]:
                 most = rule.realm if what in _BOUND else len(REALMS)
                 found.setdefault(most, []).extend(rule.names[each] or ())
-    return [(most, Patterns(patterns)) for most, patterns in found.items()]
+    return found
 
 
 class Ruleset:
@@ -204,7 +215,7 @@ class Ruleset:
         narrow = None
         for rule in granting:
             for each in (what, *_LEADS) if what == SEE else (what,):
-                pattern = _fitting(rule.names[each] or (), text)
+                pattern = _fitting(rule.names[each] or (), text, what in FAMILIES)
                 if not pattern:
                     continue
                 if what not in _BOUND or realm <= rule.realm:
@@ -221,7 +232,10 @@ class Ruleset:
         )
 
 
-def _fitting(patterns: tuple[str, ...], text: str) -> str:
+def _fitting(patterns: tuple[str, ...], text: str, in_part: bool) -> str:
+    """The first pattern that fits a text; one of a family of names `in_part`."""
+    if in_part and is_proper(text):
+        return next((pattern for pattern in patterns if overlap(pattern, text)), "")
     return next((pattern for pattern in patterns if _alone(pattern).fits(text)), "")
 
 

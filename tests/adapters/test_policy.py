@@ -511,6 +511,28 @@ async def test_what_may_not_be_published_is_dropped_and_missed_by_nobody(tmp_pat
         assert (await alarms.receive()).payload == b"mine"
 
 
+async def test_a_pattern_passes_by_no_policy(tmp_path: Path) -> None:
+    text = rule(subscribe=["lab/*"], publish=["lab/level"], see=[])
+    async with opened(bus(policy=text), bus()) as (here, there):
+        everything = there.subscribe("**")
+        secrets = there.subscribe("secret/**")
+        mine = here.subscribe("lab/**")
+        await join(here, there, "localnet")
+        assert not sees(here, "secret/**")  # none of its names may be subscribed to
+        for name in ("secret/code", "lab/1/level", "lab/level"):
+            await here.publish(name, name)
+        message = await everything.receive()
+        assert (message.name, message.missed) == ("lab/level", 0)
+        for name in ("lab/alarm", "lab/level"):
+            await there.publish(name, name)
+        found = [(await mine.receive()).name for _ in range(3)]
+        assert found == ["lab/1/level", "lab/level", "lab/level"]
+        own = [(await everything.receive()).name for _ in range(2)]  # its own, of which nobody is asked
+        assert own == ["lab/alarm", "lab/level"]
+        assert len(everything._core.queue) == 0
+        assert len(secrets._core.queue) == 0
+
+
 async def test_node_behind_a_router_is_known_by_its_id() -> None:
     """And by the link of the router, whose word is taken."""
     pump, other = Key.new(), Key.new()

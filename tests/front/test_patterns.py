@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busway.patterns import Patterns, pattern_problem
+from busway.patterns import Patterns, overlap, pattern_problem
+from busway.protocol.wire.patterns import matches
 from tests.rigs.effort import effort
 
 
@@ -69,3 +70,42 @@ def test_what_has_not_said_its_name_fits_only_what_names_it_or_all() -> None:
     for pattern in ("**", uuid):
         assert Patterns(["lab/*", pattern]).fits(uuid)
     assert Patterns(["*"]).fits(uuid[:-1])
+
+
+NAMES = ["a", "b", "a/a", "a/b", "b/a", "a/a/b", "b/b/b", "a/b/a/b", "?", "a/?"]
+POLICY = st.lists(st.sampled_from(["a", "b", "/", "*", "**", "?"]), min_size=1, max_size=5).map("".join)
+FAMILY = st.lists(st.sampled_from(["a", "b", "*", "**", "?"]), min_size=1, max_size=4).map("/".join)
+
+
+@given(POLICY, FAMILY)
+def test_a_family_is_seen_to_have_a_name_that_fits(pattern: str, family: str) -> None:
+    """It may be found where there is none: each name is asked of by itself, too."""
+    found = Patterns([pattern])
+    if any(found.fits(name) and matches(family, name) for name in NAMES):
+        assert overlap(pattern, family)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "family", "found"),
+    [
+        ("lab/x", "lab/*", True),
+        ("lab/x", "lab/**", True),
+        ("lab", "lab/**", True),
+        ("lab/x/y", "lab/*", False),
+        ("lab/*", "hall/**", False),
+        ("lab/t*", "lab/*/x", False),
+        ("**/state", "*/state", True),
+        ("lab/?", "lab/?", True),
+        ("lab/?", "*/ab", False),
+        ("?", "*", True),
+        ("*", "a/b", False),
+        ("a**", "**/b", True),
+    ],
+)
+def test_what_a_family_has(pattern: str, family: str, found: bool) -> None:
+    assert overlap(pattern, family) == found
+
+
+def test_a_family_that_is_made_to_be_slow_is_not() -> None:
+    overlap.cache_clear()
+    assert effort(lambda: overlap("**a*" * 30 + "b", "/".join(["**", "a"] * 10 + ["c"]))) < 2

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busway.protocol import FullError, Node, Receiver, codes, events
+from busway.protocol import FullError, Guard, Node, Receiver, codes, events
 from busway.protocol.wire.patterns import matches
 from tests.protocol.nets import BROADCAST, GLOBAL, LOCALNET, USERSPACE, Liar, Mesh, alias, chain, ring
 from tests.protocol.pairs import Net
@@ -367,6 +367,82 @@ def test_ten_thousand_patterns_change_nothing_for_a_name_that_none_of_them_means
         counts.append(calls_of(once))
         assert net["a"].directory.patterns.size == number
     assert counts[0] == counts[1]
+
+
+# What a guard says
+
+
+def guarded(*allowed: tuple[str, int, str]) -> Guard:
+    """Whoever is asked about may do what is said here with these names, and see everything; of a pattern, if
+    it means any of them.
+    """
+
+    def may(link: Any, node_id: bytes, what: int, endpoint: bytes, name: str, realm: int) -> bool:
+        letter = chr(node_id[0])
+        if what == codes.MAY_SEE:
+            return True
+        return any(
+            (letter, what) == (who, which) and (name == text or matches(name, text))
+            for who, which, text in allowed
+        )
+
+    return Guard(may, lambda link, which: -1)
+
+
+def test_who_may_not_subscribe_to_a_name_does_not_get_it_by_a_pattern() -> None:
+    net = chain("abcd")
+    knows_names(net["a"])
+    net["b"].guard = guarded(
+        ("c", codes.MAY_SUBSCRIBE, "lab/x"),
+        ("d", codes.MAY_SUBSCRIBE, "lab/x"),
+        ("d", codes.MAY_SUBSCRIBE, "lab/y"),
+    )
+    net["b"].guard_changed(net.now)
+    far = subscribe(net["d"], "lab/*")
+    net.pump()
+    for name in ("lab/x", "lab/y", "lab/z"):
+        publish(net, net["a"], name)
+    net.pump()
+    assert got(net, net["d"], far) == [("lab/x", b"x"), ("lab/y", b"x")]
+    hidden = subscribe(net["d"], "hall/*")  # of which it may have nothing
+    net.pump()
+    assert not net["a"].directory.is_known(id_of("hall/*"))
+    publish(net, net["a"], "hall/x")
+    net.pump()
+    assert got(net, net["d"], hidden) == []
+
+
+def test_a_neighbour_and_a_leaf_are_asked_for_themselves() -> None:
+    net = chain("ab")
+    net.leaf("l", "a")
+    knows_names(net["a"])
+    net["a"].guard = guarded(("b", codes.MAY_SUBSCRIBE, "lab/x"), ("l", codes.MAY_SUBSCRIBE, "lab/y"))
+    net["a"].guard_changed(net.now)
+    near, leaf = subscribe(net["b"], "lab/*"), subscribe(net["l"], "lab/*")
+    net.pump()
+    for name in ("lab/x", "lab/y"):
+        publish(net, net["a"], name)
+    net.pump()
+    assert got(net, net["b"], near) == [("lab/x", b"x")]
+    assert got(net, net["l"], leaf) == [("lab/y", b"x")]
+    net["a"].guard = None
+    net["a"].guard_changed(net.now)
+    publish(net, net["a"], "lab/x")
+    net.pump()
+    assert got(net, net["l"], leaf) == [("lab/x", b"x")]
+
+
+def test_who_may_not_publish_to_a_name_does_not_by_a_pattern() -> None:
+    net, a, _, c = line()
+    c.guard = guarded(("a", codes.MAY_PUBLISH, "lab/x"))
+    receiver = subscribe(c, "lab/*")
+    net.pump()
+    for name in ("lab/x", "lab/y", "lab/x"):
+        publish(net, a, name)
+    net.pump()
+    assert [(m.name, m.missed) for m in net.drain(c, receiver)] == [("lab/x", 0), ("lab/x", 0)]
+    [denied] = net.fresh(c, events.DENIED)
+    assert (denied.what, denied.name) == (codes.MAY_PUBLISH, "lab/y")
 
 
 # At random
