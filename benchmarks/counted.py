@@ -210,6 +210,29 @@ class Nodes:
         return self.others[place].take(self.receivers[place], NOW)
 
 
+class Patterns:
+    """A name with one subscriber, published to beside many patterns that others' names would fit."""
+
+    def __init__(self, number: int) -> None:
+        self.a, self.b = node(1), node(2)
+        self.links = [join(self.a, self.b, "near")]
+        pump(self.links)
+        self.name = b"the name" * 2
+        self.a.supplements.name_of = lambda uuid: "lab/room/temperature"
+        self.news = self.b.register(self.name, codes.BROADCAST, name="lab/room/temperature")
+        for place in range(number):
+            uuid = b"patterns" + place.to_bytes(8, "big")
+            self.b.register(uuid, codes.BROADCAST, name=f"lab/*/{place}/**")
+        pump(self.links)
+
+    def publish(self) -> object:
+        """One message to the name."""
+        self.a.publish(self.name, b"x" * 16, NOW)
+        pump(self.links)
+        self.b.take_events()
+        return self.b.take(self.news, NOW)
+
+
 def prepared(way: str, row: Row) -> tuple[Callable[[], object], int, int]:
     """A way as what is run, how often before it is counted, and how often counted."""
     name, _, number = way.partition(":")
@@ -218,6 +241,8 @@ def prepared(way: str, row: Row) -> tuple[Callable[[], object], int, int]:
     if name in ("endpoints", "nodes"):
         many = Endpoints(int(number)) if name == "endpoints" else Nodes(int(number))
         return many.send, 2 * int(number) + WARM, max(COUNT, int(number))
+    if name == "patterns":
+        return Patterns(int(number)).publish, WARM, COUNT
     run = getattr(row, name)
     return (run, 3, 8) if name == "burst" else (run, WARM, COUNT)
 

@@ -1,7 +1,8 @@
 """Machine instructions that the core spends on a message, counted by valgrind: the same on a busy machine.
 
 Usage: python -m benchmarks.instructions [ROOT ...]       one column for each
-       python -m benchmarks.instructions --growth [...]   many endpoints and many nodes, sent to in turn
+       python -m benchmarks.instructions --growth [...]   many endpoints and many nodes, sent to in turn, and
+                                                          a publish to one name beside many patterns
        python -m benchmarks.instructions --record [ROOT]  renew benchmarks/instructions.json for this Python
 
 Each ROOT is a checkout or a folder with an installed, compiled package (default: this checkout), so that a
@@ -30,7 +31,11 @@ import tempfile
 from pathlib import Path
 
 WAYS = ("send", "burst", "request", "transit", "publish")
-GROWTH = ("endpoints:1", "endpoints:1000", "endpoints:10000", "nodes:1", "nodes:250")
+GROWTH = (
+    *("endpoints:1", "endpoints:1000", "endpoints:10000"),
+    *("nodes:1", "nodes:250"),
+    *("patterns:0", "patterns:10000"),
+)
 HERE = Path(__file__).resolve().parents[1]
 RECORD = Path(__file__).with_suffix(".json")
 
