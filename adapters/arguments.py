@@ -28,6 +28,7 @@ POLICIES = {
     "drop_newest": codes.DROP_NEWEST,
     "latest": codes.LATEST,
 }
+PRIORITIES = {name: number for number, name in enumerate(codes.PRIORITY_NAMES)}
 # How long a publish waits for a link that is full: a subscriber that reads makes room long before, also on a
 # busy machine; one that does not holds the publisher up once, and then misses what it has no room for.
 _PUBLISH_PATIENCE_MS = 500
@@ -174,6 +175,11 @@ def choice(name: str, value: str, table: dict[str, int]) -> int:
         return table[value]
     except (KeyError, TypeError):
         raise ValueError(f"{name} must be one of {', '.join(table)}, not {value!r}") from None
+
+
+def priority_of(priority: str) -> int:
+    """A priority as the core's number. Raises ValueError with those there are."""
+    return codes.NORMAL if priority == "normal" else choice("priority", priority, PRIORITIES)
 
 
 def milliseconds(name: str, value: float | None, *, endless: bool = False) -> int:

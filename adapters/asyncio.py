@@ -33,6 +33,7 @@ from busway.adapters.typed import (
     M,
     Name,
     Policy,
+    Priority,
     R,
     Realm,
     RegisterOptions,
@@ -127,16 +128,25 @@ class AsyncBus(Calls, BaseBus):
     # Sending
 
     async def _send_as(
-        self, to: Any, payload: Any, confirm: bool, ttl: float, timeout: Any, node: Any, sealed: bool | str
+        self,
+        to: Any,
+        payload: Any,
+        confirm: bool,
+        ttl: float,
+        timeout: Any,
+        node: Any,
+        sealed: bool | str,
+        priority: Priority,
     ) -> None:
         """`send` with options."""
         if sealed is not False:
             check_flag("confirm", confirm)
-            call = self._sealed_call(to, payload, sealed, node, ttl, send_timeout_ms(timeout, confirm))
+            limit_ms = send_timeout_ms(timeout, confirm)
+            call = self._sealed_call(to, payload, sealed, node, ttl, limit_ms, priority)
             await self._steps(call.finding())
             token, future = self._host.ask(call.send, confirm)
         else:
-            token, future = self._send(to, payload, confirm, ttl, timeout, node)
+            token, future = self._send(to, payload, confirm, ttl, timeout, node, priority)
         if token:
             outcome = await self._host.outcome(token, future)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
@@ -145,23 +155,37 @@ class AsyncBus(Calls, BaseBus):
             await asyncio.sleep(0)
 
     async def _publish_as(
-        self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm, sealed: bool
+        self,
+        to: Any,
+        payload: Any,
+        wait: bool,
+        best_effort: bool,
+        realm: Realm,
+        sealed: bool,
+        priority: Priority,
     ) -> None:
         """`publish` with options."""
         if sealed is not False:
-            token, future = self._publish_sealed(to, payload, wait, best_effort, realm, sealed)
+            token, future = self._publish_sealed(to, payload, wait, best_effort, realm, sealed, priority)
         else:
-            token, future = self._publish(to, payload, wait, best_effort, realm)
+            token, future = self._publish(to, payload, wait, best_effort, realm, priority)
         if token:
             check_settled(await self._host.outcome(token, future))
         elif self._is_turn(1):
             await asyncio.sleep(0)
 
     async def _request_sealed(
-        self, to: Any, payload: Any, timeout: Any, ttl: float, node: Any, sealed: bool | str
+        self,
+        to: Any,
+        payload: Any,
+        timeout: Any,
+        ttl: float,
+        node: Any,
+        sealed: bool | str,
+        priority: Priority,
     ) -> events.Outcome:
         """The outcome of a sealed request."""
-        call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+        call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout), priority)
         await self._steps(call.finding())
         token, future = self._host.ask(call.request, 0)
         return call.opened(await self._host.outcome(token, future))
@@ -197,23 +221,24 @@ class AsyncBus(Calls, BaseBus):
         window: int = codes.STREAM_WINDOW,
         reply: Any = None,
         sealed: bool | str = False,
+        priority: Priority = "normal",
     ) -> AsyncGenerator[Any, None]:
         """Ask a handler that answers in parts; an async iterator over their values.
 
         `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
         raises Undeliverable. Leave the iteration early with `contextlib.aclosing` to cancel at once.
-        `sealed` as for `request`.
+        `sealed` and `priority` as for `request`: its parts have it, too.
         """
         wanted = wanted_reply(reply)
         check_window(window)
         parts = Items()
         call: Call | None = None
         if sealed is not False:
-            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout), priority)
             await self._steps(call.finding())
             token, _ = self._host.ask(call.request, window, waiter=parts)
         else:
-            token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
+            token, _ = self._request(to, payload, timeout, ttl, node, window, parts, priority)
         try:
             while True:
                 outcome: events.Outcome = await parts.next()

@@ -91,6 +91,7 @@ class Calls:
         timeout: Any = TIMEOUT_S,
         node: Any = ANY_NODE,
         sealed: Any = False,
+        priority: Any = "normal",
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
@@ -101,6 +102,9 @@ class Calls:
 
         With `sealed` nobody on the way can read or change it, and it goes to a node only whose key is in the
         bus's `seal`: True for any of these, or the name or key of the one who is meant. Raises SealError.
+
+        `priority`, "low", "normal", "high" or "urgent": on every link and in every queue a higher one passes
+        lower ones; those of one priority stay in order.
         """
         if (
             confirm is not False
@@ -108,8 +112,9 @@ class Calls:
             or ttl is not _NO_TTL_S
             or node is not _ANY_NODE
             or timeout is not _TIMEOUT_S
+            or priority != "normal"
         ):
-            await cast(Any, self)._send_as(to, payload, confirm, ttl, timeout, node, sealed)
+            await cast(Any, self)._send_as(to, payload, confirm, ttl, timeout, node, sealed, priority)
             return
         done = _post(self, to, payload)
         if done == _DONE_IN_TURN:
@@ -217,6 +222,7 @@ class Calls:
         best_effort: Any = False,
         realm: Any = "localnet",
         sealed: Any = False,
+        priority: Any = "normal",
     ) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
@@ -227,10 +233,11 @@ class Calls:
         `best_effort` never waits: serial and BLE links may lose this copy, and leave it out when they are
         busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
         It gets as far as `realm`, whatever the subscribers'; "global" for pages in browsers. With `sealed`
-        only subscribers whose keys are in the bus's `seal` can read it.
+        only subscribers whose keys are in the bus's `seal` can read it. `priority` as for `send`.
         """
-        if wait is not False or best_effort is not False or sealed is not False or realm != "localnet":
-            await cast(Any, self)._publish_as(to, payload, wait, best_effort, realm, sealed)
+        others = wait is not False or best_effort is not False or sealed is not False
+        if others or realm != "localnet" or priority != "normal":
+            await cast(Any, self)._publish_as(to, payload, wait, best_effort, realm, sealed, priority)
             return
         done = _post_copies(self, to, payload)
         if done == _DONE_IN_TURN:
@@ -277,6 +284,7 @@ class Calls:
         node: Any = ANY_NODE,
         reply: Any = None,
         sealed: Any = False,
+        priority: Any = "normal",
     ) -> Any:
         """Ask, and return the reply's value.
 
@@ -286,13 +294,16 @@ class Calls:
 
         Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
         Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
-        `sealed` as for `send`; the reply is sealed, too.
+        `sealed` as for `send`; the reply is sealed, too. `priority` as for `send`; the reply has it, too.
         """
         host = self._host
         wanted = None if reply is None else wanted_reply(reply)
         if sealed is not False:
-            outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed)
+            outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed, priority)
             return replied(outcome, wanted, to)
+        if priority != "normal":
+            asked = cast(Any, self)._request(to, payload, timeout, ttl, node, priority=priority)
+            return replied(await cast(Any, host).outcome(*asked), wanted, to)
         if host.failure is not None or _running_loop() is not host._loop:
             cast(Any, host).check_open()  # before anything is held: another thread must not touch it
         held = host.hold()

@@ -24,6 +24,7 @@ from busway.adapters.arguments import (
     choice,
     milliseconds,
     patience_ms,
+    priority_of,
     send_timeout_ms,
     timeout_ms,
     types_of,
@@ -44,7 +45,7 @@ from busway.adapters.making import (
 )
 from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
 from busway.adapters.tap import is_allowed
-from busway.adapters.typed import F, Handler, Kind, Name, R, Realm, Request, ServeOptions, T, Target
+from busway.adapters.typed import F, Handler, Kind, Name, Priority, R, Realm, Request, ServeOptions, T, Target
 from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
 
@@ -197,7 +198,14 @@ class BaseBus:
         return endpoint, run, format, type_id
 
     def _send(
-        self, to: Any, payload: Any, confirm: bool, ttl: float, timeout: float | None, node: bytes | None
+        self,
+        to: Any,
+        payload: Any,
+        confirm: bool,
+        ttl: float,
+        timeout: float | None,
+        node: bytes | None,
+        priority: Priority,
     ) -> Asked:
         if confirm is not False:
             check_flag("confirm", confirm)
@@ -209,9 +217,12 @@ class BaseBus:
             confirm=confirm,
             ttl_ms=0 if ttl == 0 else milliseconds("ttl", ttl),
             timeout_ms=send_timeout_ms(timeout, confirm),
+            priority=priority_of(priority),
         )
 
-    def _publish(self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm) -> Asked:
+    def _publish(
+        self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm, priority: Priority
+    ) -> Asked:
         return self._host.ask(
             self._host.node.publish,
             *self._message(to, payload),
@@ -219,6 +230,7 @@ class BaseBus:
             best_effort=best_effort,
             patience_ms=patience_ms(wait, best_effort),
             realm=codes.LOCALNET if realm == "localnet" else choice("realm", realm, REALMS),
+            priority=priority_of(priority),
         )
 
     def _request(
@@ -230,6 +242,7 @@ class BaseBus:
         node: bytes | None,
         window: int = 0,
         waiter: Any = None,
+        priority: Priority = "normal",
     ) -> Asked:
         return self._host.ask(
             self._host.node.request,
@@ -239,6 +252,7 @@ class BaseBus:
             ttl_ms=milliseconds("ttl", ttl),
             timeout_ms=timeout_ms(timeout),
             window=window,
+            priority=priority_of(priority),
         )
 
     # Sealed
@@ -249,14 +263,29 @@ class BaseBus:
             self._offering = self.serve(OFFERS_NAME, self._host.sealing.answer, realm="global")
 
     def _sealed_call(
-        self, to: Any, payload: Any, sealed: bool | str, node: bytes | None, ttl: float, limit_ms: int | None
+        self,
+        to: Any,
+        payload: Any,
+        sealed: bool | str,
+        node: bytes | None,
+        ttl: float,
+        limit_ms: int | None,
+        priority: Priority,
     ) -> Call:
         """A sealed message that was not sent yet. Raises TypeError, ValueError, SealError."""
         from busway.adapters.sealed_calls import Call
 
         endpoint, content = self._content(to, payload)
         return Call(
-            self._host, to, endpoint, content, sealed, check_node(node), milliseconds("ttl", ttl), limit_ms
+            self._host,
+            to,
+            endpoint,
+            content,
+            sealed,
+            check_node(node),
+            milliseconds("ttl", ttl),
+            limit_ms,
+            priority_of(priority),
         )
 
     def _content(self, to: Any, payload: Any) -> tuple[bytes, Content]:
@@ -270,7 +299,14 @@ class BaseBus:
         return endpoint, Content(data, format, type_id)
 
     def _publish_sealed(
-        self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm, sealed: bool
+        self,
+        to: Any,
+        payload: Any,
+        wait: bool,
+        best_effort: bool,
+        realm: Realm,
+        sealed: bool,
+        priority: Priority,
     ) -> Asked:
         check_flag("sealed", sealed)
         endpoint, content = self._content(to, payload)
@@ -282,6 +318,7 @@ class BaseBus:
             best_effort=best_effort,
             patience_ms=patience_ms(wait, best_effort),
             realm=choice("realm", realm, REALMS),
+            priority=priority_of(priority),
         )
 
     def _need_seal(self) -> None:

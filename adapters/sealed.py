@@ -342,7 +342,8 @@ class Sealing:
         known = sealing.mac_of(message.payload)
         if known in self._recent:  # who repeats it pays more than this node
             raise SealError("it came before")
-        opened = self.own.open(other, message.endpoint, message.payload)
+        address = message.flow.address()  # of each priority the numbers rise by themselves
+        opened = self.own.open(other, address, message.payload)
         self._recent[known] = None
         if len(self._recent) > _RECENT_MAX:
             del self._recent[next(iter(self._recent))]
@@ -354,7 +355,7 @@ class Sealing:
             late = opened.deadline < arrived
             raise SealError("its deadline had passed" if late else "its deadline is too far off")
         alone = len(core.endpoint.receivers) == 1
-        where = (trusted.public, opened.session, core.endpoint.uuid)
+        where = (trusted.public, opened.session, address)
         if not self._windows.take(where, opened.number, opened.deadline + GRACE_MS, arrived, now, alone):
             raise SealError("it came before, or a later one did")
         answers = sealing.Answers(other.key_from, opened.secret) if opened.secret else None

@@ -14,6 +14,7 @@ from busway.keys import id_of_public
 from busway.names import ascii_safe
 from busway.payloads import SEALED, TYPED
 from busway.protocol import codes, events
+from busway.protocol.wire.address import address_of
 from busway.sealing import Content, Offer, Opened, Other
 from busway.trust import Trusted
 
@@ -46,6 +47,7 @@ class Call:
         node_id: bytes,
         ttl_ms: int,
         timeout_ms: int | None,
+        priority: int = codes.NORMAL,
     ) -> None:
         self._host = host
         self._sealing: Sealing = host.sealing
@@ -54,6 +56,7 @@ class Call:
         self._content = content
         self._ttl_ms = ttl_ms
         self._timeout_ms = timeout_ms
+        self._priority = priority
         self._end = None if timeout_ms is None else host.now_ms() + timeout_ms
         self._trusted = self._meant(sealed, node_id)
         self._answers: sealing.Answers | None = None
@@ -100,6 +103,7 @@ class Call:
             confirm=confirm,
             ttl_ms=self._ttl_ms,
             timeout_ms=left,
+            priority=self._priority,
         )
         return token
 
@@ -119,6 +123,7 @@ class Call:
             ttl_ms=self._ttl_ms,
             timeout_ms=self._timeout_ms if window else left,
             window=window,
+            priority=self._priority,
         )
         return token
 
@@ -132,7 +137,8 @@ class Call:
         )
         if secret:
             self._answers = sealing.Answers(self._other.key_to, secret)
-        return self._other.seal(self._sealing.own, self._offer, self._endpoint, opened)
+        bound = address_of(self._endpoint, self._priority)  # or one on the way could change its order
+        return self._other.seal(self._sealing.own, self._offer, bound, opened)
 
     def opened(self, outcome: events.Outcome) -> events.Outcome:
         """An outcome with what was sealed in its place. Raises SealError for what was not."""

@@ -23,6 +23,7 @@ from busway.adapters.arguments import (
     check_seconds,
     check_window,
     milliseconds,
+    priority_of,
     send_timeout_ms,
     several,
     timeout_ms,
@@ -47,6 +48,7 @@ from busway.adapters.typed import (
     M,
     Name,
     Policy,
+    Priority,
     PublishOptions,
     R,
     Realm,
@@ -136,6 +138,7 @@ class Bus(BaseBus):
         timeout: float | None = TIMEOUT_S,
         node: bytes | None = ANY_NODE,
         sealed: bool | str = False,
+        priority: Priority = "normal",
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
@@ -148,6 +151,7 @@ class Bus(BaseBus):
             and ttl is NO_TTL_S
             and node is ANY_NODE
             and timeout is TIMEOUT_S
+            and priority == "normal"
             and not self._process_only
         ):
             endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
@@ -162,7 +166,7 @@ class Bus(BaseBus):
             if outcome is not None:
                 check_accepted(outcome, to)
         else:
-            self._send_with(to, payload, confirm, ttl, timeout, node, sealed)
+            self._send_with(to, payload, confirm, ttl, timeout, node, sealed, priority)
 
     @shielded
     def _send_with(
@@ -174,14 +178,16 @@ class Bus(BaseBus):
         timeout: float | None,
         node: bytes | None,
         sealed: bool | str,
+        priority: Priority,
     ) -> None:
         if sealed is not False:
             check_flag("confirm", confirm)
-            call = self._sealed_call(to, payload, sealed, node, ttl, send_timeout_ms(timeout, confirm))
+            limit_ms = send_timeout_ms(timeout, confirm)
+            call = self._sealed_call(to, payload, sealed, node, ttl, limit_ms, priority)
             self._steps(call.finding())
             token, promise = self._host.ask(call.send, confirm)
         else:
-            token, promise = self._send(to, payload, confirm, ttl, timeout, node)
+            token, promise = self._send(to, payload, confirm, ttl, timeout, node, priority)
         if token:
             check_accepted(self._host.outcome(token, promise), to)
 
@@ -236,12 +242,13 @@ class Bus(BaseBus):
         best_effort: bool = False,
         realm: Realm = "localnet",
         sealed: bool = False,
+        priority: Priority = "normal",
     ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
         if sealed is not False:
-            token, promise = self._publish_sealed(to, payload, wait, best_effort, realm, sealed)
+            token, promise = self._publish_sealed(to, payload, wait, best_effort, realm, sealed, priority)
         else:
-            token, promise = self._publish(to, payload, wait, best_effort, realm)
+            token, promise = self._publish(to, payload, wait, best_effort, realm, priority)
         if token:
             check_settled(self._host.outcome(token, promise))
 
@@ -276,11 +283,12 @@ class Bus(BaseBus):
         node: bytes | None = ANY_NODE,
         reply: Any = None,
         sealed: bool | str = False,
+        priority: Priority = "normal",
     ) -> Any:
         """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
         wanted = wanted_reply(reply)
         if sealed is not False:
-            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout), priority)
             self._steps(call.finding())
             token, promise = self._host.ask(call.request, 0)
             return replied(call.opened(self._host.outcome(token, promise)), wanted, to)
@@ -290,6 +298,7 @@ class Bus(BaseBus):
             node_id=check_node(node),
             ttl_ms=milliseconds("ttl", ttl),
             timeout_ms=timeout_ms(timeout),
+            priority=priority_of(priority),
         )
         return replied(outcome, wanted, to)
 
@@ -322,6 +331,7 @@ class Bus(BaseBus):
         ttl: float = 0.0,
         node: bytes | None = ANY_NODE,
         reply: Any = None,
+        priority: Priority = "normal",
     ) -> Future[Any]:
         """Ask without waiting, for programs with a window: a `concurrent.futures.Future` of the reply.
 
@@ -329,7 +339,7 @@ class Bus(BaseBus):
         whose errors it tells; what is wrong with the arguments is raised at once.
         """
         waiter = FutureReply(self._host, to, wanted_reply(reply))
-        token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter)
+        token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter, priority)
         waiter.watch(token)
         return waiter.future
 
@@ -364,6 +374,7 @@ class Bus(BaseBus):
         window: int = codes.STREAM_WINDOW,
         reply: Any = None,
         sealed: bool | str = False,
+        priority: Priority = "normal",
     ) -> Generator[Any, None, None]:
         """Ask a handler that answers in parts; an iterator over their values. Closing it early cancels.
 
@@ -374,11 +385,11 @@ class Bus(BaseBus):
         parts = Items(self._host.engine)
         call: Call | None = None
         if sealed is not False:
-            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout), priority)
             self._steps(call.finding())
             token, _ = self._host.ask(call.request, window, waiter=parts)
         else:
-            token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
+            token, _ = self._request(to, payload, timeout, ttl, node, window, parts, priority)
         try:
             while True:
                 outcome: events.Outcome = parts.next()

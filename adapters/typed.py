@@ -14,6 +14,7 @@ from busway import protocol
 Kind = Literal["unicast", "anycast", "broadcast"]
 Realm = Literal["process", "userspace", "localnet", "global"]
 Policy = Literal["refuse", "drop_oldest", "drop_newest", "latest"]
+Priority = Literal["low", "normal", "high", "urgent"]
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -100,17 +101,20 @@ if TYPE_CHECKING:
         timeout: float | None
         node: bytes | None
         sealed: bool | str
+        priority: Priority
 
     class PublishOptions(TypedDict, total=False):
         wait: bool
         best_effort: bool
         realm: Realm
         sealed: bool
+        priority: Priority
 
     class FutureOptions(TypedDict, total=False):
         timeout: float | None
         ttl: float
         node: bytes | None
+        priority: Priority
 
     class RequestOptions(FutureOptions, total=False):
         sealed: bool | str

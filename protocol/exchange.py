@@ -22,6 +22,7 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import uuid_of
 from busway.protocol.wire.hello import Hello
 from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, TreeFrame
 
@@ -271,7 +272,7 @@ class Exchange(RoutingHost):
         if link.realm > frame.reach() and frame.options is not None and frame.options.reach:
             self.counters["beyond_realm"] += 1  # it has left the realm that it was meant for
             return
-        wanted = frame.endpoint in self.receiving.endpoints
+        wanted = uuid_of(frame.endpoint) in self.receiving.endpoints
         spread = not self.me.leaf and forwarder.spread(link, root, source, frame, wanted, now)
         if wanted and (self.receiving.patterns or frame.options is not None):
             wanted = self.receiving.is_meant(frame)
@@ -371,7 +372,7 @@ class Exchange(RoutingHost):
         return uuid in self.receiving.endpoints
 
     def wanted(self) -> "list[bytes]":
-        return list(self.origin.unresolved.waiting)
+        return [uuid_of(address) for address in self.origin.unresolved.waiting]
 
     def ask_again(self, now: int) -> None:
         self.origin.unresolved.ask_again(now)
@@ -415,5 +416,5 @@ def _is_within(peer: Correspondent, frame: Frame, realm: int) -> bool:
     """Whether a signal about a message of ours has crossed no realm that its endpoint is not in. One with an
     id belongs to a request, whose answers need no such check.
     """
-    entry = peer.entries.get(frame.endpoint) if frame.endpoint else None
+    entry = peer.entries.get(uuid_of(frame.endpoint)) if frame.endpoint else None
     return entry is None or entry.realm >= realm

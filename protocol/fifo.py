@@ -40,6 +40,14 @@ class Fifo:
         self.head = head
         return item
 
+    def pop_last(self) -> "Any":
+        """Take the item at the end; there is one."""
+        item = self.items.pop()
+        if self.head == len(self.items):
+            self.items = []
+            self.head = 0
+        return item
+
     def pop_many(self, count: int) -> "list[Any]":
         """As `pop`, `count` items at once, in order; so many are there."""
         head = self.head

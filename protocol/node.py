@@ -13,7 +13,7 @@ from busway.protocol.messaging.requests import Request
 from busway.protocol.routing.guard import Guard
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address
+from busway.protocol.wire.address import Address, address_of
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, Options
 from busway.protocol.wire.traits import pack_traits
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # The commonest on the way of every message, as names of this module's own.
 _CLOSED: "Final" = codes.CLOSED
 _LOCALNET: "Final" = codes.LOCALNET
+_NORMAL: "Final" = codes.NORMAL
 _PUBLISH: "Final" = codes.PUBLISH
 _QUEUE_SIZE_MAX: "Final" = codes.QUEUE_SIZE_MAX
 
@@ -247,7 +248,7 @@ class Node(Exchange):
         receiver = self.receiving.register(made, queue_max, size_max, policy)
         if self.leaf and kind == codes.UNICAST and realm != codes.PROCESS:
             self.lookups.watch(endpoint)
-        if endpoint in self.origin.unresolved.waiting:
+        if self.origin.unresolved.is_awaited(endpoint):
             self.origin.arrived[endpoint] = True
             self.timers.arm(self._arrival, 0)
             if self._wake is not None:
@@ -291,6 +292,7 @@ class Node(Exchange):
         ttl_ms: int = 0,
         timeout_ms: "int | None" = None,
         wait: bool = True,
+        priority: int = codes.NORMAL,
     ) -> int:
         """Send to a unicast or anycast endpoint.
 
@@ -298,9 +300,11 @@ class Node(Exchange):
         UNDELIVERED; with `confirm` TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the
         node; `ttl_ms` waits for the endpoint to appear. `timeout_ms` None: with `confirm` 30 s; a plain
         message waits for credit and room, as long as it takes. With `wait=False` a lack of credit or room
-        raises FullError. Raises WrongKindError for a broadcast endpoint, LocalError.
+        raises FullError. `priority` LOW, NORMAL, HIGH or URGENT: a higher one passes lower ones on its way.
+        Raises WrongKindError for a broadcast endpoint, LocalError.
         """
-        if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id):  # 3: TYPED
+        plain = priority == _NORMAL and not (confirm or node_id)
+        if plain and type(payload) is bytes and 0 <= format < 3:  # 3: TYPED
             if self.post(endpoint, payload, now, format):
                 return 0
         _check_time("ttl_ms", ttl_ms)
@@ -310,6 +314,8 @@ class Node(Exchange):
             _check_time("timeout_ms", timeout_ms)
         kind = codes.CONFIRM if confirm else codes.SEND
         out = self._message(kind, endpoint, payload, format, type_id, node_id, now)
+        if priority != _NORMAL:
+            _rank(out, priority)
         return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
 
     def post(self, endpoint: Address, payload: bytes, now: int, format: int = codes.RAW) -> bool:
@@ -401,6 +407,7 @@ class Node(Exchange):
         best_effort: bool = False,
         patience_ms: int = 0,
         realm: int = codes.LOCALNET,
+        priority: int = codes.NORMAL,
     ) -> int:
         """Give every subscriber of a broadcast endpoint a copy, as far as `realm`: beyond it none gets one.
         Nobody listening is no error.
@@ -409,11 +416,12 @@ class Node(Exchange):
         FullError instead). It waits while all links concerned are full; and up to `patience_ms` for each that
         is full, but for those that others have waited for in vain (-1: for all, as long as it takes; 0: for
         none). Then a link that is full misses it. `best_effort`: never waits; a link that loses packets does
-        not repeat this, and misses it, with a count, when it is busy.
+        not repeat this, and misses it, with a count, when it is busy. `priority` as for `send`.
         """
         if not -1 <= patience_ms <= 0x7FFFFFFF:
             raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
-        if type(payload) is bytes and realm == _LOCALNET and not best_effort:
+        plain = realm == _LOCALNET and priority == _NORMAL and not best_effort
+        if plain and type(payload) is bytes:
             if self.publish_on(endpoint, payload, now, format, type_id, patience_ms):
                 return 0
         out = self._message(_PUBLISH, endpoint, payload, format, type_id, b"", now)
@@ -425,6 +433,8 @@ class Node(Exchange):
             out.options = Options()
             out.options.best_effort = best_effort
             out.options.reach = realm if realm != _LOCALNET else 0
+        if priority != _NORMAL:
+            _rank(out, priority)
         return self.origin.publisher.publish(out, realm, wait, patience_ms, now)
 
     def publish_on(
@@ -458,12 +468,14 @@ class Node(Exchange):
         timeout_ms: int = 30000,
         window: int = 0,
         wait: bool = True,
+        priority: int = codes.NORMAL,
     ) -> int:
         """Ask a unicast or anycast endpoint. Returns a token; exactly one terminal Outcome comes within
         `timeout_ms`.
 
         With `window`, 1 to 32767 parts, a streaming reply is wanted: PARTIAL outcomes (each to be confirmed
-        with `consume_part`), then ENDED or another; the timeout then counts from the last part.
+        with `consume_part`), then ENDED or another; the timeout then counts from the last part. `priority` as
+        for `send`; the answer has it, too.
         """
         _check_time("ttl_ms", ttl_ms)
         _check_time("timeout_ms", timeout_ms)
@@ -473,6 +485,8 @@ class Node(Exchange):
         if window:
             out.options = Options()
             out.options.window = window
+        if priority != _NORMAL:
+            _rank(out, priority)
         return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
 
     def cancel(self, token: int, now: int) -> None:
@@ -629,6 +643,14 @@ def _check_time(name: str, value: int) -> None:
     """Whole milliseconds, not negative, at most 24 days: fits the wire and a 32-bit board."""
     if not 0 <= value <= 0x7FFFFFFF:
         raise LocalError("%s must be 0 to 2147483647 ms, not %r" % (name, value))
+
+
+def _rank(out: Frame, priority: int) -> None:
+    """Give a message a priority that is not the usual one."""
+    if not codes.LOW <= priority <= codes.URGENT:
+        raise LocalError("priority must be LOW, NORMAL, HIGH or URGENT (0 to 3), not %r" % priority)
+    out.endpoint = address_of(out.endpoint, priority)
+    out.mark(priority)
 
 
 def _policy(policy: int, kind: int) -> int:

@@ -555,6 +555,7 @@ def test_signals_and_options_equal_the_code() -> None:
         "REACH": codes.OPTION_REACH,
         "NAME": codes.OPTION_NAME,
         "RETAIN": codes.OPTION_RETAIN,
+        "LANE": codes.OPTION_LANE,
     }
 
 

@@ -120,7 +120,7 @@ def test_type_checking_has_no_else_in_the_core() -> None:
     assert wrong == []
 
 
-BELOW = ("errors", "timers", "fifo", "outcomes")
+BELOW = ("errors", "timers", "fifo", "turns", "outcomes")
 """Modules of the core that stand below all rooms."""
 
 ROOMS = {

@@ -40,6 +40,7 @@ class Message(Header):
     has_ttl = False  # then it waits, though it is known that nobody has it
     state = OVER
     lost = False  # it waited for somebody who has gone
+    lane = codes.NORMAL  # its priority, and REPLAY
     best_effort = False  # may be lost rather than keep others waiting
     # Of one that came
     type_id = b""
@@ -75,6 +76,10 @@ class Message(Header):
         """The sending node's id, 16 bytes."""
         return self.key[: codes.ID_SIZE]
 
+    def address(self) -> bytes:
+        """Name its pair: its endpoint, and its lane byte behind it."""
+        return self.endpoint if self.lane == codes.NORMAL else self.endpoint + bytes((self.lane,))
+
     @property
     def wants_answer(self) -> bool:
         """A request that nobody has answered yet."""
@@ -97,6 +102,8 @@ def write_message(
     if cut:
         size = len(item.payload)
         options += bytes((codes.OPTION_CUT, 5, 0)) + u16(size >> 16) + u16(size)
+    if item.lane != codes.NORMAL:
+        options += bytes((codes.OPTION_LANE, 1, item.lane))
     if options:
         head |= codes.HEAD_OPTIONS
         data += bytes((len(options),)) + options
@@ -143,6 +150,10 @@ def read_message(head: int, reader: Reader, aliases: "AliasTable", nodes: "Alias
                 wrong = wrong or size != 4 or message.retain > 0
                 message.retain = reader.u16() << 16 | reader.u16()
                 wrong = wrong or not message.retain & ~codes.CLEARED
+            elif which == codes.OPTION_LANE:
+                wrong = wrong or size != 1 or message.lane != codes.NORMAL
+                message.lane = reader.u8()
+                wrong = wrong or message.lane == codes.NORMAL or message.lane > codes.LANE_MAX
             reader.pos = stop
         wrong = wrong or reader.pos != end or end > reader.end
     if wrong or (kind >= codes.ERROR and message.format != codes.RAW):

@@ -245,6 +245,7 @@ class Leaf(LeafOrigin):
     def conclude(self, request: Message, item: Message) -> int:
         if request.state == SENT:
             self._end_request(request)
+            item.lane = request.lane
             self.queue_answer(request.key, request.id, item)
         return 0
 
@@ -255,9 +256,11 @@ class Leaf(LeafOrigin):
     def _refuse(self, message: Message, reason: int) -> None:
         """Tell the origin that a message is not taken. A publish has nobody who waits for that."""
         if message.id:
-            self.queue_answer(message.key, message.id, Message(codes.ERROR)).code = reason
+            item = self.queue_answer(message.key, message.id, Message(codes.ERROR))
+            item.lane = message.lane
+            item.code = reason
         elif message.kind == codes.SEND:
-            self._signal(codes.UNDELIVERABLE, message.key, 0, message.number, message.endpoint).code = reason
+            self._signal(codes.UNDELIVERABLE, message.key, 0, message.number, message.address()).code = reason
 
     def write_lines(self, link: LeafConnection) -> bytes:
         """Frames with our endpoints, whole lines, as wide as the link; SYNC 3 behind the first."""
@@ -362,7 +365,12 @@ class Leaf(LeafOrigin):
             receiver = self._receiver(message.endpoint)
             if receiver is None or receiver.realm < max(link.realm, message.realm):
                 self._refuse(message, codes.NO_ENDPOINT)
-            elif (kind == codes.PUBLISH) != (receiver.kind == codes.BROADCAST):
+            elif (
+                kind != codes.PUBLISH
+                if receiver.kind == codes.BROADCAST
+                and not (kind == codes.SEND and message.lane & codes.REPLAY)
+                else kind == codes.PUBLISH
+            ):
                 self._refuse(message, codes.WRONG_KIND)
             else:
                 self._deliver(receiver, message, link.number, now)
@@ -373,7 +381,7 @@ class Leaf(LeafOrigin):
 
     def _deliver(self, receiver: Receiver, message: Message, session: int, now: int) -> None:
         number = message.number
-        flow = self._in_flow(message.key, receiver, number - 1)
+        flow = self._in_flow(message, receiver, number - 1)
         gap = (number - flow.last) & 0xFFFF
         if not 0 < gap < 0x8000:
             forgotten = now - flow.heard_at >= codes.FLOW_FORGET_IN_MS  # by its origin, perhaps
@@ -406,10 +414,11 @@ class Leaf(LeafOrigin):
             self._enqueue(receiver, message, now)
         self._raise_limit(flow, receiver)
 
-    def _in_flow(self, key: bytes, receiver: Receiver, last: int) -> Flow:
-        flow = self._flow(self._in, key, receiver.uuid)
+    def _in_flow(self, message: Message, receiver: Receiver, last: int) -> Flow:
+        address = message.address()
+        flow = self._flow(self._in, message.key, address)
         if flow is None:
-            flow = self._new_flow(self._in, key, receiver.uuid, last)
+            flow = self._new_flow(self._in, message.key, address, last)
             flow.limit = last + receiver.credit
         return flow
 
@@ -431,10 +440,10 @@ class Leaf(LeafOrigin):
 
     def _raise_limit(self, flow: Flow, receiver: Receiver) -> None:
         """Let an origin send on: an even share of the queue, less what it has in it."""
-        if receiver.kind != codes.BROADCAST and flow in self._in:
+        if flow.has_credit(receiver) and flow in self._in:
             origins = 0
             for other in self._in:
-                origins += other.endpoint == flow.endpoint
+                origins += other.endpoint.startswith(receiver.uuid)
             window = max(1, receiver.queue_max // origins)
             limit = flow.last - flow.queued + window
             if limit > flow.limit and flow.limit - flow.last <= window >> 1:
@@ -482,7 +491,7 @@ class Leaf(LeafOrigin):
         if not mine:
             return
         if signal == codes.CREDIT or signal == codes.UNDELIVERABLE:
-            flow = self._flow(self._out, key, uuid)
+            flow = self._flow(self._out, key, message.address())
             if flow is None or flow.realm >= crossed:
                 self._about(flow, message)
         elif signal == codes.PROBE:
@@ -533,9 +542,9 @@ class Leaf(LeafOrigin):
         elif flow is None or (flow.last - number) & 0xFFFF >= flow.last:
             self.counters["unknown_reply"] += 1  # never sent
         else:
-            self.note(outcomes.UNDELIVERABLE, message.code).endpoint = flow.endpoint
+            uuid = self.note(outcomes.UNDELIVERABLE, message.code).endpoint = message.endpoint
             if message.code == codes.NO_ENDPOINT:
-                self._refused(flow.endpoint, flow.key)
+                self._refused(uuid, flow.key)
 
     def _probed(self, link: LeafConnection, message: Message, crossed: int) -> None:
         """Counts as lost those of the origin's messages that have not arrived by now."""
@@ -543,15 +552,16 @@ class Leaf(LeafOrigin):
         if receiver is None or receiver.realm < crossed:
             return
         number = message.number
-        flow = self._in_flow(message.key, receiver, number)
+        flow = self._in_flow(message, receiver, number)
         gap = (number - flow.last) & 0xFFFF
-        if gap < 0x8000 or receiver.kind == codes.BROADCAST:
+        has_credit = flow.has_credit(receiver)
+        if gap < 0x8000 or not has_credit:
             flow.last += gap
             self.counters["missed"] += gap
         elif flow.session != link.number:
             flow.last = flow.limit = number
         flow.session = link.number
-        if receiver.kind != codes.BROADCAST:
+        if has_credit:
             self._raise_limit(flow, receiver)
             flow.due = self.write_pending = True
 

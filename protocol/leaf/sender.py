@@ -453,7 +453,7 @@ class LeafOrigin(LeafHost):
         if target is not None:
             target.asked = target.known = False  # who else has it was not kept
         for flow in list(self._in):
-            if flow.endpoint == receiver.uuid:
+            if flow.endpoint.startswith(receiver.uuid):
                 self._in.remove(flow)
         self._versions[receiver.realm] += 1
         self.write_pending = True
@@ -467,7 +467,10 @@ class LeafOrigin(LeafHost):
         return item
 
     def _signal(self, signal: int, key: bytes, id: int, number: int = 0, endpoint: bytes = b"") -> Message:
-        item = Message(codes.SIGNAL, endpoint)
+        """`endpoint` may have a lane byte behind it."""
+        item = Message(codes.SIGNAL, endpoint[: codes.ID_SIZE])
+        if len(endpoint) > codes.ID_SIZE:
+            item.lane = endpoint[codes.ID_SIZE]
         item.signal = signal
         item.number = number
         return self.queue_answer(key, id, item)

@@ -62,7 +62,9 @@ class Receiver:
 
 
 class Flow:
-    """The messages that one origin sends to one of our endpoints, or we send to one endpoint at one node."""
+    """The messages that one origin sends to one of our endpoints, or we send to one endpoint at one node.
+    `endpoint` has their lane byte behind it, if it is not the usual one.
+    """
 
     limit = 0  # the highest number that may be sent
     # Of one that comes in
@@ -80,6 +82,11 @@ class Flow:
         self.key = key
         self.endpoint = endpoint
         self.last = last  # the number of the last message
+
+    def has_credit(self, receiver: Receiver) -> bool:
+        """Whether its origin waits for credit, as its messages come to that receiver: not who publishes."""
+        replays = len(self.endpoint) > codes.ID_SIZE and self.endpoint[codes.ID_SIZE] & codes.REPLAY
+        return receiver.kind != codes.BROADCAST or replays != 0
 
 
 class Target:

@@ -32,6 +32,7 @@ def respond_part(
         return False
     item = Message(codes.PART, b"", payload, format)
     item.number = request.parts & 0xFFFF
+    item.lane = request.lane
     leaf.queue_answer(request.key, request.id, item)
     request.parts += 1
     request.expires = now + max(request.timeout_ms, codes.STREAM_PATIENCE_MS)

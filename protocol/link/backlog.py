@@ -10,7 +10,8 @@ from busway.protocol.link.face import LinkFace
 from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire import codes
-from busway.protocol.wire.messages import Frame, signal
+from busway.protocol.wire.address import Address
+from busway.protocol.wire.messages import Frame, signal_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ def _key(out: Frame) -> bytes:
 class Backlog:
     """The broadcasts that a link is behind with."""
 
-    __slots__ = ("_link", "_outbox", "_roots", "kept", "size", "skipped")
+    __slots__ = ("_link", "_outbox", "_ranked", "_roots", "kept", "size", "skipped")
 
     def __init__(self, link: LinkFace, outbox: Outbox) -> None:
         self._link = link
         self._outbox = outbox
         self.kept: "dict[bytes, Frame]" = {}
         self._roots: "dict[bytes, bool] | None" = None  # of what is kept; None: to be found out
+        self._ranked = False  # there have been others than of normal priority
         self.size = 0  # bytes kept, overhead included: never more than the queue may hold
         self.skipped: "dict[bytes, int]" = {}  # of ours, those lost in a row, by endpoint
 
@@ -40,6 +42,9 @@ class Backlog:
         """Into the queue, or kept, or lost with a count. `busy`: there is no time for what may be lost."""
         if busy and out.is_best_effort():
             self._lose(out)
+            return
+        if not self._link.addressing and out.lane() != codes.NORMAL:
+            self._link.host.count("broadcast_dropped")
             return
         limits = self._link.limits
         named = 0 if out.options is None else out.options.named_size()
@@ -49,16 +54,28 @@ class Backlog:
             return
         if self.kept:
             older = self._pop(_key(out))
-            if older is not None and self._link.has_broadcast_room():
+            if older is not None and self.has_room(older):
                 self._queue(older)
             elif older is not None:
                 self._lose(older)
-        if self._link.has_broadcast_room():
+        if self.has_room(out):
             self._queue(out)
         elif out.is_best_effort():
             self._lose(out)
         else:
             self._keep(out)
+
+    def has_room(self, out: Frame) -> bool:
+        """Whether there is room for it; what is lower gives way."""
+        while not self._link.has_broadcast_room_for(out):
+            lower = self._link.give_way(out)
+            if lower is None:
+                return False
+            if _key(lower) in self.kept or lower.is_best_effort():
+                self._lose(lower)
+            else:
+                self._keep(lower)  # the newest of its pair
+        return True
 
     def takes_batches(self) -> bool:
         """Whether the queue has room for a batch, whatever that will hold, and nothing goes before it."""
@@ -85,8 +102,8 @@ class Backlog:
 
     def _drain(self) -> None:
         """The queue is low: what was kept goes on, and losses that nothing shows are told."""
-        for key in list(self.kept):
-            if self._link.has_broadcast_room():
+        for key, out in list(self.kept.items()):
+            if self._link.has_broadcast_room_for(out):
                 self._queue(self._pop(key))
         if not self.kept:
             for uuid in list(self.skipped):
@@ -108,10 +125,17 @@ class Backlog:
     def _keep(self, out: Frame) -> None:
         size = len(out.payload) + OVERHEAD
         while self.kept and self.size + size > self._link.broadcast_size_max:
-            self._lose(self._pop(next(iter(self.kept))))
+            self._lose(self._pop(self._first_to_go()))
+        self._ranked = self._ranked or out.lane() != codes.NORMAL
         self.kept[_key(out)] = out
         self._roots = None
         self.size += size
+
+    def _first_to_go(self) -> bytes:
+        """The one kept for longest of those of the lowest priority."""
+        if not self._ranked:
+            return next(iter(self.kept))
+        return min(self.kept, key=lambda key: self.kept[key].lane() & 3)
 
     def _pop(self, key: bytes) -> "Frame | None":
         out = self.kept.pop(key, None)
@@ -125,7 +149,7 @@ class Backlog:
         if self.skipped and out.route is None:
             if self.skipped.pop(out.endpoint, 0) >= codes.BRIDGE_MIN:
                 self._probe(out.endpoint, out.number - 1)  # or so large a step would look like one back
-        self._link.broadcasts.add(out)
+        self._link.queue_broadcast(out)
 
     def _lose(self, out: "Frame | None") -> None:
         assert out is not None
@@ -143,5 +167,5 @@ class Backlog:
         if self.skipped.pop(uuid, 0):
             self._probe(uuid, number)
 
-    def _probe(self, uuid: bytes, number: int) -> None:
-        self._link.broadcasts.add(signal(codes.PROBE, b"", uuid, number))
+    def _probe(self, address: Address, number: int) -> None:
+        self._link.queue_broadcast(signal_about(codes.PROBE, b"", address, number))

@@ -5,22 +5,20 @@ What messages mean is not known here: they go to the host, and come from outbox.
 """
 
 from busway.protocol.errors import LocalError, Refusal
-from busway.protocol.link.backlog import Backlog
-from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
+from busway.protocol.link.face import LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
 from busway.protocol.link.greeting import agree_features, check_leaf, check_who, hello_of, refuse_handshake
 from busway.protocol.link.inbox import Assembly, Inbox
 from busway.protocol.link.keepalive import Keepalive, token_of
 from busway.protocol.link.link import Link
-from busway.protocol.link.outbox import Outbox
-from busway.protocol.link.queue import OVERHEAD, is_express
+from busway.protocol.link.sending import SendingLink
 from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, SECURED
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.control import length_end, read_close, refuse_length, write_close
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import Hello, Limits, agree_keepalive, agree_limits, read_hello
-from busway.protocol.wire.messages import Frame, Options, read_frame
+from busway.protocol.wire.messages import Options, read_frame
 from busway.protocol.wire.strangers import check_stranger, stranger
 
 TYPE_CHECKING = False
@@ -37,7 +35,7 @@ _JOINED_MAX: "Final" = 2048  # bytes of a buffer, on the average, below which th
 _RESUME_BURST: "Final" = 16  # messages that one flow may send before the next that waits for the same link
 
 
-class Connection(LinkFace):
+class Connection(SendingLink):
     """The state machine of one link. Made by `Node.connection`.
 
     Feed it with `receive_data` and `receive_eof`, write what `data_to_send` gives, and close the link when
@@ -51,8 +49,6 @@ class Connection(LinkFace):
         self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
         self._more = False  # the last write did not take all that there was
-        self.outbox = Outbox(self)
-        self.backlog = Backlog(self, self.outbox)
         self.fast = FastReader(self)
         self.inbox = Inbox(self)
         self.best_effort = False  # what is read now came in a packet that is not repeated
@@ -368,75 +364,6 @@ class Connection(LinkFace):
             self.set_cost(cost, now)
 
     # For the rooms above
-
-    def is_busy(self) -> bool:
-        """Whether the link has no time for what may be lost."""
-        return False
-
-    def broadcast(self, frame: Frame) -> None:
-        queue = self.broadcasts
-        backlog = self.backlog
-        size = len(frame.payload)
-        room = queue.size < self.broadcast_size_max and size <= self.limits.message_size_max
-        if room and frame.options is None and not (backlog.kept or backlog.skipped):
-            queue.items.append(frame)
-            queue.size += size + OVERHEAD
-        else:
-            backlog.take(frame, self.is_busy())
-        if not self.flush_wanted:
-            self.touch()
-
-    def takes_batches(self) -> bool:
-        return self.backlog.takes_batches()
-
-    def answer(self, frame: Frame) -> None:
-        """A peer that asks and asks but never reads is cut off; what is for nodes behind it, or for a
-        sleeper, is dropped before that, for it may not be its fault.
-        """
-        direct = self.peer is not None and frame.destination == self.peer.key
-        blameless = not direct or self.asleep_until >= 0
-        answers = self.outbox.answers
-        if blameless and len(answers) >= codes.ANSWERS_MAX >> 1:
-            self.host.count("unroutable")
-            self.dropped_answers += 1
-            return
-        if len(answers) >= codes.ANSWERS_MAX:
-            self.host.cut_off(self)
-            return
-        answers.push(frame)
-        self.touch()
-
-    def credit(self, intake: Intake) -> None:
-        self.outbox.push_credit(intake)
-        self.touch()
-
-    def forward(self, frame: Frame) -> bool:
-        if is_express(frame):
-            self.answer(frame)
-            return True
-        if frame.kind == codes.SIGNAL and frame.signal == codes.PROBE and self.asleep_until >= 0:
-            return True  # who probes a sleeper will do so again
-        if not self.transit.offer(frame):
-            if frame.kind != codes.ERROR or not frame.payload:
-                if frame.kind >= codes.ERROR:
-                    self.dropped_answers += 1
-                return False
-            frame.payload = b""  # the code counts, the sentence is for people
-            return self.forward(frame)
-        self.touch()
-        return True
-
-    def take_broadcasts(self, root: bytes) -> "list[Frame]":
-        return self.outbox.take_broadcasts(root) + self.backlog.take_all(root)
-
-    def leftovers(self) -> "list[Frame]":
-        return self.outbox.leftovers()
-
-    def backlogged(self) -> "list[Frame]":
-        return self.backlog.take_all(None)
-
-    def credits(self) -> "list[Intake]":
-        return self.outbox.credits()
 
     def bound_unfinished(self, size_max: int) -> None:
         self.inbox.size_max = size_max

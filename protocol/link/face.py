@@ -55,6 +55,14 @@ class Outlet(Timer):
         """Whether a broadcast would be queued at once."""
         raise NotImplementedError
 
+    def has_broadcast_room_for(self, frame: Frame) -> bool:
+        """Whether that broadcast, of any priority, would be queued at once."""
+        raise NotImplementedError
+
+    def make_room(self, frame: Frame) -> bool:
+        """Whether that broadcast, of any priority, is queued at once, now that what is lower gives way."""
+        raise NotImplementedError
+
     def takes_batches(self) -> bool:
         """Whether a batch (batch.py) may be queued, whatever it will hold."""
         raise NotImplementedError
@@ -219,8 +227,31 @@ class LinkFace(Outlet):
         """Of a link that has ended: who waited for room in its queue."""
         return self._room_waiters.drain()
 
+    def has_room_for(self, lane: int) -> bool:
+        """Whether `enqueue` may be called for a message with that lane byte."""
+        raise NotImplementedError
+
+    def await_room_for(self, lane: int, waiter: "Waiter") -> None:
+        """Call its `resume` when there is room for such a message."""
+        raise NotImplementedError
+
+    def queue_broadcast(self, frame: Frame) -> None:
+        """A broadcast of any priority that has found room."""
+        raise NotImplementedError
+
+    def give_way(self, frame: Frame) -> "Frame | None":
+        """Take out a broadcast of lower priority than this one, for which there is no room."""
+        raise NotImplementedError
+
+    def enqueue_marked(self, frame: Frame) -> None:
+        """A message of ours of another priority than normal; the caller has seen that there is room."""
+        raise NotImplementedError
+
     def enqueue(self, frame: Frame) -> None:
         """A message of ours; the caller has seen that there is room."""
+        if frame.options is not None and frame.options.lane != codes.NORMAL:
+            self.enqueue_marked(frame)
+            return
         queue = self.queue
         queue.items.append(frame)
         queue.size += len(frame.payload) + OVERHEAD
@@ -230,7 +261,7 @@ class LinkFace(Outlet):
 
     def enqueue_broadcast(self, frame: Frame) -> None:
         """A broadcast that has found room before, on another link."""
-        self.broadcasts.add(frame)
+        self.queue_broadcast(frame)
         if not self.flush_wanted:
             self.touch()
 

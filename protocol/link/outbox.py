@@ -3,7 +3,8 @@ them.
 
 Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts
 and messages of others, and large messages piece by piece. Each lane (queue.py) lies in one queue, and so
-keeps its order. Every queue here has a bound. Knows frames, but no state of the link but "open".
+keeps its order. Every queue here has a bound. Knows frames, but no state of the link but "open". Messages of
+other priorities than normal have an outbox of their own each, a row of queues (lanes.py).
 """
 
 from busway.protocol.fifo import Fifo
@@ -11,7 +12,7 @@ from busway.protocol.link.batch import Batch
 from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.link.fast import write_answerable, write_passing, write_plain, write_run
 from busway.protocol.link.link import Unrepeated
-from busway.protocol.link.queue import OVERHEAD, SendQueue, is_express, lane_of
+from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, is_express, lane_of
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import varint
@@ -58,16 +59,54 @@ _NONE_FRESH: "list[bytes]" = []
 _NOT_REPEATED: "dict[bytes, int]" = {}
 
 
+class Rows:
+    """The messages of other priorities, as an outbox knows them."""
+
+    __slots__ = ()
+
+    def has_messages(self) -> bool:
+        """Whether there are any."""
+        raise NotImplementedError
+
+    def in_pieces(self) -> bool:
+        """Whether a large one is under way."""
+        raise NotImplementedError
+
+    def leftovers(self) -> "list[Frame]":
+        """All that were not written whole, in order; none are here afterwards."""
+        raise NotImplementedError
+
+    def take_broadcasts(self, root: bytes) -> "list[Frame]":
+        """The broadcasts along the tree of `root` that nothing has been written of."""
+        raise NotImplementedError
+
+    def numbers(self) -> "list[int]":
+        """The numbers of all large messages under way, normal ones too."""
+        raise NotImplementedError
+
+    def finish(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
+        """Write no more than the rest of large ones under way."""
+        raise NotImplementedError
+
+    def write(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
+        """Write messages, normal ones too, in turn."""
+        raise NotImplementedError
+
+
 class Outbox:
     """The queues of one link, and their serialisation."""
 
-    def __init__(self, link: LinkFace) -> None:
+    def __init__(
+        self, link: LinkFace, queue: SendQueue, broadcasts: SendQueue, transit: TransitQueue
+    ) -> None:
         self._host = link.host
         self._news = link.news
         self.control: "list[bytes]" = []
-        self.queue = link.queue
-        self.broadcasts = link.broadcasts
-        self.transit = link.transit
+        self.queue = queue
+        self.broadcasts = broadcasts
+        self.transit = transit
+        self.rows: "Rows | None" = None  # of other priorities, if there are any
+        self.whole: "Rows | None" = None  # of each row: all of them, if there are several
         self._credits: "list[Intake]" = []
         self.answers = Fifo()  # small, and before all messages
         self._partials: "list[Partial]" = []
@@ -98,6 +137,15 @@ class Outbox:
         self.aliases = AliasWriter(limits.aliases_max)
         self.nodes = node_writer(me, direct, nodes_max)
 
+    def share(self, main: "Outbox") -> None:
+        """Write on the same link as `main`, with its numbers; nothing in packets that are not repeated."""
+        self._runs = main._runs
+        self._addressing = main._addressing
+        self.limits = main.limits
+        self.direct = main.direct
+        self.aliases = main.aliases
+        self.nodes = main.nodes
+
     # Taking in
 
     def push_credit(self, intake: Intake) -> None:
@@ -120,11 +168,12 @@ class Outbox:
             or self._credits
             or self.transit.items
             or self._news.due
+            or (self.rows is not None and self.rows.has_messages())
         )
 
     def in_pieces(self) -> bool:
         """Whether a large message is under way."""
-        return bool(self._partials)
+        return bool(self._partials) or (self.rows is not None and self.rows.in_pieces())
 
     def leftovers(self) -> "list[Frame]":
         """All messages that were not written whole, in order; the outbox is empty afterwards."""
@@ -140,6 +189,8 @@ class Outbox:
         self._partials = []
         self.queue.size = 0
         self.transit.clear()
+        if self.rows is not None:
+            rest.extend(self.rows.leftovers())
         return rest
 
     def credits(self) -> "list[Intake]":
@@ -169,6 +220,8 @@ class Outbox:
                 taken.append(out)
             else:
                 self.broadcasts.add(out)
+        if self.rows is not None:
+            taken.extend(self.rows.take_broadcasts(root))
         return taken
 
     def _drain_broadcasts(self) -> "list[Frame]":
@@ -218,9 +271,8 @@ class Outbox:
 
     def _write_open(self, parts: "list[Any]", size: int, size_max: int, closing: bool, now: int) -> int:
         if closing:
-            while self._partials and size < size_max:
-                size = self._write_piece(parts, size, now, True)
-            return size
+            size = self.finish_pieces(parts, size, size_max, now)
+            return size if self.rows is None else self.rows.finish(parts, size, size_max, now)
         if self._news.due:
             size = self._news.write(self.nodes, parts, size, size_max)
         if self._credits:
@@ -233,9 +285,11 @@ class Outbox:
                     size = self._put(intake.credit(), b"", parts, size, now)
         while size < size_max and self.answers.items:
             size = self._write_one(self.answers.pop(), self.queue, parts, size, now)
-        return self._write_turns(parts, size, size_max, now)
+        if self.rows is not None:
+            return self.rows.write(parts, size, size_max, now)
+        return self.write_turns(parts, size, size_max, now)
 
-    def _write_turns(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
+    def write_turns(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
         """Messages of ours, broadcasts, messages of others, a piece of a large message: in turn, also where
         one call has no room for all. Ends when none of them has anything, or may write it.
         """
@@ -308,7 +362,8 @@ class Outbox:
                 if queue.items[queue.head] is not item:
                     continue
             large = kind < 0 and queue.next_size() > whole_max
-            if len(self._partials) >= self.limits.partials_max and (large or self._is_next_large(item)):
+            full = len(self._partials) >= self.limits.partials_max if self.whole is None else self._is_full()
+            if full and (large or self._is_next_large(item)):
                 self._blocked = True
                 break
             out: Frame = queue.next() if kind < 0 else queue.pop()
@@ -368,6 +423,8 @@ class Outbox:
         """A frame that fits."""
         header = write_answerable(out, self.aliases, self.direct, now)
         if not header:
+            if not self._addressing and out.lane() != codes.NORMAL:
+                return size  # news of a pair that the other side does not know
             header = write_header(out, self.aliases, self.nodes, self.direct, now)
             header = varint(len(header) + len(payload)) + header
         parts.append(header)
@@ -477,7 +534,7 @@ class Outbox:
     # Large messages
 
     def _write_first_piece(self, out: Frame, payload: bytes, parts: "list[Any]", size: int, now: int) -> int:
-        used = [partial.number for partial in self._partials]
+        used = self._used()
         number = 0
         while number in used:
             number += 1
@@ -490,6 +547,18 @@ class Outbox:
         partial.pos = self._room(out)
         self._partials.append(partial)
         return self._put_piece(header, payload, 0, partial.pos, parts, size)
+
+    def own_numbers(self) -> "list[int]":
+        """The numbers of the large messages under way here."""
+        return [partial.number for partial in self._partials]
+
+    def _used(self) -> "list[int]":
+        """... and of those of other priorities."""
+        return self.own_numbers() if self.whole is None else self.whole.numbers()
+
+    def _is_full(self) -> bool:
+        """Whether as many large messages are under way as may be."""
+        return len(self._used()) >= self.limits.partials_max
 
     def _put_piece(
         self, header: bytes, payload: bytes, pos: int, stop: int, parts: "list[Any]", size: int
@@ -516,6 +585,12 @@ class Outbox:
             size = self._write_held(partial, parts, size, now)
         else:
             self._partials.append(partial)
+        return size
+
+    def finish_pieces(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
+        """The rest of the large messages under way, and nothing else."""
+        while self._partials and size < size_max:
+            size = self._write_piece(parts, size, now, True)
         return size
 
     def _write_held(self, partial: Partial, parts: "list[Any]", size: int, now: int) -> int:
@@ -552,3 +627,36 @@ class Outbox:
             if held:
                 held.extend(queue.drain())
                 queue.items = held
+
+    # As a row of one priority (lanes.py)
+
+    def queues(self) -> "tuple[SendQueue, SendQueue, SendQueue]":
+        """Messages of ours, broadcasts, messages of others."""
+        return self.queue, self.broadcasts, self.transit
+
+    def has_partials(self) -> bool:
+        """Whether a large message is under way here."""
+        return bool(self._partials)
+
+    def holds_messages(self) -> bool:
+        """Whether a message is, or waits to be written, here."""
+        return bool(self._partials or self.queue.items or self.broadcasts.items or self.transit.items)
+
+    def load(self) -> int:
+        """How many wait, or are under way: writing leaves fewer, or gives bytes."""
+        held = sum([1 + len(partial.held) for partial in self._partials])
+        return held + len(self.queue) + len(self.broadcasts) + len(self.transit)
+
+    def least(self) -> int:
+        """Bytes of the smallest of those that may be written next, 0 if there is none."""
+        least = self.limits.frame_size_max if self._partials else 0
+        for queue in self.queues():
+            if queue.items:
+                size = min(self.limits.frame_size_max, queue.weight())
+                least = min(size, least or size)
+        return least
+
+    def hurry(self, parts: "list[Any]", size: int, now: int) -> int:
+        """A piece of a large message, whose place is wanted for one of another priority."""
+        self._blocked = True
+        return self._write_piece(parts, size, now, False)

@@ -121,6 +121,11 @@ class SendQueue(Fifo):
         self.items.append(frame)
         self.size += len(frame.payload) + OVERHEAD
 
+    def weight(self) -> int:
+        """Bytes that the first message counts for; of several together those of a small one."""
+        item = self.items[self.head]
+        return OVERHEAD + (len(item.payload) if isinstance(item, Frame) else 0)
+
     def next(self) -> Frame:
         """Take out the next message of the Bundle that stands first, in the general form. Call `next_size`
         before.
@@ -168,11 +173,11 @@ class SendQueue(Fifo):
 class TransitQueue(SendQueue):
     """Messages of others, and what ends them: Frames, and Paths (fast.py)."""
 
-    __slots__ = ("_ends", "passed", "path")
+    __slots__ = ("ends", "passed", "path")
 
     def __init__(self) -> None:
         super().__init__()
-        self._ends = 0  # errors and signals in it
+        self.ends = 0  # errors and signals in it
         self.passed = 0  # all that were ever queued here
         self.path: "Bundle | None" = None  # as `run`
 
@@ -180,27 +185,31 @@ class TransitQueue(SendQueue):
         """A message, or what is said of those before it. False if there is no room; what has no payload finds
         room beside the messages, for it ends what they began.
         """
-        full = self.size + len(out.payload) + OVERHEAD > codes.TRANSIT_SIZE_MAX
-        if out.kind < codes.ERROR:
-            full = full and self.size > 0
-        elif not out.payload or not full:
-            full = self._ends >= _ENDS_MAX
-        if full:
+        if not self.has_room(out):
             return False
         self.count(out, 1)
         self.items.append(out)
         self.passed += 1
         return True
 
+    def has_room(self, out: Frame) -> bool:
+        """Whether `offer` takes it."""
+        full = self.size + len(out.payload) + OVERHEAD > codes.TRANSIT_SIZE_MAX
+        if out.kind < codes.ERROR:
+            full = full and self.size > 0
+        elif not out.payload or not full:
+            full = self.ends >= _ENDS_MAX
+        return not full
+
     def count(self, out: Frame, sign: int) -> None:
         """One more that waits here, or elsewhere in its place; or, with `sign` -1, one less."""
         self.size += sign * (len(out.payload) + OVERHEAD)
         if out.kind >= codes.ERROR:
-            self._ends += sign
+            self.ends += sign
 
     def clear(self) -> None:
         """Nothing is counted any more."""
-        self.size = self._ends = 0
+        self.size = self.ends = 0
 
 
 def is_behind(item: object) -> bool:

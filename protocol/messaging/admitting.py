@@ -7,11 +7,14 @@ Knows no queue.
 from busway.protocol.link.face import Remote
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow
+from busway.protocol.messaging.laned import MarkedInFlow
+from busway.protocol.messaging.leaving import rank
 from busway.protocol.messaging.responding import Responding
 from busway.protocol.routing.directory import Directory
 from busway.protocol.routing.guard import Gate
 from busway.protocol.routing.peers import Peer, Routes
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address, uuid_of
 from busway.protocol.wire.messages import Frame
 from busway.protocol.wire.patterns import is_proper, matches
 
@@ -32,6 +35,7 @@ class Admitting(Responding):
     subscribed: int  # endpoints of kind BROADCAST here
     counters: "dict[str, int]"
     directory: Directory
+    marked: bool  # messages with a lane byte have come
 
     def send_credit(self, flow: InFlow) -> None:
         """Tell the origin its limit as it stands when the frame is written."""
@@ -55,7 +59,7 @@ class Admitting(Responding):
         has a name which that means, and what comes by a name has none. Else it is counted, and nobody's.
         """
         name = "" if frame.options is None else frame.options.name
-        pattern = self.patterns.get(frame.endpoint)
+        pattern = self.patterns.get(uuid_of(frame.endpoint))
         if bool(name) if pattern is None else (not name or "*" in name or not matches(pattern, name)):
             self.counters["misnamed"] += 1
             return False
@@ -65,14 +69,42 @@ class Admitting(Responding):
         """This node, and those that it reaches."""
         return [self.me] + list(self.routes.peers.values())
 
-    def flow_of(self, peer: Correspondent, endpoint: Endpoint, received: int, now: int) -> InFlow:
-        """The messages of one origin to an endpoint, which need not share its queue yet; new ones come behind
-        `received`.
+    def flow_of(
+        self, peer: Correspondent, endpoint: Endpoint, address: Address, received: int, now: int
+    ) -> InFlow:
+        """The messages of one origin to an address of an endpoint, which need not share its queue yet; new
+        ones come behind `received`.
         """
-        flow = peer.in_flows.get(endpoint.uuid)
+        flow = peer.in_flows.get(address)
         if flow is None:
-            flow = peer.in_flows[endpoint.uuid] = InFlow(peer, endpoint, received, now)
+            if len(address) > codes.ID_SIZE:
+                self.marked = True
+                flow = MarkedInFlow(peer, endpoint, received, now, address)
+            else:
+                flow = InFlow(peer, endpoint, received, now)
+            peer.in_flows[address] = flow
         return flow
+
+    def flow_from(self, peer: Correspondent, address: Address, seq: int, now: int) -> "InFlow | None":
+        """The flow that a message belongs to; a new one starts just before `seq`. None if nobody here has the
+        endpoint.
+        """
+        flow = peer.in_flows.get(address)
+        if flow is None:
+            endpoint = self.endpoints.get(uuid_of(address))
+            if endpoint is None:
+                return None
+            flow = self.flow_of(peer, endpoint, address, seq - 1, now)
+        if not flow.active and (peer.reachable or peer is self.me):
+            flow.endpoint.activate(flow)  # a node without a way here cannot be given credit
+        return flow
+
+    def marked_endpoint(self, address: Address) -> "Endpoint | None":
+        """The endpoint of an address that is no uuid, to which messages of more than one priority come."""
+        endpoint = self.endpoints.get(uuid_of(address))
+        if endpoint is not None:
+            rank_all(endpoint)
+        return endpoint
 
     def admits(
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
@@ -86,13 +118,13 @@ class Admitting(Responding):
         what = _ACTIONS[frame.kind]
         usual = codes.LOCALNET if what == codes.MAY_PUBLISH else endpoint.realm
         realm = frame.reach() if what == codes.MAY_PUBLISH else usual
-        flow = peer.in_flows.get(endpoint.uuid)
+        flow = peer.in_flows.get(frame.endpoint)
         if flow is not None and flow.judged is session and flow.verdicts >> what & 1 and realm <= usual:
             return True
         if not self.gate.allows(session, peer.node_id, what, endpoint.uuid, endpoint.name, realm):
-            self.pass_over(session, peer, endpoint, frame.number, now)
+            self.pass_over(session, peer, endpoint, frame.endpoint, frame.number, now)
             return False
-        flow = self.flow_of(peer, endpoint, frame.number - 1, now)
+        flow = self.flow_of(peer, endpoint, frame.endpoint, frame.number - 1, now)
         if flow.judged is not session:
             flow.judged = session
             flow.verdicts = 0
@@ -113,14 +145,20 @@ class Admitting(Responding):
         if self.gate.permits(session, peer.node_id, codes.MAY_PUBLISH, b"", name, realm):
             return True
         self.gate.deny(session, peer.node_id, codes.MAY_PUBLISH, endpoint.uuid, name, realm)
-        self.pass_over(session, peer, endpoint, frame.number, now)
+        self.pass_over(session, peer, endpoint, frame.endpoint, frame.number, now)
         return False
 
     def pass_over(
-        self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, number: int, now: int
+        self,
+        session: "LinkFace",
+        peer: Correspondent,
+        endpoint: Endpoint,
+        address: Address,
+        number: int,
+        now: int,
     ) -> None:
         """Count a denied message as taken: so its origin hears of each, and nobody misses it."""
-        flow = self.flow_of(peer, endpoint, number, now)
+        flow = self.flow_of(peer, endpoint, address, number, now)
         gap = (number - flow.received) & 0xFFFF
         if gap < 0x8000:
             flow.received += gap
@@ -128,7 +166,7 @@ class Admitting(Responding):
             start_anew(flow, number)
         flow.came_by(session, True)
         flow.last_used = now
-        if endpoint.kind != codes.BROADCAST:
+        if flow.has_credit():
             flow.limit = max(flow.limit, flow.received + endpoint.opening)
             if self._is_visible(session, peer, endpoint):
                 self.send_credit(flow)
@@ -181,3 +219,14 @@ def start_anew(flow: InFlow, received: int) -> None:
     """Its next number is the one behind `received`."""
     flow.received = received
     flow.limit = received + flow.endpoint.opening
+
+
+def rank_all(endpoint: Endpoint) -> None:
+    """A message of another priority comes to it."""
+    for receiver in endpoint.receivers:
+        rank(receiver)
+
+
+def is_replay(frame: Frame, endpoint: Endpoint) -> bool:
+    """Whether it is a retained value that is sent anew to one subscriber."""
+    return frame.kind == codes.SEND and endpoint.kind == codes.BROADCAST and frame.lane() & codes.REPLAY != 0

@@ -22,10 +22,12 @@ test_flows.py hold both.
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.messaging.latest import Latest
-from busway.protocol.messaging.payload import shown, size_of
+from busway.protocol.messaging.payload import shown
+from busway.protocol.messaging.ranks import Ranks
 from busway.protocol.messaging.shares import Share
 from busway.protocol.outcomes import MESSAGES, Event
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
 from busway.protocol.wire.fields import u16, varint
 from busway.protocol.wire.messages import Frame, signal
 from busway.protocol.wire.runs import count_run, payload_bytes, run_payloads
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from busway.protocol.routing.peers import Peer
     from busway.protocol.wire.aliases import AliasWriter
 
+_NEVER: "Final" = -(1 << 60)  # is left of a window: who publishes has none
 _SPARE_MIN: "Final" = 64  # messages of a budget from which on half as much again may be promised
 _PLAIN: "Final" = 1 << codes.MAY_SEND | 1 << codes.MAY_PUBLISH
 
@@ -116,6 +119,11 @@ class Message:
         return False
 
     @property
+    def priority(self) -> str:
+        """The priority that it was sent with: "low", "normal", "high" or "urgent"."""
+        return codes.PRIORITY_NAMES[self.flow.lane() & 3]
+
+    @property
     def source_label(self) -> str:
         """The label of the program that sent it, as far as it is known now; else ""."""
         return self.flow.peer.label
@@ -164,7 +172,8 @@ class InFlow(Intake):
         self.received = received
         self.limit = received + endpoint.opening
         self.queued = 0
-        self.half = endpoint.opening >> 1  # of the window, at the least: when so little is left it is raised
+        # Of the window, at the least: when so little is left it is raised.
+        self.half = endpoint.opening >> 1 if endpoint.kind != codes.BROADCAST else _NEVER
         self.last_used = now
         self.credit_due = False
         self.far = False  # its messages come over other nodes
@@ -178,6 +187,18 @@ class InFlow(Intake):
         self.ends_here = -1  # the epoch (routing/topology.py) in which its broadcasts go to no other node
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
         self.missed = 0  # of all messages so far
+
+    def address(self) -> Address:
+        """The address that they were sent to."""
+        return self.endpoint.uuid
+
+    def lane(self) -> int:
+        """Their lane byte."""
+        return codes.NORMAL
+
+    def has_credit(self) -> bool:
+        """Whether its origin waits for credit: not who publishes."""
+        return self.endpoint.kind != codes.BROADCAST
 
     def credit(self) -> Frame:
         return signal(codes.CREDIT, self.peer.key, self.endpoint.uuid, self.limit)
@@ -204,7 +225,7 @@ class InFlow(Intake):
         if not self.active or len(receivers) != 1 or self.short is not link or self.bridged:
             return None
         receiver = receivers[0]
-        if receiver.lost or receiver.policy == codes.LATEST or endpoint.realm < link.realm:
+        if not receiver.plain or receiver.policy == codes.LATEST or endpoint.realm < link.realm:
             return None
         if (prefix[0] & 0x10 != 0) != (endpoint.kind == codes.BROADCAST):
             return None
@@ -280,9 +301,11 @@ class Receiver:
         "latest",
         "lost",
         "messages",
+        "plain",
         "policy",
         "queue",
         "queue_max",
+        "ranks",
         "refused",
         "size",
         "size_max",
@@ -303,6 +326,8 @@ class Receiver:
         self.refused = 0
         self.taken = 0
         self.closed = False
+        self.plain = True  # no message of another priority waits, and none was dropped that is to be shown
+        self.ranks: "Ranks | None" = None  # as long as such wait
         # dropped by the policy, to be shown as `missed` of the origin's next
         self.lost = _NONE_LOST
         self.latest = Latest() if policy == codes.LATEST else None
@@ -328,59 +353,31 @@ class Receiver:
         """Queue a message; False if there is no room."""
         if not self.has_room(size):
             return False
-        self.queue.items.append(message)
+        if self.ranks is None:
+            self.queue.items.append(message)
+        else:
+            self.ranks.add(message, message.flow.lane() & 3)
         self.size += size
         message.flow.queued += 1
-        if self.lost:
+        if not self.plain:
             self.show_lost(message, codes.DROP_NEWEST)
         return True
 
-    def pull(self) -> Message:
-        """Remove the oldest message; the caller has seen that there is one."""
-        message: Message = self.queue.pop()
-        self.size -= size_of(message.payload)
-        message.flow.queued -= 1
-        if self.lost:
-            self.show_lost(message, codes.DROP_OLDEST)
-        return message
-
-    def replace(self, message: Message, size: int) -> bool:
-        """LATEST: put a message in the place of an older one of its origin and name, if that still waits."""
-        flow = message.flow
-        latest = self.latest
-        assert latest is not None
-        ahead = latest.find(flow, message.name, self.taken)
-        if ahead < 0:
-            if flow.active and self.has_room(size):  # else nobody would forget it, or it will not wait
-                latest.note(flow, message.name, self.taken, len(self.queue))
-            return False
-        old: Message = self.queue.items[self.queue.head + ahead]
-        self.queue.items[self.queue.head + ahead] = message
-        self.size += size - size_of(old.payload)
-        message.missed += 1 + old.missed
-        self.dropped += 1
-        return True
+    def settle(self) -> None:
+        """Messages that were lost have been shown, or need not be any more."""
+        self.plain = self.ranks is None and not self.lost
 
     def show_lost(self, message: Message, policy: int) -> None:
         """Messages that the policy dropped are `missed` of the origin's next message: when that is queued, or
         when it is taken.
         """
-        if (self.policy == codes.DROP_OLDEST) == (policy == codes.DROP_OLDEST):
+        if self.lost and (self.policy == codes.DROP_OLDEST) == (policy == codes.DROP_OLDEST):
             message.missed += self.lost.pop(message.flow, 0)
-
-    def note_lost(self, message: Message) -> None:
-        self.dropped += 1
-        if message.flow.active:  # else its origin is gone
-            if not self.lost:
-                self.lost = {}
-            self.lost[message.flow] = self.lost.get(message.flow, 0) + 1 + message.missed
+        self.settle()
 
     def missed(self) -> int:
         """Messages that are known to be lost, and that no message has shown yet as its `missed`."""
-        count = sum(self.lost.values())
-        for flow in self.endpoint.active:
-            count += flow.bridged
-        return count
+        return sum(self.lost.values()) + sum([flow.bridged for flow in self.endpoint.active])
 
 
 class MessagesEvent(Event):
@@ -484,6 +481,7 @@ class Endpoint:
             self._leave(flow)
             for receiver in self.receivers:
                 receiver.lost.pop(flow, None)
+                receiver.settle()
                 if receiver.latest is not None:
                     receiver.latest.forget(flow)
 

@@ -8,6 +8,7 @@ Knows no handler but as a message that one works on, which whoever runs them tel
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.endpoints import InFlow, Message, Receiver
+from busway.protocol.messaging.ranks import Ranks
 from busway.protocol.messaging.requests import Request
 from busway.protocol.messaging.sides import ReceiverSide
 from busway.protocol.routing.peers import Peer
@@ -114,6 +115,8 @@ class Crew(Timer):
             if self._known:  # places that are not left would count as turns later
                 self._forget()
             return self._may_begin(items[head])  # all of one origin: the commonest case
+        if self._receiver.ranks is not None:
+            return self._arrange_ranks(self._receiver.ranks, items)
         self._learn(items, head)
         held: "list[Lane]" = []
         found = False
@@ -126,6 +129,31 @@ class Crew(Timer):
         for lane in held:
             self._turns.push(lane)
         return found
+
+    def _arrange_ranks(self, ranks: Ranks, items: "list[Message]") -> bool:
+        """The same where messages of several priorities wait: of those of the highest that may begin the one
+        whose link, and then whose origin, has the fewest at work.
+        """
+        self._forget()
+        origins: "dict[Peer, int]" = {}
+        for message in self._at_work:
+            origins[message.flow.peer] = origins.get(message.flow.peer, 0) + 1
+        for start, stop in ranks.groups():
+            best = -1
+            least = (0, 0)
+            seen: "dict[Peer, bool]" = {}
+            for at in range(start, stop):
+                flow = items[at].flow
+                if flow.peer in seen:
+                    continue
+                seen[flow.peer] = True
+                load = (self._links.get(flow.session, 0), origins.get(flow.peer, 0))
+                if (best < 0 or load < least) and self._may_begin(items[at]):
+                    best, least = at, load
+            if best >= 0:
+                ranks.bring(best)
+                return True
+        return False
 
     def _may_begin(self, message: Message) -> bool:
         handlers = self._host.handlers

@@ -8,6 +8,7 @@ from busway.protocol.routing.directory import Directory
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address, lane_at, uuid_of
 from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
@@ -62,8 +63,8 @@ class FlowOwner:
 
 
 class OutFlow(Waiter):
-    """The messages to one endpoint at one node (or the parts of one stream): its numbers, and what waits for
-    credit.
+    """The messages to one address at one node (or the parts of one stream): its numbers, and what waits for
+    credit. `endpoint` is the address, b"" of answers.
     """
 
     __slots__ = (
@@ -116,7 +117,8 @@ class OutFlow(Waiter):
 
     def is_announced(self, directory: Directory) -> bool:
         """While it is, the other side may have the flow's number in mind, however long it was stopped."""
-        return self.endpoint in self.peer.entries or self.endpoint == codes.INTROSPECTION
+        uuid = uuid_of(self.endpoint)
+        return uuid in self.peer.entries or uuid == codes.INTROSPECTION
 
     def share(self) -> int:
         """How many it has got of the messages that others could have got as well."""
@@ -143,6 +145,32 @@ class OutFlow(Waiter):
 
     def fire(self, now: int) -> None:
         self.origin.probe(self, now)
+
+
+class MarkedFlow(OutFlow):
+    """One whose messages, or answers, have that lane byte."""
+
+    __slots__ = ("lane",)
+
+    def __init__(
+        self, origin: FlowOwner, peer: Peer, endpoint: bytes, credit: int, now: int, lane: int
+    ) -> None:
+        super().__init__(origin, peer, endpoint, credit, now)
+        self.lane = lane
+
+
+def flow_to(origin: FlowOwner, peer: Peer, address: Address, credit: int, now: int) -> OutFlow:
+    """The flow of messages to an address at a node."""
+    if len(address) > codes.ID_SIZE:
+        return MarkedFlow(origin, peer, address, credit, now, lane_at(address))
+    return OutFlow(origin, peer, address, credit, now)
+
+
+def answers_flow(origin: FlowOwner, peer: Peer, credit: int, now: int, lane: int) -> OutFlow:
+    """The flow of answers, or of the parts of one, to requests with that lane byte."""
+    if lane != codes.NORMAL:
+        return MarkedFlow(origin, peer, b"", credit, now, lane)
+    return OutFlow(origin, peer, b"", credit, now)
 
 
 class Pending(Timer):

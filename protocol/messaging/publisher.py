@@ -15,6 +15,7 @@ from busway.protocol.messaging.flows import LAUNCHED, NEXT, PARKED, UNLIMITED, W
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.directory import Directory
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import address_of, uuid_of
 from busway.protocol.wire.messages import Frame, with_name
 
 
@@ -28,7 +29,7 @@ class PublishFlow(OutFlow):
         self.publisher = publisher
 
     def is_announced(self, directory: Directory) -> bool:
-        return directory.is_known(self.endpoint)
+        return directory.is_known(uuid_of(self.endpoint))
 
     def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
         self.publisher.resume(self, now)
@@ -55,29 +56,38 @@ class Spread(batch.Batch):
 class Fan(Outlet):
     """The patterns that mean a name, as a link that the copies for them take."""
 
-    __slots__ = ("_publisher", "_uuid", "name", "patterns", "realm")
+    __slots__ = ("_publisher", "name", "patterns", "realm")
 
-    def __init__(
-        self, publisher: "Publisher", uuid: bytes, name: str, patterns: "list[bytes]", realm: int
-    ) -> None:
+    def __init__(self, publisher: "Publisher", name: str, patterns: "list[bytes]", realm: int) -> None:
         self.deadline = -1
         self.broadcasts = SendQueue()  # nothing waits here
         self.broadcast_size_max = 0  # so it is asked each time
         self.flush_wanted = False
         self.lagging = False
         self._publisher = publisher
-        self._uuid = uuid
         self.name = name
         self.patterns = patterns
         self.realm = realm
 
-    def _full(self) -> "list[Outlet]":
-        """The links of all these patterns that have no room."""
-        full: "dict[Outlet, bool]" = {}
+    def _links(self) -> "list[Outlet]":
+        """The links of all these patterns."""
+        links: "dict[Outlet, bool]" = {}
         for uuid in self.patterns:
-            for link in _full(self._publisher.links_for(uuid, self.realm)):
-                full[link] = True
-        return list(full)
+            for link in self._publisher.links_for(uuid, self.realm):
+                links[link] = True
+        return list(links)
+
+    def _full(self) -> "list[Outlet]":
+        """The ones that have no room."""
+        return _full(self._links())
+
+    def has_broadcast_room_for(self, frame: Frame) -> bool:
+        return all([link.has_broadcast_room_for(frame) for link in self._links()])
+
+    def make_room(self, frame: Frame) -> bool:
+        full = [link for link in self._links() if not link.make_room(frame)]
+        self.lagging = all([link.lagging for link in full])
+        return not full
 
     def has_broadcast_room(self) -> bool:
         full = self._full()
@@ -102,7 +112,7 @@ class Fan(Outlet):
             link.lag()
 
     def broadcast(self, frame: Frame) -> None:
-        self._publisher.copy(self, frame, self._publisher.flows[self._uuid].last_used)
+        self._publisher.copy(self, frame, self._publisher.flows[frame.endpoint].last_used)
 
 
 class Publisher:
@@ -123,7 +133,8 @@ class Publisher:
         """Give every link within `realm` that leads to subscribers, and our own, a copy. Returns 0, or a
         token if it has to wait.
         """
-        uuid = out.endpoint
+        address = out.endpoint
+        uuid = uuid_of(address)
         target = self._origin.targets.get(uuid) or self._origin.target(uuid, now)
         if target is None:
             if not self._origin.me.leaf:
@@ -135,9 +146,9 @@ class Publisher:
             raise WrongKindError(
                 "this endpoint is of kind %s: use send or request" % codes.KIND_NAMES[target.kind]
             )
-        flow = self.flows.get(uuid)
+        flow = self.flows.get(address)
         if flow is None:
-            flow = self.flows[uuid] = PublishFlow(self, self._origin, uuid, now)
+            flow = self.flows[address] = PublishFlow(self, self._origin, address, now)
         if not flow.waiting.items and self._spread(flow, out, realm, patience_ms, now):
             return 0
         if out.is_best_effort():  # it would overtake what waits still
@@ -169,7 +180,8 @@ class Publisher:
         """How many have been published to each endpoint of late."""
         counts: "dict[bytes, int]" = {}
         for flows in (self.unheard, self.flows):
-            for uuid, flow in flows.items():
+            for address, flow in flows.items():
+                uuid = uuid_of(address)
                 counts[uuid] = counts.get(uuid, 0) + flow.sent
         return counts
 
@@ -189,7 +201,7 @@ class Publisher:
     def _fan(self, uuid: bytes, realm: int) -> "list[Outlet]":
         """Besides the links of a name what leads to the patterns that mean it, if there are any."""
         patterns = self._patterns_of(uuid)
-        return [Fan(self, uuid, self._origin.host.name_of(uuid), patterns, realm)] if patterns else []
+        return [Fan(self, self._origin.host.name_of(uuid), patterns, realm)] if patterns else []
 
     def links_for(self, uuid: bytes, realm: int) -> "list[Outlet]":
         """Where broadcasts to an endpoint go that may get to that realm."""
@@ -224,16 +236,17 @@ class Publisher:
         named = with_name(out.options, fan.name)
         format, type_id = out.format, out.type_id
         if format == codes.TYPED_AS_ENDPOINT:
-            format, type_id = codes.TYPED, out.endpoint
+            format, type_id = codes.TYPED, uuid_of(out.endpoint)
         for uuid in fan.patterns:
             if format == codes.OBJECT and uuid not in receiving.process_only:
                 continue
-            flow = self.flows.get(uuid)
+            address = address_of(uuid, out.lane())
+            flow = self.flows.get(address)
             if flow is None:
-                flow = self.flows[uuid] = PublishFlow(self, self._origin, uuid, now)
+                flow = self.flows[address] = PublishFlow(self, self._origin, address, now)
             flow.sent += 1
             flow.last_used = now
-            copy = Frame(codes.PUBLISH, b"", uuid, flow.sent, out.payload, format, type_id)
+            copy = Frame(codes.PUBLISH, b"", address, flow.sent, out.payload, format, type_id)
             copy.options = named
             self._give(copy, self._links_to(uuid, fan), uuid in receiving.endpoints, now)
 
@@ -266,13 +279,16 @@ class Publisher:
 
     def _spread(self, flow: OutFlow, out: Frame, realm: int, patience_ms: int, now: int) -> bool:
         """One copy to each link; False if it has to wait for room."""
-        local = out.endpoint in self._origin.receiving.endpoints
-        links = self.links_for(out.endpoint, realm)
+        uuid = uuid_of(out.endpoint)
+        local = uuid in self._origin.receiving.endpoints
+        links = self.links_for(uuid, realm)
         before = self.growing.get(out.endpoint)
         if before is not None:
             before.close()  # what comes now goes behind it
         if links and not out.is_best_effort():
-            full = _full(links)
+            full = _full(links) if out.options is None else links
+            if full:
+                full = [link for link in full if not link.make_room(out)]
             if full and _waits(full, patience_ms, len(full) == len(links) and not local):
                 return False
         flow.sent += 1
@@ -310,8 +326,8 @@ class Publisher:
 
     def _await_room(self, flow: OutFlow) -> None:
         first: Pending = flow.waiting.peek()
-        for link in self.links_for(flow.endpoint, first.realm):
-            if not link.has_broadcast_room():
+        for link in self.links_for(uuid_of(flow.endpoint), first.realm):
+            if not link.has_broadcast_room_for(first.out):
                 link.await_broadcast_room(flow)
 
     def resume(self, flow: OutFlow, now: int) -> None:
@@ -331,8 +347,8 @@ class Publisher:
         """
         flow = pending.flow
         assert flow is not None
-        for link in self.links_for(flow.endpoint, pending.realm):
-            if not link.has_broadcast_room():
+        for link in self.links_for(uuid_of(flow.endpoint), pending.realm):
+            if not link.has_broadcast_room_for(pending.out):
                 link.lag()
         self.resume(flow, now)
         if pending.state == WAITING:  # behind one with more patience

@@ -5,12 +5,13 @@ The counterpart of sender.py. Knows connections only as somewhere to put an answ
 
 from busway.protocol.errors import EndpointTakenError, LocalError
 from busway.protocol.fifo import Fifo
-from busway.protocol.messaging.admitting import Admitting, is_new_session, start_anew
+from busway.protocol.messaging.admitting import Admitting, is_new_session, is_replay, rank_all, start_anew
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
-from busway.protocol.messaging.flows import OutFlow
+from busway.protocol.messaging.flows import answers_flow
 from busway.protocol.messaging.handlers import Handlers
+from busway.protocol.messaging.leaving import give_way, left, note_lost, pull, replace
 from busway.protocol.messaging.marked import MarkedMessage
 from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.requests import DONE, TAKEN, Request
@@ -22,7 +23,8 @@ from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes
-from busway.protocol.wire.messages import Frame, signal
+from busway.protocol.wire.address import Address, addresses_of, lane_at, uuid_of
+from busway.protocol.wire.messages import Frame, signal_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Receiving(Admitting):
         self.timers = origin.timers
         self.gate = origin.mesh.gate
         self.origin = origin
+        self.marked = False
         self.builtin: "Receiver | None" = None  # the introspection endpoint's
         self.introspect: "Callable[[int, object], bytes] | None" = None
         self.endpoints = {}
@@ -123,7 +126,7 @@ class Receiving(Admitting):
             if not receivers:
                 self._end(receiver.endpoint, now)
         while len(receiver.queue):
-            self.reject(receiver.pull(), codes.RECEIVER_CLOSED)
+            self.reject(pull(receiver), codes.RECEIVER_CLOSED)
 
     def _end(self, endpoint: Endpoint, now: int) -> None:
         """No program wants it any more."""
@@ -139,8 +142,10 @@ class Receiving(Admitting):
             self.unsubscribe(endpoint)
         self.process_only.pop(uuid, None)
         self.origin.forget_target(uuid)
+        addresses = addresses_of(uuid) if self.marked else [uuid]
         for peer in self.all_peers() + list(self.routes.departed.values()):
-            talk(peer).in_flows.pop(uuid, None)
+            for address in addresses:
+                talk(peer).in_flows.pop(address, None)
         self._announce(endpoint)
         self.origin.withdrawn(self.me, uuid, now)
 
@@ -229,24 +234,12 @@ class Receiving(Admitting):
 
     # Arrival
 
-    def flow_from(self, peer: Correspondent, uuid: bytes, seq: int, now: int) -> "InFlow | None":
-        """The flow that a message belongs to; a new one starts just before `seq`. None if nobody here has the
-        endpoint.
-        """
-        flow = peer.in_flows.get(uuid)
-        if flow is None:
-            endpoint = self.endpoints.get(uuid)
-            if endpoint is None:
-                return None
-            flow = self.flow_of(peer, endpoint, seq - 1, now)
-        if not flow.active and (peer.reachable or peer is self.me):
-            flow.endpoint.activate(flow)  # a node without a way here cannot be given credit
-        return flow
-
     def arrive_local(self, frame: Frame, now: int) -> None:
         """A message of this very node."""
         flow = self.flow_from(self.me, frame.endpoint, frame.number, now)
         assert flow is not None  # what waits for an endpoint that closes is taken back
+        if len(frame.endpoint) > codes.ID_SIZE:
+            rank_all(flow.endpoint)
         flow.received = frame.number
         flow.last_used = now
         self.deliver(self._message_of(self.me, flow, frame, 0, now))
@@ -254,29 +247,29 @@ class Receiving(Admitting):
     def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
         """A message of another node, from one of our links."""
         kind = frame.kind
-        uuid = frame.endpoint
+        address = frame.endpoint
         number = frame.number
         route = frame.route
-        endpoint = self.endpoints.get(uuid)
+        endpoint = self.endpoints.get(address) or self.marked_endpoint(address)
         if (
             endpoint is None
             or endpoint.realm < session.realm
             or (route is not None and endpoint.realm < route.realm)
         ):
             self.counters["no_endpoint"] += 1
-            self.refuse(peer, kind, uuid, number, frame.id, codes.NO_ENDPOINT)
+            self.refuse(peer, kind, address, number, frame.id, codes.NO_ENDPOINT)
             return
-        if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST):
+        if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST) and not is_replay(frame, endpoint):
             self.counters["wrong_kind"] += 1
             reason = self.told(session, peer, endpoint, codes.WRONG_KIND)
-            self.refuse(peer, kind, uuid, number, frame.id, reason)
+            self.refuse(peer, kind, address, number, frame.id, reason)
             return
         guarded = self.gate.guard is not None
         if guarded and not self.admits(session, peer, endpoint, frame, now):
             reason = self.told(session, peer, endpoint, codes.NO_PERMISSION)
-            self.refuse(peer, kind, uuid, number, frame.id, reason)
+            self.refuse(peer, kind, address, number, frame.id, reason)
             return
-        flow = self.flow_from(peer, uuid, number, now)
+        flow = self.flow_from(peer, address, number, now)
         assert flow is not None
         gap = (number - flow.received) & 0xFFFF
         if gap != 1:
@@ -285,7 +278,7 @@ class Receiving(Admitting):
             if not anew and not 0 < gap < 0x8000:
                 if route is not None or not is_new_session(flow, session):
                     self.counters["late"] += 1
-                    self.refuse(peer, kind, uuid, number, frame.id, codes.OVERTAKEN)
+                    self.refuse(peer, kind, address, number, frame.id, codes.OVERTAKEN)
                     return
                 anew = True
             if anew:
@@ -320,7 +313,7 @@ class Receiving(Admitting):
         request.timeout_ms = frame.expires - now
         options = frame.options
         if options is not None and options.window:
-            request.stream = OutFlow(self.origin, peer, b"", options.window, now)
+            request.stream = answers_flow(self.origin, peer, options.window, now, options.lane)
         old = peer.serving.get(frame.id)
         if old is not None:  # the origin used an id again: it has given up the former request
             self._drop_request(old)
@@ -352,7 +345,7 @@ class Receiving(Admitting):
             self._put(endpoint.pick(), message, size)
 
     def _put(self, receiver: Receiver, message: Message, size: int) -> None:
-        if receiver.policy == codes.LATEST and receiver.replace(message, size):
+        if receiver.policy == codes.LATEST and replace(receiver, message, size):
             self.counters["received"] += 1
             self.counters["dropped"] += 1
             return
@@ -364,14 +357,12 @@ class Receiving(Admitting):
                 self.reject(message, codes.QUEUE_FULL)
                 return
             self.counters["dropped"] += 1
-            if receiver.policy != codes.DROP_OLDEST:
-                receiver.note_lost(message)
-                self.reject(message, codes.DROPPED)
-                return
             while not receiver.put(message, size):
-                victim = receiver.pull()
-                receiver.note_lost(victim)
+                victim = give_way(receiver, message) or message
+                note_lost(receiver, victim)
                 self.reject(victim, codes.DROPPED)
+                if victim is message:
+                    return
         self.counters["received"] += 1
         flow = message.flow
         if empty or receiver.waits:
@@ -381,14 +372,14 @@ class Receiving(Admitting):
 
     # Answers
 
-    def refuse(self, peer: Peer, kind: int, uuid: bytes, seq: int, id: int, reason: int) -> None:
+    def refuse(self, peer: Peer, kind: int, address: Address, seq: int, id: int, reason: int) -> None:
         """Tell the origin that a message is not taken. A publish has nobody who waits for that."""
         if kind == codes.PUBLISH:
             return
         if id:
-            self._answer(peer, error_of(peer, id, reason))
+            self._answer(peer, error_of(peer, id, reason, lane_at(address)))
             return
-        out = signal(codes.UNDELIVERABLE, peer.key, uuid, seq)
+        out = signal_about(codes.UNDELIVERABLE, peer.key, address, seq)
         out.code = reason
         self._answer(peer, out)
 
@@ -398,9 +389,9 @@ class Receiving(Admitting):
         if isinstance(message, Request):
             if message.state != DONE:  # else its origin no longer waits for an answer
                 self._finish_request(message)
-                self.refuse(flow.peer, codes.REQUEST, flow.endpoint.uuid, message.seq, message.id, reason)
-        elif flow.endpoint.kind != codes.BROADCAST:
-            self.refuse(flow.peer, codes.SEND, flow.endpoint.uuid, message.seq, 0, reason)
+                self.refuse(flow.peer, codes.REQUEST, flow.address(), message.seq, message.id, reason)
+        elif flow.has_credit():
+            self.refuse(flow.peer, codes.SEND, flow.address(), message.seq, 0, reason)
         self._consumed(flow)
 
     def _answer(self, peer: Peer, out: Frame) -> None:
@@ -408,7 +399,7 @@ class Receiving(Admitting):
             if peer.hop is not None:
                 peer.hop.answer(out)
         elif out.kind == codes.SIGNAL:
-            self.host.emit(UndeliverableEvent(out.endpoint, peer.node_id, out.number, out.code))
+            self.host.emit(UndeliverableEvent(uuid_of(out.endpoint), peer.node_id, out.number, out.code))
         else:
             self.origin.answers.came(peer, out, 0)
 
@@ -428,8 +419,8 @@ class Receiving(Admitting):
             receiver.size -= len(payload) if type(payload) is bytes else size_of(payload)
             flow = message.flow
             flow.queued -= 1
-            if receiver.lost:
-                receiver.show_lost(message, codes.DROP_OLDEST)
+            if not receiver.plain:
+                left(receiver, message)
             if flow.limit - flow.received + flow.queued <= flow.half:
                 self._consumed(flow)
             if isinstance(message, Request) and not self._take_request(message, receiver):
@@ -443,7 +434,7 @@ class Receiving(Admitting):
         taken: "list[Message]" = []
         queue = receiver.queue
         while most > 0 and queue.items:
-            count = 0 if receiver.lost else _count_plain(queue, most)
+            count = _count_plain(queue, most) if receiver.plain else 0
             if count < 2:
                 message = self.take(receiver)
                 if message is None:
@@ -491,7 +482,7 @@ class Receiving(Admitting):
     def _used(self, flow: InFlow) -> None:
         """An origin has used half of its window: a larger one, if the queue has room."""
         endpoint = flow.endpoint
-        if endpoint.kind != codes.BROADCAST and endpoint.receivers and endpoint.raise_limit(flow, False):
+        if endpoint.receivers and endpoint.raise_limit(flow, False):
             self.send_credit(flow)
 
     def _tell(self, receiver: Receiver, now: int) -> None:
@@ -514,6 +505,8 @@ class Receiving(Admitting):
         peer = request.flow.peer
         out = Frame(codes.REPLY, peer.key, b"", 0, b"", codes.RAW, b"")
         out.id = request.id
+        if request.flow.lane() != codes.NORMAL:
+            out.mark(request.flow.lane())
         self._answer(peer, out)
         return True
 
@@ -526,7 +519,7 @@ class Receiving(Admitting):
 
     def _consumed(self, flow: InFlow) -> None:
         """Raise the origin's limit, if what it has left is half used up."""
-        if flow.endpoint.kind == codes.BROADCAST or flow.limit - flow.received + flow.queued > flow.half:
+        if flow.limit - flow.received + flow.queued > flow.half:
             return
         if flow.endpoint.receivers and flow.endpoint.raise_limit(flow, True):
             self.send_credit(flow)
@@ -534,7 +527,7 @@ class Receiving(Admitting):
     def send_credit(self, flow: InFlow) -> None:
         """Tell the origin its limit as it stands when the frame is written."""
         if flow.peer is self.me:
-            self.origin.answers.credit(self.me, flow.endpoint.uuid, flow.limit & 0xFFFF, flow.last_used)
+            self.origin.answers.credit(self.me, flow.address(), flow.limit & 0xFFFF, flow.last_used)
         elif flow.peer.hop is not None:  # else its way is lost: it probes when there is another
             flow.peer.hop.credit(flow)
 
@@ -543,8 +536,7 @@ class Receiving(Admitting):
         blocked.
         """
         for flow in talk(peer).in_flows.values():
-            kind = flow.endpoint.kind
-            if flow.endpoint.receivers and kind != codes.BROADCAST and now - flow.last_used < codes.PROBE_MS:
+            if flow.endpoint.receivers and flow.has_credit() and now - flow.last_used < codes.PROBE_MS:
                 if not flow.active:
                     flow.endpoint.activate(flow)
                 flow.endpoint.raise_limit(flow, True)
@@ -594,7 +586,7 @@ class Receiving(Admitting):
     def _concerns(self, peer: Correspondent, frame: Frame, realm: int) -> bool:
         """Whether a signal that has crossed that realm is of an endpoint which can be reached so."""
         if frame.signal == codes.PROBE:
-            endpoint = self.endpoints.get(frame.endpoint)
+            endpoint = self.endpoints.get(uuid_of(frame.endpoint))
         else:
             request = peer.serving.get(frame.id)
             endpoint = None if request is None else request.flow.endpoint
@@ -621,18 +613,19 @@ class Receiving(Admitting):
             self.origin.resume(request.stream, now)
 
     def probed(
-        self, session: "LinkFace | None", peer: Correspondent, uuid: bytes, sent: int, now: int
+        self, session: "LinkFace | None", peer: Correspondent, address: Address, sent: int, now: int
     ) -> None:
         """PROBE came: what of the origin's messages has not arrived by now is lost."""
         if session is not None and self.gate.guard is not None:
-            if self.is_denied(session, peer, self.endpoints[uuid]):
-                self.pass_over(session, peer, self.endpoints[uuid], sent, now)
+            endpoint = self.endpoints[uuid_of(address)]
+            if self.is_denied(session, peer, endpoint):
+                self.pass_over(session, peer, endpoint, address, sent, now)
                 return
-        flow = self.flow_from(peer, uuid, sent + 1, now)
+        flow = self.flow_from(peer, address, sent + 1, now)
         if flow is None:
             return
         gap = (sent - flow.received) & 0xFFFF
-        broadcast = flow.endpoint.kind == codes.BROADCAST
+        broadcast = not flow.has_credit()
         if gap < 0x8000 or broadcast:
             flow.received += gap
             flow.bridged += gap
@@ -658,7 +651,7 @@ class Receiving(Admitting):
         for flow in talk(peer).in_flows.values():
             flow.endpoint.deactivate(flow)
             flow.limit = flow.received + flow.endpoint.opening  # what it starts from if it comes back
-        self.reply_flows.pop(peer.node_id, None)
+        self.forget_answers(peer)
 
     def _finish_confirm(self, request: Request) -> None:
         """Its origin has the verdict "unknown"; the message itself is as good as any."""
@@ -669,7 +662,7 @@ class Receiving(Admitting):
     def sweep(self, now: int) -> None:
         """Idle origins give their window back, then are forgotten (section 7.1)."""
         for peer in self.all_peers():
-            for uuid, flow in list(talk(peer).in_flows.items()):
+            for address, flow in list(talk(peer).in_flows.items()):
                 idle = now - flow.last_used
                 if flow.queued or idle < codes.FLOW_RECLAIM_MS:
                     continue
@@ -677,7 +670,7 @@ class Receiving(Admitting):
                     flow.endpoint.deactivate(flow)
                     flow.limit = min(flow.limit, flow.received + flow.endpoint.opening)
                 if idle >= codes.FLOW_FORGET_IN_MS:
-                    del talk(peer).in_flows[uuid]
+                    del talk(peer).in_flows[address]
 
     def has_flows(self) -> bool:
         return any([peer.has_numbers() for peer in self.all_peers()])

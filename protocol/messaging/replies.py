@@ -12,6 +12,7 @@ from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address, uuid_of
 from busway.protocol.wire.fields import lenient_text
 from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 
@@ -38,6 +39,8 @@ class Answers:
         peer = pending.peer
         assert peer is not None
         out = signal(codes.PART_CREDIT, peer.key, b"", pending.consumed + pending.window, pending.id)
+        if pending.out.lane() != codes.NORMAL:
+            out.mark(pending.out.lane())
         if peer is self._origin.me:
             self._origin.receiving.signal_came(None, self._origin.me, out, now)
         elif peer.hop is not None:  # else its way is lost: it is told again
@@ -96,11 +99,11 @@ class Answers:
                 text = text or refusal(peer.label, peer.node_id)
             self._origin.finish(pending, status, code, text)
             if code == codes.NO_ENDPOINT:
-                self._origin.lookups.refused(peer, pending.out.endpoint, now)
+                self._origin.lookups.refused(peer, uuid_of(pending.out.endpoint), now)
 
-    def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
+    def credit(self, peer: Peer, address: Address, limit: int, now: int) -> None:
         """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
-        flow = talk(peer).out_flows.get(uuid)
+        flow = talk(peer).out_flows.get(address)
         if flow is None:
             return
         gain = (limit - flow.limit) & 0xFFFF
@@ -109,9 +112,10 @@ class Answers:
             flow.certain()
             self._origin.resume(flow, now)
 
-    def _undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> None:
+    def _undelivered(self, peer: Peer, address: Address, seq: int, reason: int, now: int) -> None:
         """UNDELIVERABLE came: tell the program, with the number widened again."""
-        flow = talk(peer).out_flows.get(uuid)
+        flow = talk(peer).out_flows.get(address)
+        uuid = uuid_of(address)
         if flow is None:
             self._origin.counters["unknown_reply"] += 1
             return

@@ -5,8 +5,9 @@ The half of the destination's side that its program drives; what arrives is in r
 
 from busway.protocol.errors import LocalError
 from busway.protocol.messaging.correspondent import Correspondent
+from busway.protocol.messaging.endpoints import InFlow
 from busway.protocol.messaging.events import RequestEvent
-from busway.protocol.messaging.flows import UNLIMITED, OutFlow
+from busway.protocol.messaging.flows import UNLIMITED, MarkedFlow, OutFlow, answers_flow
 from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.requests import DONE, Request
 from busway.protocol.messaging.sender import Origin
@@ -15,6 +16,7 @@ from busway.protocol.outcomes import CANCELLED
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import address_of, addresses_of
 from busway.protocol.wire.messages import Frame, signal
 
 _TOO_LARGE = (
@@ -58,9 +60,10 @@ class Responding(ReceiverSide):
         if request.stream is not None and len(request.stream.waiting):
             raise LocalError("parts of this reply still wait for credit: end it after they have gone")
         if request.stream is None:
-            flow = self._reply_flow(request.flow.peer, now)
+            marked = type(request.flow) is not InFlow
+            flow = self._marked_flow(request, now) if marked else self._reply_flow(request.flow.peer, now)
         else:
-            flow = OutFlow(self.origin, request.flow.peer, b"", UNLIMITED, now)
+            flow = answers_flow(self.origin, request.flow.peer, UNLIMITED, now, request.flow.lane())
             flow.hop = request.stream.hop  # behind the parts
         request.moved_at = now
         token = self._submit(flow, out, request.id, now)
@@ -98,7 +101,7 @@ class Responding(ReceiverSide):
     def stalled_since(self, request: Request) -> int:
         stream = request.stream
         if request.state == DONE:
-            flow = self.reply_flows.get(request.flow.peer.node_id)
+            flow = self.reply_flows.get(_answers_to(request))
             return request.moved_at if flow is not None and len(flow.waiting) else -1
         return request.moved_at if stream is not None and len(stream.waiting) else -1
 
@@ -106,7 +109,7 @@ class Responding(ReceiverSide):
         if request.state != DONE:
             self._break_off(request, code, text, now)
             return
-        flow = self.reply_flows[request.flow.peer.node_id]
+        flow = self.reply_flows[_answers_to(request)]
         while len(flow.waiting):  # its answers, which it does not read
             self.origin.finish(flow.waiting.peek(), CANCELLED)
 
@@ -117,6 +120,8 @@ class Responding(ReceiverSide):
 
     def _submit(self, flow: OutFlow, out: Frame, id: int, now: int) -> int:
         out.id = id
+        if isinstance(flow, MarkedFlow):
+            out.mark(flow.lane)
         if self.origin.go(flow, out, now):
             return 0
         pending = self.origin.open(out)
@@ -135,13 +140,29 @@ class Responding(ReceiverSide):
             flow = self.reply_flows[peer.node_id] = OutFlow(self.origin, peer, b"", UNLIMITED, now)
         return flow
 
+    def _marked_flow(self, request: Request, now: int) -> OutFlow:
+        """The same of answers to requests with its lane byte: others do not keep them waiting."""
+        peer = request.flow.peer
+        key = _answers_to(request)
+        flow = self.reply_flows.get(key)
+        if flow is None or flow.peer is not peer:
+            flow = answers_flow(self.origin, peer, UNLIMITED, now, request.flow.lane())
+            self.reply_flows[key] = flow
+        return flow
+
+    def forget_answers(self, peer: Peer) -> None:
+        """Nobody waits for them any more."""
+        for key in addresses_of(peer.node_id):
+            self.reply_flows.pop(key, None)
+
     def way_changed(self, peer: Peer) -> None:
         """Answers need not stay on their link as a flow does: each is a lane of its own, and by another way
         than the nearest it would not be believed.
         """
-        flow = self.reply_flows.get(peer.node_id)
-        if flow is not None:
-            flow.hop = None
+        for key in addresses_of(peer.node_id):
+            flow = self.reply_flows.get(key)
+            if flow is not None:
+                flow.hop = None
 
     def _arm(self, request: Request, now: int) -> None:
         """Its time; a stream is looked at before, for it may have stalled."""
@@ -163,9 +184,17 @@ class Responding(ReceiverSide):
             del serving[request.id]
 
 
-def error_of(peer: Peer, id: int, code: int) -> Frame:
+def _answers_to(request: Request) -> bytes:
+    """Name the flow of answers to requests like this one."""
+    flow = request.flow
+    return address_of(flow.peer.node_id, flow.lane())
+
+
+def error_of(peer: Peer, id: int, code: int, lane: int = codes.NORMAL) -> Frame:
     """The ERROR that a request ends with if it is not answered."""
     out = Frame(codes.ERROR, peer.key, b"", 0, b"", codes.RAW, b"")
     out.id = id
     out.code = code
+    if lane != codes.NORMAL:
+        out.mark(lane)
     return out

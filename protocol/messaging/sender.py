@@ -34,6 +34,7 @@ from busway.protocol.messaging.flows import (
     UNPLACED,
     UNRESOLVED,
     WAITING,
+    MarkedFlow,
     OutFlow,
     Pending,
 )
@@ -48,8 +49,8 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address
-from busway.protocol.wire.messages import Frame, signal
+from busway.protocol.wire.address import Address, lane_at, uuid_of
+from busway.protocol.wire.messages import Frame, signal, signal_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,8 +74,15 @@ class Origin(SenderSide):
 
     # Resolution
 
-    def forget_target(self, address: Address) -> None:
-        """The holders of an address changed: resolve it anew, and let those go that waited for one."""
+    def forget_target(self, uuid: bytes) -> None:
+        """The holders of an endpoint changed: resolve it anew, and let those go that waited for one."""
+        if self.marked:
+            for address in self.addresses(uuid):
+                self._forget_address(address)
+        else:
+            self._forget_address(uuid)
+
+    def _forget_address(self, address: Address) -> None:
         self.targets.pop(address, None)
         self.direct.pop(address, None)
         crowd = self.crowds.get(address)
@@ -87,8 +95,9 @@ class Origin(SenderSide):
         """
         used = list(self.targets) + list(self.crowds)
         for address in used if len(used) < len(entries) else list(entries):
-            if address in entries:
-                self.forget_target(address)
+            uuid = uuid_of(address)
+            if uuid in entries:
+                self.forget_target(uuid)
 
     def crowd(self, address: Address, now: int) -> "Crowd | None":
         """The holders of an endpoint, if there are several to choose from."""
@@ -109,7 +118,9 @@ class Origin(SenderSide):
         hop = flow.hop
         if hop is None or hop.state == codes.CLOSED:
             hop = flow.link()
-        return flow.peer is self.me or (hop is not None and hop.queue.size < codes.QUEUE_SIZE_MAX)
+        if flow.peer is self.me or (hop is not None and hop.queue.size < codes.QUEUE_SIZE_MAX):
+            return True
+        return hop is not None and isinstance(flow, MarkedFlow) and hop.has_room_for(flow.lane)
 
     def go(self, flow: OutFlow, out: Frame, now: int) -> bool:
         """Transmit it, if nothing waits before it and the flow is ready."""
@@ -124,8 +135,8 @@ class Origin(SenderSide):
         """
         kind = out.kind
         address = out.endpoint
-        if address in self.arrived:
-            self.unresolved.settle(address, now)  # those who waited go first
+        if self.arrived and uuid_of(address) in self.arrived:
+            self.unresolved.settle(uuid_of(address), now)  # those who waited go first
         flow = None if node_id else self.direct.get(address)
         if flow is None:
             flow = self.flow_for(address, node_id, now)
@@ -210,9 +221,12 @@ class Origin(SenderSide):
         if out.kind <= codes.REQUEST:
             self.undeliverable(out, codes.MESSAGE_TOO_LARGE)
             return
+        lane = out.lane()
         out.kind = codes.ERROR  # of the request that it was to answer
         out.code = codes.MESSAGE_TOO_LARGE
         out.options = None
+        if lane != codes.NORMAL:
+            out.mark(lane)
         out.payload = out.type_id = b""
         out.format = codes.RAW
         hop.enqueue(out)
@@ -258,7 +272,7 @@ class Origin(SenderSide):
         if flow.probe_ms > 2 * codes.PROBE_MS:
             flow.hop = None  # the last one was not answered: as in _doubt_way
         hop = flow.link()
-        out = signal(codes.PROBE, flow.peer.key, flow.endpoint, flow.sent)
+        out = signal_about(codes.PROBE, flow.peer.key, flow.endpoint, flow.sent)
         if flow.peer is self.me:
             self.receiving.signal_came(None, self.me, out, now)
         elif hop is not None and hop.asleep_until < 0:  # a day's probes would pile up
@@ -364,6 +378,8 @@ class Origin(SenderSide):
         assert pending.flow is not None
         hop = pending.flow.link()
         out = signal(codes.CANCEL, pending.out.destination, pending.out.endpoint, 0, pending.id)
+        if len(out.endpoint) > codes.ID_SIZE:
+            out.mark(lane_at(out.endpoint))
         if pending.peer is self.me:
             self.receiving.signal_came(None, self.me, out, now)
         elif hop is not None:  # else its way is lost
@@ -379,7 +395,7 @@ class Origin(SenderSide):
             self.finish(pending, outcomes.TIMED_OUT if late else outcomes.UNDELIVERED, reason)
         elif out.kind == codes.SEND:
             node_id = out.destination[: codes.ID_SIZE]
-            self.host.emit(UndeliverableEvent(out.endpoint, node_id, out.number, reason))
+            self.host.emit(UndeliverableEvent(uuid_of(out.endpoint), node_id, out.number, reason))
 
     # Nodes that go, time that passes
 
@@ -410,21 +426,24 @@ class Origin(SenderSide):
         where nothing is on its way, they start anew on both sides.
         """
         self.forget_target(uuid)
-        flow = talk(peer).out_flows.get(uuid)
-        if peer is self.me:
-            talk(peer).out_flows.pop(uuid, None)
-        if flow is not None:
-            flow.limit = min(flow.limit, flow.sent)
-            self._empty(flow, now)
+        flows = talk(peer).out_flows
+        for address in self.addresses(uuid):
+            flow = flows.get(address)
+            if peer is self.me:
+                flows.pop(address, None)
+            if flow is not None:
+                flow.limit = min(flow.limit, flow.sent)
+                self._empty(flow, now)
 
     def announced(self, peer: Peer, uuid: bytes, credit: int, new: bool, now: int) -> None:
         """An endpoint appeared (`new`), or changed, or is told again over another link."""
         self.forget_target(uuid)
-        flow = talk(peer).out_flows.get(uuid)
-        if new and flow is not None:
-            flow.opening = credit
-            flow.limit = max(flow.limit, flow.sent + credit)  # CREDIT may have come before
-            flow.in_doubt = True  # the destination may not know that we lost it
+        for address in self.addresses(uuid) if new else ():
+            flow = talk(peer).out_flows.get(address)
+            if flow is not None:
+                flow.opening = credit
+                flow.limit = max(flow.limit, flow.sent + credit)  # CREDIT may have come before
+                flow.in_doubt = True  # the destination may not know that we lost it
         self._leave_losers(uuid, now)
         self.unresolved.settle(uuid, now)
 
@@ -435,10 +454,11 @@ class Origin(SenderSide):
         if not self.directory.are_one(uuid):
             entries = self.directory.known(uuid)
             counting = self.directory.holders(uuid)
-            for entry in list(entries):
-                flow = talk(entry.peer).out_flows.get(uuid)
-                if flow is not None and entry not in counting:
-                    self._empty(flow, now)
+            for entry in [entry for entry in entries if entry not in counting]:
+                for address in self.addresses(uuid):
+                    flow = talk(entry.peer).out_flows.get(address)
+                    if flow is not None:
+                        self._empty(flow, now)
 
     def _empty(self, flow: OutFlow, now: int) -> None:
         self.timers.disarm(flow)
@@ -462,14 +482,14 @@ class Origin(SenderSide):
         self._sweep_flows(talk(self.me).out_flows, now)
         self._sweep_flows(self.publisher.flows, now)
         self._sweep_flows(self.publisher.unheard, now)
-        for uuid, crowd in list(self.crowds.items()):
-            if not len(crowd.waiting) and uuid not in self.targets:
-                del self.crowds[uuid]
+        for address, crowd in list(self.crowds.items()):
+            if not len(crowd.waiting) and address not in self.targets:
+                del self.crowds[address]
         for peer in self.routes.peers.values():
             self._sweep_flows(talk(peer).out_flows, now)
 
     def _sweep_flows(self, flows: "dict[bytes, OutFlow]", now: int) -> None:
-        for uuid, flow in list(flows.items()):
+        for address, flow in list(flows.items()):
             idle = now - flow.last_used
             if len(flow.waiting) or idle < codes.BELIEF_MS:
                 continue
@@ -480,8 +500,8 @@ class Origin(SenderSide):
                 flow.limit = flow.sent + flow.opening
                 flow.in_doubt = True
             if idle >= codes.FLOW_FORGET_OUT_MS and not flow.is_announced(self.directory):
-                del flows[uuid]
-                self.forget_target(uuid)
+                del flows[address]
+                self.forget_target(uuid_of(address))
 
     def close(self, all: bool) -> None:
         """Everything outstanding ends, once; without `all` only messages that wait for an endpoint."""

@@ -6,7 +6,7 @@ from busway.protocol.errors import WrongKindError
 from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, EndpointHost
-from busway.protocol.messaging.flows import FlowOwner, OutFlow, Pending, Target
+from busway.protocol.messaging.flows import FlowOwner, MarkedFlow, OutFlow, Pending, Target, flow_to
 from busway.protocol.messaging.handlers import Handlers
 from busway.protocol.messaging.requests import Request
 from busway.protocol.outcomes import Outcome
@@ -15,7 +15,7 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address
+from busway.protocol.wire.address import Address, addresses_of, lane_at, uuid_of
 from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
@@ -65,6 +65,7 @@ class SenderSide(FlowOwner):
         self.receiving = ReceiverSide()
         self.targets: "dict[Address, Target]" = {}
         self.direct: "dict[Address, OutFlow]" = {}  # the one remote holder of an address, for Node.send
+        self.marked = False  # there may be addresses with a lane byte: all of a uuid are looked after
         self.pending: "dict[int, Pending]" = {}
         self.syncing = False  # there is a link whose first directory exchange is not over
         self.counters = {
@@ -83,6 +84,8 @@ class SenderSide(FlowOwner):
         """Where messages to an address go; None: nobody is known to have it."""
         found = self.targets.get(address)
         if found is None:
+            if len(address) > codes.ID_SIZE:
+                self.marked = True
             found = self._build_target(address, now)
             if found is not None:
                 self.targets[address] = found
@@ -91,8 +94,9 @@ class SenderSide(FlowOwner):
         return found
 
     def _build_target(self, address: Address, now: int) -> "Target | None":
-        local = self.receiving.endpoints.get(address)
-        entries = self.directory.holders(address)
+        uuid = uuid_of(address)
+        local = self.receiving.endpoints.get(uuid)
+        entries = self.directory.holders(uuid)
         if local is not None and local.realm == codes.PROCESS:
             entries = []  # what is meant for it are objects, which cannot leave
         if local is None and not entries:
@@ -116,15 +120,19 @@ class SenderSide(FlowOwner):
                 best = cost
                 target.flows = []
             if cost == best:
-                target.flows.append(self.flow(entry.peer, entry.uuid, entry.credit, now))
+                target.flows.append(self.flow(entry.peer, address, entry.credit, now))
         return target if target.flows else None
 
-    def flow(self, peer: Peer, uuid: bytes, credit: int, now: int) -> OutFlow:
-        """The flow to an endpoint at a node, made if it is new."""
-        flow = talk(peer).out_flows.get(uuid)
+    def addresses(self, uuid: bytes) -> "list[Address]":
+        """The addresses of an endpoint that may be in use."""
+        return addresses_of(uuid) if self.marked else [uuid]
+
+    def flow(self, peer: Peer, address: Address, credit: int, now: int) -> OutFlow:
+        """The flow to an address at a node, made if it is new."""
+        flow = talk(peer).out_flows.get(address)
         if flow is None:
-            flow = OutFlow(self, peer, uuid, credit, now)
-            talk(peer).out_flows[uuid] = flow
+            flow = flow_to(self, peer, address, credit, now)
+            talk(peer).out_flows[address] = flow
         return flow
 
     def flow_for(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
@@ -139,28 +147,31 @@ class SenderSide(FlowOwner):
         return target.flows[0] if len(target.flows) == 1 else None
 
     def _pinned_flow(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
+        uuid = uuid_of(address)
+        if len(address) > codes.ID_SIZE:
+            self.marked = True
         if node_id == self.me.node_id:
-            local = self.receiving.endpoints.get(address)
+            local = self.receiving.endpoints.get(uuid)
             if local is not None and local.kind == codes.BROADCAST:
                 raise WrongKindError("this endpoint is of kind broadcast: use publish")
             return self.flow(self.me, address, local.opening, now) if local is not None else None
         peer = self.routes.peers.get(node_id)
         if peer is None:
             return None
-        entry = peer.entries.get(address)
+        entry = peer.entries.get(uuid)
         if entry is None:
-            known = address == codes.INTROSPECTION
+            known = uuid == codes.INTROSPECTION
             return self.flow(peer, address, codes.OPENING_CREDIT, now) if known else None
-        if entry.kind == codes.BROADCAST:
+        if entry.kind == codes.BROADCAST and not lane_at(address) & codes.REPLAY:
             raise WrongKindError("this endpoint is of kind broadcast: use publish")
-        return self.flow(peer, entry.uuid, entry.credit, now)
+        return self.flow(peer, address, entry.credit, now)
 
     def await_room(self, flow: OutFlow, now: int) -> None:
         """Hear of credit, or of room on its link."""
         hop = flow.link()
         if flow.sent < flow.limit:
             if hop is not None:
-                hop.await_room(flow)
+                hop.await_room_for(flow.lane if isinstance(flow, MarkedFlow) else codes.NORMAL, flow)
             elif flow.peer is not self.me and flow not in talk(flow.peer).stalled:
                 talk(flow.peer).stalled.append(flow)
         elif flow.endpoint and flow.deadline < 0:

@@ -9,7 +9,7 @@ from busway.protocol.errors import WrongKindError
 from busway.protocol.messaging.flows import NEXT, UNPLACED, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address
+from busway.protocol.wire.address import Address, uuid_of
 from busway.protocol.wire.messages import signal
 
 
@@ -20,16 +20,16 @@ class Unresolved:
         self._origin = origin
         self.waiting: "dict[Address, dict[Pending, int]]" = {}  # each with its turn: not all dicts keep one
         self._turn = 0
-        self.arrived: "dict[Address, bool]" = {}  # our own endpoints that some of these wait for no longer
+        self.arrived: "dict[bytes, bool]" = {}  # our own endpoints that some of these wait for no longer
 
     def park(self, pending: Pending, ttl_ms: int, now: int) -> None:
-        address = pending.out.endpoint
+        uuid = uuid_of(pending.out.endpoint)
         pending.state = NEXT[pending.state, UNPLACED]
         pending.has_ttl = ttl_ms > 0
         asked = self._look_up(pending, now)
-        if pending.has_ttl and address not in pending.asked and address != codes.INTROSPECTION:
-            pending.asked.append(address)  # when that node comes, those who are asked say what it has
-            self._origin.lookups.ask(address, now)
+        if pending.has_ttl and uuid not in pending.asked and uuid != codes.INTROSPECTION:
+            pending.asked.append(uuid)  # when that node comes, those who are asked say what it has
+            self._origin.lookups.ask(uuid, now)
         if not pending.has_ttl and not self._origin.syncing and not asked:
             self.fail(pending)
             return
@@ -45,7 +45,7 @@ class Unresolved:
         """Ask for the node that is wanted, then for the endpoint; False if there is nobody to ask, any
         more.
         """
-        wanted = pending.out.endpoint
+        wanted = uuid_of(pending.out.endpoint)
         pinned = pending.pinned
         if pinned and pinned != self._origin.me.node_id and pinned not in self._origin.routes.peers:
             wanted = pinned
@@ -65,7 +65,7 @@ class Unresolved:
         """A lookup is over: those who waited for it go, or fail."""
         for address, waiting in list(self.waiting.items()):
             for pending in _in_order(waiting):
-                if address == id or pending.pinned == id:
+                if uuid_of(address) == id or pending.pinned == id:
                     del waiting[pending]
                     self._settle_one(pending, now)
             if not waiting and self.waiting.get(address) is waiting:
@@ -87,11 +87,12 @@ class Unresolved:
         lost = gone or self._origin.lookups.offline()
         self._origin.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE if lost else codes.NO_ENDPOINT)
 
-    def settle(self, address: Address, now: int) -> None:
-        """The holders of an address changed: let those go that waited for one."""
-        self.arrived.pop(address, None)
-        for pending in _in_order(self.waiting.pop(address, {})):
-            self._settle_one(pending, now)
+    def settle(self, uuid: bytes, now: int) -> None:
+        """The holders of an endpoint changed: let those go that waited for one."""
+        self.arrived.pop(uuid, None)
+        for address in self._origin.addresses(uuid):
+            for pending in _in_order(self.waiting.pop(address, {})):
+                self._settle_one(pending, now)
 
     def _settle_one(self, pending: Pending, now: int) -> None:
         if pending.out.kind == codes.SIGNAL:
@@ -138,6 +139,10 @@ class Unresolved:
             for pending in _in_order(waiting):
                 if not pending.has_ttl and not self._is_asking(pending):
                     self.fail(pending)
+
+    def is_awaited(self, uuid: bytes) -> bool:
+        """Whether something waits for an endpoint."""
+        return any([address in self.waiting for address in self._origin.addresses(uuid)])
 
     def remove(self, pending: Pending) -> None:
         address = pending.out.endpoint

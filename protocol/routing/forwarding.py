@@ -12,6 +12,7 @@ from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.peers import Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import uuid_of
 from busway.protocol.wire.fields import clip_text, text8, varint
 from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signal
 
@@ -150,6 +151,8 @@ class Forwarder:
         hop = None if peer is None else peer.hop
         if hop is None:
             return 0 if peer is not None and self.hold(frame, peer) else codes.NO_ROUTE
+        if not hop.addressing and frame.lane() != codes.NORMAL:
+            return codes.NO_PRIORITIES
         if len(frame.payload) > hop.limits.message_size_max:
             if frame.kind != codes.ERROR:
                 return codes.MESSAGE_TOO_LARGE
@@ -212,6 +215,8 @@ class Forwarder:
         number = failed.number & 0xFFFF
         answer = Frame(kind, to, failed.endpoint, number, b"", codes.RAW, b"")
         answer.code = reason
+        if failed.lane() != codes.NORMAL:
+            answer.mark(failed.lane())
         if kind == codes.ERROR:
             answer.id = failed.id
         else:
@@ -341,10 +346,11 @@ class Forwarder:
         if before is not None:
             before.close()  # what comes now goes behind it
         hops = frame.hops()
-        links = self.links_for(root, source, frame.endpoint) if hops else []
+        uuid = uuid_of(frame.endpoint)
+        links = self.links_for(root, source, uuid) if hops else []
         reach = max(frame.reach(), connection.realm)
         if not links and not wanted:
-            self._prune(connection, source if root is self._mesh.me else root, frame.endpoint)
+            self._prune(connection, source if root is self._mesh.me else root, uuid)
             return False
         route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
         links = [link for link in links if link.realm <= reach]

@@ -91,6 +91,8 @@ class AliasWriter(AliasTable):
         number = self.numbers.get(id)
         if number is not None:
             return bytes((number,)) if number < 0x80 else varint(number)
+        if len(id) == codes.ID_SIZE + 1:
+            return self.write(id[: codes.ID_SIZE])  # of an address, option LANE has the rest
         while self._pinned and self._next < len(self.ids) and self.ids[self._next] in self._pinned:
             self._next = self._next + 1 if self._next < self._max else self._first
         number = self._next

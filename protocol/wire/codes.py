@@ -92,6 +92,16 @@ OPTION_REACH: "Final" = 4
 OPTION_NAME: "Final" = 6
 OPTION_RETAIN: "Final" = 7
 CLEARED: "Final" = 0x80000000  # of the number in RETAIN: there is no last value any more
+OPTION_LANE: "Final" = 5
+
+# The lane byte: a priority, and whether a retained value is sent anew. NORMAL is never written.
+LOW: "Final" = 0
+NORMAL: "Final" = 1
+HIGH: "Final" = 2
+URGENT: "Final" = 3
+PRIORITY_NAMES = ("low", "normal", "high", "urgent")
+REPLAY: "Final" = 4
+LANE_MAX: "Final" = 7
 
 CANCEL: "Final" = 1
 CREDIT: "Final" = 2
@@ -209,6 +219,7 @@ BUS_CLOSED: "Final" = 12
 LOST_AFTER_SENDING: "Final" = 13  # never sent: what a node says of its own request
 OVERTAKEN: "Final" = 14
 NO_PERMISSION: "Final" = 15
+NO_PRIORITIES: "Final" = 16
 REASON_LAST: "Final" = 63
 HANDLER_FAILED: "Final" = 64
 REASON_NAMES = {
@@ -227,6 +238,7 @@ REASON_NAMES = {
     LOST_AFTER_SENDING: "LOST_AFTER_SENDING",
     OVERTAKEN: "OVERTAKEN",
     NO_PERMISSION: "NO_PERMISSION",
+    NO_PRIORITIES: "NO_PRIORITIES",
     HANDLER_FAILED: "HANDLER_FAILED",
 }
 
@@ -279,6 +291,8 @@ DENIALS_LINK_MAX: "Final" = 64  # of one link, told once
 QUEUE_SIZE_MAX: "Final" = 1048576
 BROADCAST_SIZE_MAX: "Final" = 1048576
 QUEUE_LOW: "Final" = 262144
+QUEUE_RESERVE: "Final" = 131072  # beyond a full one, for high and urgent messages
+TRANSIT_RESERVE: "Final" = 1048576  # ... of those that are passed on
 PACKET_FRAME_SIZE_MAX: "Final" = 512  # on packet links, where a longer one would keep others waiting
 PACKET_BROADCAST_SIZE_MAX: "Final" = 16384
 BEST_EFFORT_SIZE_MAX: "Final" = 1024  # queued on a packet link, from which on it takes no more of that class

@@ -4,6 +4,7 @@ payload in both directions. Keeps no state but the alias tables that it is given
 
 from busway.protocol.errors import Refusal
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address, address_of, lane_at
 from busway.protocol.wire.aliases import AliasTable, AliasWriter
 from busway.protocol.wire.entries import read_holder, write_entry
 from busway.protocol.wire.fields import Reader, text, u16
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 _NAMED_SIZE: "Final" = 8  # of options NAME and RETAIN, besides the name
+
+_OF_ADDRESSES = (codes.CREDIT, codes.PROBE, codes.UNDELIVERABLE)
 
 
 class RoutingHeader:
@@ -32,10 +35,11 @@ class RoutingHeader:
 class Options:
     """The optional fields of a header: each has a row in `_OPTIONS`."""
 
-    __slots__ = ("best_effort", "name", "partial", "reach", "retain", "size", "window")
+    __slots__ = ("best_effort", "lane", "name", "partial", "reach", "retain", "size", "window")
 
     def __init__(self) -> None:
         self.best_effort = False
+        self.lane = codes.NORMAL  # priority, and REPLAY
         self.reach = 0  # the widest realm that a broadcast may get to; 0: LOCALNET
         self.name = ""  # under which it was published, where that is not the endpoint's own
         self.retain = 0  # its number among the retained ones of its node, CLEARED aside; 0: it is none
@@ -81,6 +85,16 @@ class Frame(Header):
     def is_best_effort(self) -> bool:
         """Whether it may be lost rather than keep others waiting."""
         return self.options is not None and self.options.best_effort
+
+    def lane(self) -> int:
+        """Its lane byte."""
+        return codes.NORMAL if self.options is None else self.options.lane
+
+    def mark(self, lane: int) -> None:
+        """Give it that lane byte; its endpoint is left as it is."""
+        if self.options is None:
+            self.options = Options()
+        self.options.lane = lane
 
     def source(self) -> bytes:
         """Node and incarnation of the origin; b"": who writes it."""
@@ -169,6 +183,14 @@ def signal(which: int, destination: bytes, endpoint: bytes = b"", number: int = 
     return frame
 
 
+def signal_about(which: int, destination: bytes, address: Address, number: int) -> Frame:
+    """One about the messages to an address, which it names."""
+    frame = signal(which, destination, address, number)
+    if len(address) > codes.ID_SIZE:
+        frame.mark(lane_at(address))
+    return frame
+
+
 # Reading
 
 
@@ -199,7 +221,14 @@ def read_frame(head: int, reader: Reader, aliases: AliasTable, nodes: AliasTable
             frame.expires = now + left_ms
     frame.route = route
     frame.options = options
+    if options is not None and options.lane != codes.NORMAL and _names_address(frame):
+        frame.endpoint = address_of(frame.endpoint, options.lane)
     return frame
+
+
+def _names_address(frame: Frame) -> bool:
+    """Whether its endpoint, with the lane byte if it has one, is what its pair is known by."""
+    return frame.kind <= codes.REQUEST or (frame.kind == codes.SIGNAL and frame.signal in _OF_ADDRESSES)
 
 
 def read_run(
@@ -314,6 +343,7 @@ def cut(options: "Options | None", partial: int, size: int) -> Options:
         more.name = options.name
         more.retain = options.retain
         more.window = options.window
+        more.lane = options.lane
     more.partial = partial
     more.size = size
     return more
@@ -424,6 +454,17 @@ def _write_retain(options: Options) -> "bytes | None":
     return u16(options.retain >> 16) + u16(options.retain) if options.retain else None
 
 
+def _read_lane(value: Reader, options: Options) -> None:
+    lane = value.u8() if value.left() == 1 else codes.NORMAL
+    if lane == codes.NORMAL or lane > codes.LANE_MAX or options.lane != codes.NORMAL:
+        raise Refusal(codes.MALFORMED, "option LANE is not one byte 0 or 2 to 7, or comes twice")
+    options.lane = lane
+
+
+def _write_lane(options: Options) -> "bytes | None":
+    return bytes((options.lane,)) if options.lane != codes.NORMAL else None
+
+
 # Each optional field of a header, in the order in which they are written: its number, the kinds that may have
 # it, as bits, how it is read and how it is written.
 _OPTIONS = (
@@ -433,4 +474,5 @@ _OPTIONS = (
     (codes.OPTION_NAME, 1 << codes.SEND | 1 << codes.PUBLISH, _read_name, _write_name),
     (codes.OPTION_RETAIN, 1 << codes.SEND | 1 << codes.PUBLISH, _read_retain, _write_retain),
     (codes.OPTION_CUT, ~(1 << codes.SIGNAL), _read_cut, _write_cut),
+    (codes.OPTION_LANE, -1, _read_lane, _write_lane),
 )

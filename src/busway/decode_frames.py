@@ -402,6 +402,10 @@ _OPTIONS: Mapping[int, tuple[Callable[[int], bool], _Layout]] = {
         lambda kind: kind <= codes.PUBLISH,
         {"retain": _only(_u32, lambda number: number & ~codes.CLEARED, "a number of at least 1")},
     ),
+    codes.OPTION_LANE: (
+        lambda kind: True,
+        {"lane": _only(_u8, lambda lane: lane != 1 and lane < 8, "a lane of 0, or 2 to 7")},
+    ),
 }
 """Which kinds of message an option says something of, and its fields: elsewhere it is skipped."""
 

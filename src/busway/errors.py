@@ -36,6 +36,7 @@ _REASON_SENTENCES = {
     13: "the link was lost after the request was written; it may have run",
     14: "a later message came first, on another way: send it again if it still matters",
     15: "the policy of the receiver's program does not allow it; its `busway policy explain` says why",
+    16: 'a node on the way knows no priorities; send it with priority="normal"',
     64: "the handler raised an exception",
 }
 

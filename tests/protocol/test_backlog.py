@@ -8,6 +8,7 @@ import pytest
 
 from busway.protocol import FullError, Limits, LocalError, Node, Receiver, codes, events
 from busway.protocol.messaging.endpoints import InFlow
+from busway.protocol.messaging.leaving import replace
 from tests.protocol.helpers import assert_settled, payloads
 from tests.protocol.nets import Mesh
 from tests.protocol.pairs import E, F, G, Net, Pair, node_of
@@ -368,7 +369,7 @@ def test_latest_of_a_node_without_a_way_here_is_queued_like_any() -> None:
     receiver.endpoint.deactivate(flow)
     assert receiver.latest.places == {}
     message = receiver.queue.peek()
-    assert not receiver.replace(message, 1)
+    assert not replace(receiver, message, 1)
     assert receiver.latest.places == {}
 
 

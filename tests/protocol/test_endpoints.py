@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from busway.protocol import Link, Node, codes
 from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.endpoints import Endpoint, EndpointHost, InFlow, Message, Receiver
+from busway.protocol.messaging.leaving import note_lost, pull
 from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.requests import Request
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
@@ -56,7 +57,7 @@ def test_a_queue_has_room_by_count_and_by_bytes() -> None:
     assert receiver.put(message(flow, b""), 0)
     assert not receiver.put(message(flow, b""), 0)
     assert of.queued() == flow.queued == 2
-    assert receiver.pull().payload == b"12345"
+    assert pull(receiver).payload == b"12345"
     assert receiver.size == 0
     assert flow.queued == 1
 
@@ -68,18 +69,18 @@ def test_what_was_dropped_is_shown_once(policy: int) -> None:
     of.receivers = [receiver]
     flow, other = flow_of(of), flow_of(of)
     receiver.put(message(flow), 1)
-    receiver.note_lost(message(flow, missed=4))
-    receiver.note_lost(message(flow))
-    receiver.note_lost(message(other))
+    note_lost(receiver, message(flow, missed=4))
+    note_lost(receiver, message(flow))
+    note_lost(receiver, message(other))
     receiver.put(message(flow), 1)
-    shown = [receiver.pull().missed, receiver.pull().missed]
+    shown = [pull(receiver).missed, pull(receiver).missed]
     assert shown == ([6, 0] if policy == codes.DROP_OLDEST else [0, 6])
     assert receiver.lost == {other: 1}
     assert receiver.dropped == 3
     of.deactivate(other)
     assert receiver.lost == {}
     of.deactivate(other)  # twice is once
-    receiver.note_lost(message(other))
+    note_lost(receiver, message(other))
     assert receiver.lost == {}  # its origin is gone: there is no next one to show it on
 
 
@@ -261,7 +262,7 @@ def test_an_origin_with_nothing_outstanding_can_always_send(
             if flow.limit - flow.received <= flow.half:
                 of.raise_limit(flow, False)
         elif what == "take" and len(receiver.queue):
-            flow = receiver.pull().flow
+            flow = pull(receiver).flow
             if flow.limit - flow.received + flow.queued <= flow.half:
                 of.raise_limit(flow, True)
         elif what == "idle" and not flow.queued:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from busway.protocol import Crew, Node, Receiver, Request, codes, events
+from busway.protocol.messaging.leaving import pull
 from tests.protocol.helpers import payloads, verdicts
 from tests.protocol.nets import UNICAST, Mesh, chain, id_of
 from tests.protocol.pairs import E
@@ -123,7 +124,7 @@ def test_a_long_queue_is_looked_through_once() -> None:
     assert waiting > 50
     net["b"].send(E, b"", net.now)
     assert staff.serve(2) == "ab"
-    staff.receiver.pull()  # and what is gone has no turn
+    pull(staff.receiver)  # and what is gone has no turn
     assert staff.serve(waiting) == "a" * (waiting - 2)
 
 
@@ -144,7 +145,7 @@ def test_what_was_dropped_meanwhile_is_not_served() -> None:
     ask(net, "a", 3)
     ask(net, "b", 3)
     assert staff.serve(2) == "ab"
-    assert staff.receiver.pull().source == id_of("a")
+    assert pull(staff.receiver).source == id_of("a")
     assert staff.serve(3) == "bab"
     assert staff.begin() == ""
 

@@ -118,6 +118,11 @@ FRAMES: dict[str, Frames] = {
     "DIRECTORY: a version that was": lambda count: [directory(FAR, GLOBAL, 0, 2 + count % 2)],
     "SEND": lambda count: [message(codes.SEND, 8, 9, FAR, varint(1) + u16(count & 0xFFFF))],
     "SEND in pieces of a byte": lambda count: _cut(count, 3, b"x", b"y", b"z"),
+    "SEND of another lane": lambda count: [
+        _with_options(
+            codes.SEND, bytes((codes.OPTION_LANE, 1, 2 + count % 6)), varint(1) + u16(count & 0xFFFF)
+        )
+    ],
     "SEND of best effort": lambda count: [
         _with_options(codes.SEND, BEST_EFFORT, varint(1) + u16(count & 0xFFFF))
     ],

@@ -158,6 +158,8 @@ def _plain_options(out: dict[str, Any], frame: Any) -> None:
             out["stream"] = option.value.window
         elif "best_effort" in option.value:
             out["best_effort"] = True
+        elif "lane" in option.value:
+            out["lane"] = option.value.lane
         elif "reach" in option.value:
             out["reach"] = REALM_NAMES[min(option.value.reach, _REALMS[out.get("reach", "GLOBAL")])]
         elif "name" in option.value:
@@ -258,6 +260,8 @@ def _buildable_options(vector: dict[str, Any]) -> list[dict[str, Any]]:
         options.append({"type": 6, "value": {"name": vector["name"]}})
     if "retain" in vector:
         options.append({"type": 7, "value": {"retain": vector["retain"]}})
+    if "lane" in vector:
+        options.append({"type": 5, "value": {"lane": vector["lane"]}})
     if "cut" in vector:
         options.append({"type": 1, "value": vector["cut"]})
     return options

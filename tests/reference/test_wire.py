@@ -224,6 +224,11 @@ retain = st.fixed_dictionaries(
 )
 
 
+lane = st.fixed_dictionaries(
+    {"type": st.just(5), "value": st.fixed_dictionaries({"lane": st.sampled_from([0, 2, 3, 4, 5, 6, 7])})}
+)
+
+
 def options(*known: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[list[dict[str, Any]] | None]:
     """No options, or unknown ones with at most one of each known."""
     sets = st.tuples(st.lists(unknown_options, max_size=3), *(st.lists(one, max_size=1) for one in known))
@@ -236,7 +241,7 @@ def a_frame(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 def a_message(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
     more = {"REQUEST": (stream,), "SEND": (named, retain), "PUBLISH": (named, retain)}
-    known = (cut, *more.get(kind, ()))
+    known = (cut, lane, *more.get(kind, ()))
     fields |= {"routing": routing, "options": options(*known), "payload": payload}
     plainly = a_frame(kind, format=st.integers(0, 2), type=st.none(), **fields)
     typed = a_frame(kind, format=st.just(3), type=alias, **fields)
@@ -244,7 +249,7 @@ def a_message(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def a_signal(number: int, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
-    fields |= {"routing": routing, "options": options()}
+    fields |= {"routing": routing, "options": options(lane)}
     return a_frame("SIGNAL", format=st.just(0), signal=st.just(number), **fields)
 
 

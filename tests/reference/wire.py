@@ -359,7 +359,7 @@ Routes = _control(8, "entries" / UntilEnd(RouteEntry))
 
 _MESSAGE, _ROUTED, _OPTIONS, _FORMAT = 0x80, 0x08, 0x04, 0x03
 _REQUEST, _ERROR, _SIGNAL = 3, 6, 7
-_CUT, _STREAM, _BEST_EFFORT, _REACH, _NAMED, _RETAIN = 1, 2, 3, 4, 6, 7
+_CUT, _STREAM, _BEST_EFFORT, _REACH, _LANE, _NAMED, _RETAIN = 1, 2, 3, 4, 5, 6, 7
 _PUBLISH = 1
 
 
@@ -382,11 +382,17 @@ Reach = c.Struct(
 )
 
 
+def _check_lane(lane: int) -> None:
+    if lane == 1 or lane > 7:
+        malformed("a lane of 0, or 2 to 7")
+
+
 def _check_retain(number: int) -> None:
     if not number & 0x7FFFFFFF:
         malformed("a retained message of at least number 1")
 
 
+Lane = c.Struct(marked("lane", U8, _check_lane))
 NameOption = c.Struct(marked("name", Text))
 Retain = c.Struct(marked("retain", U32, _check_retain))
 _OPTION_LAYOUTS = {
@@ -394,6 +400,7 @@ _OPTION_LAYOUTS = {
     _STREAM: StreamOption,
     _BEST_EFFORT: BestEffort,
     _REACH: Reach,
+    _LANE: Lane,
     _NAMED: NameOption,
     _RETAIN: Retain,
 }
@@ -405,6 +412,8 @@ def _applies(this: Any) -> int:
     option = int(this.type)
     if option in (_BEST_EFFORT, _NAMED, _RETAIN):
         return option if kind <= _PUBLISH else 0
+    if option == _LANE:
+        return option
     if option == _REACH:
         return option if kind == _PUBLISH else 0
     misplaced = kind == _SIGNAL if option == _CUT else kind != _REQUEST

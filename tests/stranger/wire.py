@@ -507,6 +507,12 @@ def _read_options(reader: Reader, frame: Frame) -> None:
             reach = value.u8() if value.left() == 1 else 1
             reach = reach if reach in (1, 2, 3) else 1
             frame["reach"] = REALMS[min(reach, REALMS.index(frame.get("reach", "GLOBAL")))]
+        elif which == 5:
+            if "lane" in frame or value.left() != 1:
+                raise Fault(9, "LANE twice, or not of a byte")
+            frame["lane"] = value.u8()
+            if frame["lane"] == 1 or frame["lane"] > 7:
+                raise Fault(9, "LANE is none")
 
 
 def _read_signal(reader: Reader, tables: Tables, frame: Frame) -> None:
@@ -600,6 +606,8 @@ def _options(frame: Frame) -> bytes:
         options += bytes([4, 1, REALMS.index(frame["reach"])])
     if "cut" in frame:
         options += bytes([1, 5, frame["cut"]["partial"]]) + frame["cut"]["size"].to_bytes(4, "big")
+    if "lane" in frame:
+        options += bytes([5, 1, frame["lane"]])
     return options
 
 

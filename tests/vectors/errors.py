@@ -377,6 +377,12 @@ OPTION_ERRORS = [
     error("RETAIN twice", f"22 94 0c 07 04 00000001 07 04 00000001 0001 {E1} 0001", 9),
     error("RETAIN where it has no business is skipped", "06 c4 03 07 01 00 01", None),
     error("an unknown option twice", "07 c4 04 09 00 09 00 01", None),
+    error("LANE of no byte", "06 c4 02 05 00 01 61", 9),
+    error("LANE of 2 bytes", "08 c4 04 05 02 0303 01 61", 9),
+    error("LANE that says normal", "07 c4 03 05 01 01 01 61", 9),
+    error("LANE of 8", "07 c4 03 05 01 08 01 61", 9),
+    error("LANE of 255 on a signal", "07 f4 03 05 01 ff 01 05", 9),
+    error("LANE twice", "0a c4 06 05 01 03 05 01 03 01 61", 9),
     error("STREAM twice", f"1f b4 08 02 02 0001 02 02 0001 0001 {E1} 0001 01 01", 9),
 ]
 

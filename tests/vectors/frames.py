@@ -500,6 +500,30 @@ MESSAGE_FRAMES = [
         f"1c 94 06 07 04 80000002 0001 {E1} 0001",
         message("PUBLISH", "", endpoint=E1, seq=1, retain=0x80000002, **bind("endpoint", 1)),
     ),
+    vector(
+        "SEND of low priority",
+        f"19 84 03 05 01 00 0001 {E1} 0001",
+        message("SEND", "", endpoint=E1, seq=1, lane=0, **bind("endpoint", 1)),
+    ),
+    vector(
+        "REQUEST for a stream, urgent",
+        f"20 b4 07 02 02 0010 05 01 03 0001 {E1} 0001 01 e807",
+        message(
+            "REQUEST", "", endpoint=E1, seq=1, id=1, timeout_ms=1000, stream=16, lane=3, **bind("endpoint", 1)
+        ),
+    ),
+    vector(
+        "a value that is sent anew, with high priority",
+        f"1a 84 03 05 01 06 0001 {E1} 0001 61",
+        message("SEND", "61", endpoint=E1, seq=1, lane=6, **bind("endpoint", 1)),
+    ),
+    vector(
+        "REPLY, ERROR, PART of high priority",
+        "07 c4 03 05 01 02 01 61 07 e4 03 05 01 02 01 02 08 d4 03 05 01 02 01 0000",
+        message("REPLY", "61", id=1, lane=2),
+        message("ERROR", "", id=1, code=2, lane=2),
+        message("PART", "", id=1, index=0, lane=2),
+    ),
     vector("REPLY", "04 c1 8001 f5", message("REPLY", "f5", 1, id=128)),
     vector("REPLY without payload: taken", "02 c0 01", message("REPLY", "", id=1)),
     vector(
@@ -688,6 +712,13 @@ SIGNAL_FRAMES = [
     ),
     vector("PROBE", f"16 f0 03 0001 {E1} 0004", signal("PROBE", endpoint=E1, sent=4, **bind("endpoint", 1))),
     vector("PART_CREDIT", "05 f0 04 07 0020", signal("PART_CREDIT", id=7, limit=32)),
+    vector(
+        "CREDIT, PROBE and CANCEL of an urgent pair",
+        f"1a f4 03 05 01 03 02 0001 {E1} 0010 09 f4 03 05 01 03 03 01 0004 07 f4 03 05 01 03 01 05",
+        signal("CREDIT", endpoint=E1, limit=16, lane=3, **bind("endpoint", 1)),
+        signal("PROBE", endpoint=E1, sent=4, lane=3, endpoint_alias=1),
+        signal("CANCEL", id=5, lane=3),
+    ),
     vector(
         "UNDELIVERABLE: full, then overtaken",
         f"17 f0 05 0001 {E1} 0009 02 06 f0 05 01 000a 0e",

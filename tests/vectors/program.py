@@ -18,6 +18,7 @@ from busway.protocol.link.connection import Connection
 from busway.protocol.packet import cobs
 from busway.protocol.packet.texts import TextLayer
 from busway.protocol.secure.security import Security
+from busway.protocol.wire.address import uuid_of
 from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_reader, node_writer
 from busway.protocol.wire.fields import Reader, text8, varint
 from busway.protocol.wire.hello import Hello, Limits, read_hello, write_hello
@@ -266,7 +267,8 @@ def fields(frame: Frame) -> "Vector":
     found: "Vector" = {
         "kind": KINDS[frame.kind],
         "format": frame.format,
-        "endpoint": hexed(frame.endpoint),
+        "endpoint": hexed(uuid_of(frame.endpoint)),
+        "lane": frame.lane(),
         "id": frame.id,
         "timeout_ms": frame.expires - NOW if frame.expires else 0,
         "code": frame.code,
@@ -301,7 +303,7 @@ def written(frame: Frame, payload: bytes, wanted: "Vector", tables: Tables) -> b
     writer = tables.writer
     for name, uuid in (
         ("type", frame.type_id),
-        ("endpoint", frame.endpoint),
+        ("endpoint", uuid_of(frame.endpoint)),
     ):  # the endpoint is bound first
         number = wanted.get(name + "_alias")
         if number is None:

@@ -426,6 +426,7 @@ function checkMessage(vector, body, reader, wanted, tables, same) {
   same(header.timeoutMs, "timeout_ms");
   same(header.window ?? 0, "stream");
   same(header.bestEffort ?? false, "best_effort");
+  same(header.lane ?? 1, "lane");
   same(Object.keys(REALMS)[header.reach], "reach");
   same(header.name ?? "", "name");
   same(header.retain ?? 0, "retain");

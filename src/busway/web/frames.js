@@ -285,6 +285,11 @@ function readOptions(reader, header) {
         throw new Refusal(MALFORMED, "option RETAIN has not 4 bytes, or comes twice");
       header.retain = value.u32();
       positive(header.retain % 0x80000000, "the number of a retained message");
+    } else if (which === 5) {
+      const lane = value.left === 1 ? value.u8() : 1;
+      if (lane === 1 || lane > 7 || header.lane !== undefined)
+        throw new Refusal(MALFORMED, "option LANE is not one byte 0 or 2 to 7, or comes twice");
+      header.lane = lane;
     }
   }
 }
@@ -325,7 +330,7 @@ function readHolders(reader, nodes) {
 
 /** The bytes before the payload; fields as of `readHeader`, `destination` where it is not the neighbour. */
 export function writeHeader(header, aliases, nodes) {
-  const { kind, format = RAW, cut, window, bestEffort, reach, name, retain } = header;
+  const { kind, format = RAW, cut, window, bestEffort, reach, name, retain, lane } = header;
   const named = name ? utf8.encode(name) : [];
   const routed = header.routed || header.destination !== undefined || header.source !== undefined;
   const options = [
@@ -335,6 +340,7 @@ export function writeHeader(header, aliases, nodes) {
     ...(named.length ? [6, named.length, ...named] : []),
     ...(retain ? [7, 4, ...u16(Math.floor(retain / 65536)), ...u16(retain)] : []),
     ...(cut ? [1, 5, cut.partial, ...u16(Math.floor(cut.size / 65536)), ...u16(cut.size)] : []),
+    ...(lane !== undefined ? [5, 1, lane] : []),
   ];
   const out = [0x80 | (kind << 4) | (routed ? 8 : 0) | (options.length ? 4 : 0) | format];
   if (routed) {
