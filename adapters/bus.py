@@ -309,6 +309,10 @@ class BaseBus:
         priority: Priority,
     ) -> Asked:
         check_flag("sealed", sealed)
+        if priority_of(priority) != codes.NORMAL:
+            raise ValueError(
+                "what is published sealed has normal priority: its keys change in the order of publishing"
+            )
         endpoint, content = self._content(to, payload)
         return self._host.ask(
             self._host.sealing.publish,
@@ -318,7 +322,6 @@ class BaseBus:
             best_effort=best_effort,
             patience_ms=patience_ms(wait, best_effort),
             realm=choice("realm", realm, REALMS),
-            priority=priority_of(priority),
         )
 
     def _need_seal(self) -> None:

@@ -54,6 +54,9 @@ def noticed(host: Any, event: events.Event) -> None:
     host.node = real if tapped else Tapped(real)
 
 
+_NORMAL = codes.NORMAL
+
+
 class Tapped:
     """A core's node, and a word to the watchers of each message that it has taken."""
 
@@ -72,43 +75,51 @@ class Tapped:
     ) -> int:
         token = self.real.send(endpoint, payload, now, format, type_id, **options)
         what = "confirmed send" if options.get("confirm") else "send"
-        self._tell(what, endpoint, payload, now, format, type_id, self._holder(endpoint, options))
+        to = self._holder(endpoint, options)
+        self._tell(what, endpoint, payload, now, format, type_id, to, options.get("priority", _NORMAL))
         return token
 
     def publish(
         self, endpoint: bytes, payload: Any, now: int, format: int = 0, type_id: bytes = b"", **options: Any
     ) -> int:
         token = self.real.publish(endpoint, payload, now, format, type_id, **options)
-        self._tell("publish", endpoint, payload, now, format, type_id, b"")
+        priority = options.get("priority", _NORMAL)
+        self._tell("publish", endpoint, payload, now, format, type_id, b"", priority)
         return token
 
     def request(
         self, endpoint: bytes, payload: Any, now: int, format: int = 0, type_id: bytes = b"", **options: Any
     ) -> int:
         token = self.real.request(endpoint, payload, now, format, type_id, **options)
-        self._tell("request", endpoint, payload, now, format, type_id, self._holder(endpoint, options))
+        to = self._holder(endpoint, options)
+        self._tell("request", endpoint, payload, now, format, type_id, to, options.get("priority", _NORMAL))
         return token
 
     def respond(self, request: Request, payload: Any, now: int, format: int = 0, type_id: bytes = b"") -> int:
         token = self.real.respond(request, payload, now, format, type_id)
-        self._tell("reply", request.endpoint, payload, now, format, type_id, request.source)
+        self._tell(
+            "reply", request.endpoint, payload, now, format, type_id, request.source, request.flow.lane()
+        )
         return token
 
     def respond_part(
         self, request: Request, payload: Any, now: int, format: int = 0, type_id: bytes = b""
     ) -> int:
         token = self.real.respond_part(request, payload, now, format, type_id)
-        self._tell("part", request.endpoint, payload, now, format, type_id, request.source)
+        self._tell(
+            "part", request.endpoint, payload, now, format, type_id, request.source, request.flow.lane()
+        )
         return token
 
     def respond_end(self, request: Request, now: int) -> int:
         token = self.real.respond_end(request, now)
-        self._tell("end", request.endpoint, b"", now, codes.RAW, b"", request.source)
+        self._tell("end", request.endpoint, b"", now, codes.RAW, b"", request.source, request.flow.lane())
         return token
 
     def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
         token = self.real.respond_error(request, code, text, now)
-        self._tell(f"error {code}", request.endpoint, text.encode(), now, codes.RAW, b"", request.source)
+        data, lane = text.encode(), request.flow.lane()
+        self._tell(f"error {code}", request.endpoint, data, now, codes.RAW, b"", request.source, lane)
         return token
 
     def _holder(self, endpoint: bytes, options: dict[str, Any]) -> bytes:
@@ -127,7 +138,15 @@ class Tapped:
         return (holders[0].name if holders else "") or name_of(endpoint)
 
     def _tell(
-        self, what: str, endpoint: bytes, payload: Any, now: int, format: int, type_id: bytes, to: bytes
+        self,
+        what: str,
+        endpoint: bytes,
+        payload: Any,
+        now: int,
+        format: int,
+        type_id: bytes,
+        to: bytes,
+        priority: int,
     ) -> None:
         asking = watchers(self.real)
         if not asking or format == codes.OBJECT or endpoint == codes.INTROSPECTION:
@@ -144,6 +163,7 @@ class Tapped:
             "format": format,
             "type": type_id,
             "payload": payload[:PAYLOAD_MAX],
+            "priority": codes.PRIORITY_NAMES[priority & 3],
         }
         if len(self._lost) > len(asking):  # some have left
             there = {watcher.node_id for watcher in asking}

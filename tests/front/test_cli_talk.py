@@ -94,6 +94,29 @@ class TestListen:
         refused = busway("listen", "lab/mine", "--kind", "unicast", "--policy", "latest", bus=bus)
         assert "LATEST is for broadcast endpoints" in refused.failed(2)
 
+    def test_what_they_were_sent_with(self, bus: str) -> None:
+        with busway_started("listen", "lab/urgent", "--json", bus=bus) as listener:
+            busway("publish", "lab/urgent", "1", "--priority", "urgent", bus=bus).ok()
+            assert json.loads(listener.line())["priority"] == "urgent"
+            busway("publish", "lab/urgent", "1", bus=bus).ok()
+            assert json.loads(listener.line())["priority"] == "normal"
+        with busway_started("listen", "lab/high", "--kind", "unicast", bus=bus) as listener:
+            busway("send", "lab/high", "1", "--priority", "high", bus=bus).ok()
+            assert listener.line().endswith("  1  (high)")
+        assert (
+            "is not one of 'low', 'normal'" in busway("send", "x", "1", "--priority", "top", bus=bus).stderr
+        )
+
+    def test_all_traffic_says_it_too(self, bus: str) -> None:
+        with busway_started("listen", "--all", "--json", bus=bus) as listener:
+            listener.line()
+            busway("request", "lab/echo", "1", "--priority", "low", bus=bus).ok()
+            seen: list[dict[str, object]] = []
+            while not seen or seen[-1]["what"] != "reply":
+                seen.append(json.loads(listener.line()))
+            (asked,) = (record for record in seen if record["what"] == "request")
+            assert (asked["priority"], seen[-1]["priority"]) == ("low", "low")
+
     def test_several_endpoints_until_interrupted(self, bus: str) -> None:
         with busway_started("listen", "lab/a", "lab/b", bus=bus) as listener:
             busway("publish", "lab/b", "x\x1b[2J\u202e", bus=bus).ok()

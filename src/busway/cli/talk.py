@@ -12,7 +12,7 @@ import click
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.asyncio_ends import Receiver
 from busway.adapters.bus import host_of
-from busway.adapters.typed import Policy, Realm
+from busway.adapters.typed import Policy, Priority, Realm
 from busway.cli import completing, failures, output, session
 from busway.cli import payload as payloads
 from busway.cli.failures import Failure
@@ -46,6 +46,13 @@ _TTL = click.option(
     default=0.0,
     metavar="S",
     help="Wait so many seconds for somebody to hold NAME.",
+)
+_PRIORITY = click.option(
+    "--priority",
+    type=click.Choice(codes.PRIORITY_NAMES),
+    default="normal",
+    show_default=True,
+    help="A higher one passes lower ones on its way.",
 )
 
 
@@ -165,7 +172,8 @@ def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
     if as_json:
         output.say_json(_document(name, message, asked))
         return
-    remarks = [f"missed {message.missed}"] if message.missed else []
+    remarks = [] if message.priority == "normal" else [message.priority]
+    remarks += [f"missed {message.missed}"] if message.missed else []
     remarks += ["a request, declined"] if asked else []
     remarks += [f"unreadable: {output.printable(str(message.error))}"] if message.error else []
     cells = (
@@ -198,6 +206,7 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
         "format": ("bytes", "cbor", "typed", "typed")[message.format],
         "payload": message.payload,
         "missed": message.missed,
+        "priority": message.priority,
     }
     if message.format >= 2:
         document["type"] = output.uuid_text(message.type_id or message.endpoint)
@@ -214,6 +223,7 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
 @payload_options
 @click.option("--confirm", is_flag=True, help="Wait until the receiving program has taken it.")
 @_TTL
+@_PRIORITY
 @node_option(_HOLDER)
 @timeout_option(30.0, "How long to wait for the verdict, in seconds.")
 @json_option("The outcome as one JSON document.")
@@ -224,6 +234,7 @@ def send(
     payload: object,
     confirm: bool,
     ttl: float,
+    priority: Priority,
     node: str,
     timeout: float,
     as_json: bool,
@@ -232,6 +243,7 @@ def send(
       busway send lab/log '{"celsius": 21.5}'
       busway send lab/log "pump started" --confirm
       busway send lab/log 21.5 --ttl 60            waits for somebody to hold lab/log
+      busway send lab/stop now --priority urgent   passes what waits with normal priority
       tail -n 1 log | busway send lab/log -
       busway send lab/log --hex 0a:ff
       busway send lab/log '{"celsius": 21.5}' --type lab/reading
@@ -249,7 +261,9 @@ def send(
             async with asyncio.timeout(None if confirm else timeout + ttl):
                 whom = session.target(bus, name)
                 value = _value(bus, payload)
-                await bus.send(whom, value, confirm=confirm, ttl=ttl, timeout=timeout, node=to)
+                await bus.send(
+                    whom, value, confirm=confirm, ttl=ttl, timeout=timeout, node=to, priority=priority
+                )
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"{name} takes nothing: not sent within {timeout:g} s") from None
         await bus.close(timeout)  # what comes back until then is still heard
@@ -309,11 +323,18 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
 @click.option(
     "--realm", type=REALMS, help="How far it gets: localnet, or where this joins over a wider link global."
 )
+@_PRIORITY
 @timeout_option(30.0, "How long to wait for room on the links, in seconds.")
 @json_option("The outcome as one JSON document.")
 @joins
 def publish(
-    place: Place, name: str, payload: object, realm: Realm | None, timeout: float, as_json: bool
+    place: Place,
+    name: str,
+    payload: object,
+    realm: Realm | None,
+    priority: Priority,
+    timeout: float,
+    as_json: bool,
 ) -> int:
     """Examples:
       busway publish lab/temperature 21.5
@@ -335,7 +356,8 @@ def publish(
             async with asyncio.timeout(timeout):
                 wide = any(link.realm == "global" for link in bus.links())
                 reach: Realm = realm or ("global" if wide else "localnet")
-                await bus.publish(session.target(bus, name), _value(bus, payload), realm=reach)
+                whom, value = session.target(bus, name), _value(bus, payload)
+                await bus.publish(whom, value, realm=reach, priority=priority)
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"no link had room within {timeout:g} s") from None
         await bus.close(timeout)
@@ -356,6 +378,7 @@ def publish(
     "--stream", is_flag=True, help="Take a reply in parts, one a line; --timeout counts from part to part."
 )
 @_TTL
+@_PRIORITY
 @node_option(_HOLDER)
 @timeout_option(30.0, "How long to wait for the reply, in seconds.")
 @json_option("The reply in a JSON document.")
@@ -366,6 +389,7 @@ def request(
     payload: object,
     stream: bool,
     ttl: float,
+    priority: Priority,
     node: str,
     timeout: float,
     as_json: bool,
@@ -390,11 +414,11 @@ def request(
         to = session.one_node(bus, node)
         whom, value = session.target(bus, name), _value(bus, payload)
         if stream:
-            parts = bus.request_stream(whom, value, timeout=timeout, ttl=ttl, node=to)
+            parts = bus.request_stream(whom, value, timeout=timeout, ttl=ttl, node=to, priority=priority)
             await _print_parts(name, parts, as_json)
             return failures.OK
         began = time.perf_counter()
-        reply = await bus.request(whom, value, timeout=timeout, ttl=ttl, node=to)
+        reply = await bus.request(whom, value, timeout=timeout, ttl=ttl, node=to, priority=priority)
         if as_json:
             output.say_json(_replied(name, reply) | {"ms": round((time.perf_counter() - began) * 1000, 3)})
         else:

@@ -55,7 +55,9 @@ def _show(message: Message, record: dict[str, Any], as_json: bool) -> None:
         return
     unknown = "all" if record["what"] == "publish" else "?"  # of several the core chooses, or a leaf's router
     to = output.node_text(record["to"], record["to_label"]) if record["to"] else unknown
-    remarks = [f"{record['lost']} not shown"] if record["lost"] else []
+    priority = str(record.get("priority", "normal"))  # older programs say none
+    remarks = [] if priority == "normal" else [output.printable(priority)]
+    remarks += [f"{record['lost']} not shown"] if record["lost"] else []
     remarks += [f"of {record['size']} bytes"] if record["size"] > PAYLOAD_MAX else []
     cells = (
         click.style(output.clock_text(), dim=True),
@@ -108,4 +110,5 @@ def _document(message: Message, record: dict[str, Any], value: object) -> dict[s
         "format": _FORMATS[record["format"] & 3],
         "payload": value,
         "lost": record["lost"],
+        "priority": record.get("priority", "normal"),
     }
