@@ -272,7 +272,9 @@ class Exchange(RoutingHost):
         if link.realm > frame.reach() and frame.options is not None and frame.options.reach:
             self.counters["beyond_realm"] += 1  # it has left the realm that it was meant for
             return
-        wanted = uuid_of(frame.endpoint) in self.receiving.endpoints
+        address = frame.endpoint
+        uuid = address if len(address) == codes.ID_SIZE else uuid_of(address)
+        wanted = uuid in self.receiving.endpoints
         spread = not self.me.leaf and forwarder.spread(link, root, source, frame, wanted, now)
         if wanted and (self.receiving.patterns or frame.options is not None):
             wanted = self.receiving.is_meant(frame)

@@ -303,8 +303,8 @@ class Node(Exchange):
         raises FullError. `priority` LOW, NORMAL, HIGH or URGENT: a higher one passes lower ones on its way.
         Raises WrongKindError for a broadcast endpoint, LocalError.
         """
-        plain = priority == _NORMAL and not (confirm or node_id)
-        if plain and type(payload) is bytes and 0 <= format < 3:  # 3: TYPED
+        usual = priority == _NORMAL and not (confirm or node_id)
+        if usual and type(payload) is bytes and 0 <= format < 3:  # 3: TYPED
             if self.post(endpoint, payload, now, format):
                 return 0
         _check_time("ttl_ms", ttl_ms)
@@ -420,8 +420,8 @@ class Node(Exchange):
         """
         if not -1 <= patience_ms <= 0x7FFFFFFF:
             raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
-        plain = realm == _LOCALNET and priority == _NORMAL and not best_effort
-        if plain and type(payload) is bytes:
+        usual = priority == _NORMAL and realm == _LOCALNET and not best_effort
+        if usual and type(payload) is bytes:
             if self.publish_on(endpoint, payload, now, format, type_id, patience_ms):
                 return 0
         out = self._message(_PUBLISH, endpoint, payload, format, type_id, b"", now)

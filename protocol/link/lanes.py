@@ -128,10 +128,14 @@ class Lanes(Rows):
 
     def take_broadcasts(self, root: bytes) -> "list[Frame]":
         taken: "list[Frame]" = []
+        before = self.broadcasts_size()
         for row in self.others():
             taken.extend(row.take_broadcasts(root))
-            self._main.broadcasts.size += row.broadcasts.size
+        self._main.broadcasts.size += self.broadcasts_size() - before
         return taken
+
+    def broadcasts_size(self) -> int:
+        return sum([row.broadcasts.size for row in self.others()])
 
     def numbers(self) -> "list[int]":
         numbers: "list[int]" = []

@@ -53,6 +53,20 @@ class Partial:
         return self.pos >= len(self.payload)
 
 
+class Roots:
+    """The roots of the broadcasts that wait, as they were when so many did, and that one was the last.
+
+    An object of its own: CPython has a quick way to the attributes of an instance with few of them.
+    """
+
+    __slots__ = ("last", "looked", "roots")
+
+    def __init__(self) -> None:
+        self.roots = _NO_KEYS
+        self.last: "Frame | None" = None
+        self.looked = 0
+
+
 # As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
 _NO_KEYS: "dict[bytes, bool]" = {}
 _NONE_FRESH: "list[bytes]" = []
@@ -78,6 +92,10 @@ class Rows:
 
     def take_broadcasts(self, root: bytes) -> "list[Frame]":
         """The broadcasts along the tree of `root` that nothing has been written of."""
+        raise NotImplementedError
+
+    def broadcasts_size(self) -> int:
+        """Bytes that broadcasts count for here."""
         raise NotImplementedError
 
     def numbers(self) -> "list[int]":
@@ -120,9 +138,7 @@ class Outbox:
         self._pins = _NO_KEYS  # lanes, with a message type: their aliases are kept
         self._repeated = _NOT_REPEATED  # of those lanes, where the last that is repeated ends
         self._fresh = _NONE_FRESH  # the lanes of those that are being written
-        self._roots = _NO_KEYS  # of the broadcasts, as they were with that last one
-        self._last: "Frame | None" = None
-        self._looked = 0
+        self._roots: "Roots | None" = None
         self.agreed(link.limits, b"", b"", codes.ROUTES_MAX, (False, False))
 
     def agreed(
@@ -191,6 +207,7 @@ class Outbox:
         self.transit.clear()
         if self.rows is not None:
             rest.extend(self.rows.leftovers())
+        self.broadcasts.size = 0
         return rest
 
     def credits(self) -> "list[Intake]":
@@ -205,23 +222,29 @@ class Outbox:
         """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of. While
         nothing comes or goes, asking in vain costs little.
         """
+        taken = self._take_own(root)
+        if self.rows is not None:
+            taken.extend(self.rows.take_broadcasts(root))
+        return taken
+
+    def _take_own(self, root: bytes) -> "list[Frame]":
         queue = self.broadcasts
+        known = self._roots
+        if known is None:
+            known = self._roots = Roots()
         last = queue.items[-1] if queue.items else None
-        if last is not self._last or len(queue) != self._looked:
-            self._last = last
-            self._looked = len(queue)
-            self._roots = {out.root(): True for out in queue.items[queue.head :]}
-        if root not in self._roots:
-            return []
+        if last is not known.last or len(queue) != known.looked:
+            known.last = last
+            known.looked = len(queue)
+            known.roots = {out.root(): True for out in queue.items[queue.head :]}
         taken: "list[Frame]" = []
-        waiting = self._drain_broadcasts()
-        for out in waiting:
+        if root not in known.roots:
+            return taken
+        for out in self._drain_broadcasts():
             if out.root() == root:
                 taken.append(out)
             else:
-                self.broadcasts.add(out)
-        if self.rows is not None:
-            taken.extend(self.rows.take_broadcasts(root))
+                queue.add(out)
         return taken
 
     def _drain_broadcasts(self) -> "list[Frame]":
@@ -233,7 +256,7 @@ class Outbox:
                 waiting.extend(item.frames())
             else:
                 waiting.append(item)
-        self.broadcasts.size = 0
+        self.broadcasts.size = 0 if self.rows is None else self.rows.broadcasts_size()
         return waiting
 
     # Writing

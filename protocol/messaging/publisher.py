@@ -134,7 +134,7 @@ class Publisher:
         token if it has to wait.
         """
         address = out.endpoint
-        uuid = uuid_of(address)
+        uuid = address if len(address) == codes.ID_SIZE else uuid_of(address)
         target = self._origin.targets.get(uuid) or self._origin.target(uuid, now)
         if target is None:
             if not self._origin.me.leaf:
@@ -279,10 +279,11 @@ class Publisher:
 
     def _spread(self, flow: OutFlow, out: Frame, realm: int, patience_ms: int, now: int) -> bool:
         """One copy to each link; False if it has to wait for room."""
-        uuid = uuid_of(out.endpoint)
+        address = out.endpoint
+        uuid = address if len(address) == codes.ID_SIZE else uuid_of(address)
         local = uuid in self._origin.receiving.endpoints
         links = self.links_for(uuid, realm)
-        before = self.growing.get(out.endpoint)
+        before = self.growing.get(address)
         if before is not None:
             before.close()  # what comes now goes behind it
         if links and not out.is_best_effort():

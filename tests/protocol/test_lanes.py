@@ -539,3 +539,23 @@ def test_without_draining_what_has_begun_is_written_whole() -> None:
     assert [payload[:1] for payload in row.go(300)] == [b"3"]
     assert row.cable.a.done
     assert [event.reason for event in row.net.seen(row.first, events.UNDELIVERABLE)] == [codes.NO_ROUTE]
+
+
+def test_broadcasts_that_are_taken_back_count_no_more() -> None:
+    row = Row("abc", "b")
+    row.serve(E, BROADCAST)
+    row.hold()
+    link = row.cable.a
+    for priority in (NORMAL, HIGH, LOW):
+        published(row, priority, 3, 100)
+    row.net.pump()
+    key = row.net.see("b", "a").key
+    size = link.broadcasts.size
+    assert link.take_broadcasts(b"?" * 20) == []
+    assert link.broadcasts.size == size > 0
+    assert len(link.take_broadcasts(key)) == 9
+    assert link.broadcasts.size == 0
+    published(row, HIGH, 3, 100)
+    row.net.pump()
+    assert len(link.take_broadcasts(key)) == 3
+    assert link.broadcasts.size == 0
