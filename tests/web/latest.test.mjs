@@ -79,3 +79,17 @@ test("closed, it hands over nothing more", async () => {
   await next();
   assert.equal(handed.length, 1);
 });
+
+test("of one origin each name has its newest", async () => {
+  const { latest, handed, next } = slow();
+  latest.put({ source: "a", name: "busy", payload: 0, missed: 0 });
+  await settled();
+  for (const [name, payload] of [["x", 1], ["y", 2], ["x", 3]]) latest.put({ source: "a", name, payload, missed: 0 });
+  await next();
+  await next();
+  assert.deepEqual(handed, [
+    ["a", 0, 0],
+    ["a", 3, 1],
+    ["a", 2, 0],
+  ]);
+});

@@ -55,7 +55,13 @@ def node(script: str, *lines: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("script", "count"),
-    [("vectors.test.mjs", 13), ("crowd.test.mjs", 12), ("latest.test.mjs", 4), ("secure.test.mjs", 18)],
+    [
+        ("vectors.test.mjs", 17),
+        ("patterns.test.mjs", 3),
+        ("crowd.test.mjs", 12),
+        ("latest.test.mjs", 5),
+        ("secure.test.mjs", 18),
+    ],
 )
 def test_under_node(script: str, count: int) -> None:
     run = subprocess.run(

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 import busway
+from busway.adapters.typed import Priority
 from busway.protocol import Guard, codes
 from tests.adapters.tools import until
 from tests.rigs import aio, browser
 
 LIVE = Path(__file__).parent / "live.mjs"
 BOUND_S = 60.0
+PRIORITIES: tuple[Priority, ...] = ("low", "normal", "high", "urgent")
 TOKEN = "8c1f0e5bd2a94763b0d5e7f1a2c34698"
 
 
@@ -154,6 +156,7 @@ async def alone(scenario: str, **options: Any) -> None:
         "another bus",
         "another bus's reason",
         "names like patterns",
+        "labels and priorities that are none",
         "a token where none is asked for",
     ],
 )
@@ -248,6 +251,34 @@ async def latest() -> None:
         for number in (101, 102):
             await made.bus.publish("t/now", {"from": "site", "number": number}, realm="global")
         made.finish.set()
+
+
+async def addresses(behind: bool) -> None:
+    """Patterns and labels of a page, and priorities both ways."""
+    async with site(behind=behind) as (made, url):
+        made.bus.serve("t/priority", lambda request: request.priority, realm="global")
+        taken = made.bus.register("t/taken", realm="global")
+        async with node("families of names, labels, priorities", url) as running:
+            await running.said("listening")
+            await knows(made.bus, "t/*/door", "t/1/door", "js/labelled")
+            labels = {each.name: set(each.labels) for each in made.bus.endpoints()}
+            assert labels["js/labelled"] == {"page", "door"}
+            assert labels["t/*/door"] == {"page"}
+            await made.bus.publish("t/1/door", "open", realm="global")
+            await made.bus.publish("t/1/window", "open", realm="global")
+            await made.bus.publish("t/2/door", "shut", realm="global", priority="urgent")
+            await made.bus.publish("t/3/door", "shut", realm="global")
+            message = await taken.receive(BOUND_S)
+            await running.said("asked")
+            assert (message.payload, message.priority) == ("now", "urgent")
+            for priority in PRIORITIES:
+                assert await made.bus.request("js/labelled", 1, priority=priority) == priority
+            await made.bus.publish("t/4/door", "shut", realm="global")
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_families_of_names_labels_and_priorities(behind: bool) -> None:
+    aio.run(addresses(behind))
 
 
 async def closes_in_the_midst() -> None:

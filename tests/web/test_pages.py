@@ -17,7 +17,9 @@ def test_the_client_is_whole() -> None:
         imports = re.findall(
             r'^(?:import|export) .*? from "(.+?)";$', body.decode(), re.MULTILINE | re.DOTALL
         )
-        assert path.endswith(("/codec.js", "/codes.js", "/latest.js", "/x25519.js")) or imports
+        assert (
+            path.endswith(("/codec.js", "/codes.js", "/latest.js", "/patterns.js", "/x25519.js")) or imports
+        )
         assert {"/lib/" + name.removeprefix("./") for name in imports} <= set(pages)
     assert {path.name for path in (SOURCE / "web").glob("*.js")} == set(web.CLIENT)
 

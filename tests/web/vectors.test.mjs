@@ -209,6 +209,103 @@ test("what comes for our endpoints: numbers, credit, deadlines, answers", () => 
   assert.deepEqual(bodies(made.take()).map(hex), ["e00301"], "NO_ENDPOINT");
 });
 
+test("messages of another priority: numbers and credit of their own, answers that follow", () => {
+  const made = connection("open");
+  made.addressing = true;
+  submit(made, "send", { lane: 3 });
+  submit(made, "request", { lane: 3, timeoutMs: 5000 });
+  submit(made, "send");
+  made.take();
+  made.receive(frame(`f0080001${E1}0e010000`), NOW);
+  const urgent = "03050103";
+  assert.deepEqual(bodies(made.take()).map(hex), [
+    `85${urgent}010001f6`,
+    `b5${urgent}010002028827f6`,
+    "81010001f6",
+  ]);
+  made.receive(frame("f0" + "02" + "01" + "0005"), NOW); // CREDIT for the plain ones
+  for (let count = 0; count < 3; count++) submit(made, "send", { lane: 3 });
+  assert.equal(bodies(made.take()).length, 2, "the opening credit of urgent ones is their own");
+  made.receive(frame(`f4${urgent}0201` + "0005"), NOW);
+  assert.deepEqual(bodies(made.take()).map(hex), [`85${urgent}010005f6`], "CREDIT for them");
+  const gone = made.receive(frame(`f4${urgent}0501` + "0005" + "01"), NOW);
+  assert.deepEqual(gone.map(({ type, seq }) => [type, seq]), [["undeliverable", 5]]);
+  assert.deepEqual(made.receive(frame("f0" + "0501" + "0005" + "01"), NOW), [], "no plain one has that number");
+
+  const other = connection("open");
+  other.register(E1, 2, "e1");
+  other.take();
+  const high = "03050102";
+  const [asked] = other.receive(frame(`b4${high}000a${E1}0001` + "07" + "e807"), NOW);
+  assert.equal(asked.lane, 2);
+  other.respond(asked.request, unhex("01"), 1);
+  assert.equal(hex(bodies(other.take()).at(-1)), `c5${high}0701`, "REPLY");
+  assert.equal(other.receive(frame("b00a0001" + "08" + "e807"), NOW)[0]?.missed, 0, "numbers of its own");
+  other.take();
+  other.receive(frame(`84${high}0a0009`), NOW);
+  other.take();
+  other.receive(frame(`f4${high}030a000b`), NOW);
+  const [credit] = bodies(other.take()).map(hex);
+  assert.ok(credit.startsWith(`f4${high}0201`) || credit.startsWith(`f4${high}020001${E1}`), credit);
+});
+
+test("what is published under a name that a pattern means, and last values", () => {
+  const made = connection("open");
+  const events = (body) => made.receive(frame(body), NOW);
+  const text = (words) => hex([...words].map((letter) => letter.charCodeAt(0)));
+  const named = (name) => `06${hex([name.length])}${text(name)}`;
+  const options = (raw) => hex([raw.length / 2]) + raw;
+  made.register(E1, 3, "lab/*");
+  made.take();
+  const [event] = events(`94${options(named("lab/x"))}000a${E1}0001f6`);
+  assert.deepEqual([event.name, event.retained, event.lane], ["lab/x", false, 1]);
+  assert.deepEqual(events(`94${options(named("hut/x"))}0a0002f6`), [], "a name that it does not mean");
+  assert.deepEqual(events("900a0003f6"), [], "without a name");
+  assert.equal(made.skipped, 2);
+  const kept = options("050105" + named("lab/y") + "070400000009");
+  const [last] = events(`84${kept}0a0001f6`);
+  assert.deepEqual([last.name, last.retained, last.lane & 3], ["lab/y", true, 1]);
+  assert.equal(made.take(), null, "half of its credit is left");
+  events(`84${kept}0a0002f6`);
+  assert.ok(hex(bodies(made.take()).at(-1)).startsWith("f403050105"), "CREDIT for last values");
+  made.register("e2".repeat(16), 3, "lab/x");
+  made.take();
+  assert.deepEqual(events(`94${options(named("lab/x"))}000b${"e2".repeat(16)}0001f6`), [], "a name has none");
+});
+
+test("what has a priority is not sent to a side that does not know it", () => {
+  const greeted = (features) => {
+    const made = new Connection({ ...hello(setup.own), features: 4 }, null, NOW);
+    const theirs = { ...hello(setup.own), features, dialled: !setup.own.dialled, node: "11".repeat(16) };
+    made.receive(frames.framed(frames.encodeHello(theirs)), NOW);
+    submit(made, "send", { lane: 2 });
+    return [made.publish(E1, unhex("f6"), 1, { lane: 2 }), made.takeEvents()];
+  };
+  assert.deepEqual(greeted(4), [true, []], "who has it is asked");
+  const [published, [{ status, code }]] = greeted(0);
+  assert.deepEqual([published, status, code], [false, "undelivered", 16]);
+});
+
+test("labels: written where they are known, and then in the order of their bytes", () => {
+  const greeted = (features) => {
+    const made = new Connection({ ...hello(setup.own), features: 4 }, null, NOW);
+    made.take();
+    const theirs = { ...hello(setup.own), features, dialled: !setup.own.dialled, node: "11".repeat(16) };
+    made.receive(frames.framed(frames.encodeHello(theirs)), NOW);
+    made.take();
+    made.register(E1, 3, "e1", ["a", "bc"]);
+    return bodies(made.take()).map(hex);
+  };
+  const line = "0613010001";
+  assert.deepEqual(greeted(4), [`${line}c3${E1}026531` + "07" + "010161" + "01026263"]);
+  assert.deepEqual(greeted(0), [`${line}43${E1}026531`]);
+  const labels = Array.from({ length: 8 }, (_, at) => `${at}`.repeat(32));
+  const entries = Array.from({ length: 20 }, (_, at) => ({ endpoint: hex([at]).repeat(16), kind: 2, labels }));
+  const bodiesOf = frames.encodeChange({ base: 0, version: 20, entries }, 512);
+  assert.equal(bodiesOf.length, 20);
+  assert.ok(bodiesOf.every((body) => body.length <= 512));
+});
+
 test("an answer in parts: order, window, credit, its time, a part that is lost", () => {
   const ask = (window) => {
     const made = connection("open");
@@ -408,7 +505,7 @@ function checkFrame(vector, body, wanted, tables) {
     wanted.kind === "DIRECTORY" &&
     vector.canonical &&
     wanted.node.number === 1 &&
-    !wanted.entries.some((entry) => entry.labels || entry.gone) // which a page has none of
+    !wanted.entries.some(({ gone }) => gone) // a last word, which a page has none of
   ) {
     const entries = wanted.entries.map((entry) => ({ ...entry, kind: HOLDERS.indexOf(entry.kind) }));
     const line = { ...wanted, realm: REALMS[wanted.realm], label: wanted.label ?? undefined, entries };

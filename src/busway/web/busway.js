@@ -7,10 +7,11 @@
 
    Holds the socket, the clock and the random numbers; the rest is known in leaf.js. Times are in seconds. */
 
-import { concat, decode, encode, hex, uuidOf } from "./codec.js";
+import { concat, decode, encode, hex, utf8, uuidOf } from "./codec.js";
 import * as codes from "./frames.js";
 import { Latest } from "./latest.js";
 import { Connection } from "./leaf.js";
+import { isPattern } from "./patterns.js";
 
 export { decode, encode, Tagged, uuidOf } from "./codec.js";
 
@@ -18,7 +19,7 @@ const BUFFERED_MAX = 1 << 20; // bytes in the socket, beyond which messages wait
 const ROOM_POLL_MS = 20; // a WebSocket does not say when it has room again
 const SUBPROTOCOL = "busway.2";
 const UNSENT_MAX = 1024; // messages that wait for a session
-const PATTERN = /(^|[/.])[#+>]($|[/.])|\*/; // what other systems take for "any"
+const PATTERN = /(^|[/.])[#+>]($|[/.])/; // what other systems take for "any"
 const remarked = new Set(); // names that this was said of
 // What no patience heals.
 const FATAL = [
@@ -39,12 +40,17 @@ const ABOUT_TOKENS = {
   [codes.PATTERN]: "the other side takes no token: leave it out, or give that side the same",
 };
 
-/** As `uuidOf`; says once of a name that looks like a pattern that it is none. */
-function idOf(name) {
+/** As `uuidOf`, of a name, or with `pattern` also of a pattern; says once of a name that looks like one of other systems
+    that it is none. @throws {RangeError} for a * where none may be. */
+function idOf(name, pattern = false) {
   const uuid = uuidOf(name);
+  if (name.includes("*") && !isPattern(name))
+    throw new RangeError(`"${name}" has a * within a level: a * stands for one whole level, ** for any number of them`);
+  if (name.includes("*") && !pattern)
+    throw new RangeError(`"${name}" is a pattern, to subscribe to: here the name of one endpoint was expected`);
   if (PATTERN.test(name) && !remarked.has(name) && remarked.size < UNSENT_MAX) {
     remarked.add(name);
-    console.warn(`"${name}" is the name of one endpoint and matches no others: there are no patterns yet`);
+    console.warn(`"${name}" is the name of one endpoint and matches no others: patterns are written with * and **`);
   }
   return uuid;
 }
@@ -67,6 +73,8 @@ function checkOption(name, value, usual) {
       throw new TypeError(`signal: an AbortSignal was expected, not ${value}`);
   } else if (usual !== undefined && usual !== null && typeof value !== typeof usual)
     throw new TypeError(`${name}: a ${typeof usual} was expected, not ${value} (${typeof value})`);
+  if (name === "priority" && !codes.PRIORITIES.includes(value))
+    throw new RangeError(`priority: one of ${codes.PRIORITIES.join(", ")} was expected, not ${value}`);
   const least = name === "ttl" ? value >= 0 : value > 0;
   if (["timeout", "ttl", "keepalive"].includes(name) && !(least && value <= SECONDS_MAX))
     throw new RangeError(
@@ -114,7 +122,8 @@ const ENDS = {
   cancelled: () => new DOMException("the request was called off", "AbortError"),
 };
 
-const ASKING = { timeout: 30, ttl: 0, node: "", signal: undefined };
+const ASKING = { timeout: 30, ttl: 0, node: "", signal: undefined, priority: "normal" };
+const SENDING = { timeout: 30, ttl: 0, node: "", priority: "normal" };
 const END = Symbol("the end of an answer in parts");
 const random = (size) => crypto.getRandomValues(new Uint8Array(size));
 const clock = () => Math.round(performance.now());
@@ -145,14 +154,15 @@ export class Bus {
 
       @param {string} url ws:// or wss://
       @param options `token`: the shared secret, if the listener has one. `bus`: the bus's name. `label`: what people
-        see of this node. `keepalive`: seconds. `backoff`: {first, most} seconds between attempts, doubling, half of it
+        see of this node. `labels`: of all its endpoints. `keepalive`: seconds. `backoff`: {first, most} seconds between attempts, doubling, half of it
         random. `onState({state, error, retryIn, peer, label})`: connecting, connected (with the id and label of who is
         at the other end), reconnecting, closed. */
   constructor(url, options = {}) {
-    const { token, bus, label, keepalive, backoff, onState } = taken(options, {
+    const { token, bus, label, labels, keepalive, backoff, onState } = taken(options, {
       token: null,
       bus: "default",
       label: "browser",
+      labels: [],
       keepalive: 10,
       backoff: {},
       onState: () => {},
@@ -164,6 +174,7 @@ export class Bus {
     this.state = "connecting";
     this.lastError = "no connection yet";
     this.node = nodeId();
+    this._labels = labelsOf(labels);
     this._token = token;
     this._backoff = { first: 0.25, most: 15, ...backoff };
     this._onState = onState;
@@ -173,6 +184,7 @@ export class Bus {
       dialled: true,
       lookups: true,
       node: this.node,
+      features: codes.ADDRESSING,
       frame_size_max: 65652,
       message_size_max: 16777216,
       aliases_max: 127,
@@ -193,23 +205,30 @@ export class Bus {
     this._dial();
   }
 
-  /** Every subscriber gets a copy of what is published. `callback(payload, message)`; message: {source, missed}.
+  /** Every subscriber gets a copy of what is published. `name` may be a pattern: levels split at "/", of which * stands
+      for any one and ** for any number. `callback(payload, message)`; message: {name, source, missed, priority,
+      retained}, of which `name` is the one that it was published under, and `retained` whether it is the last value
+      from before.
       Each is handed over as it comes. With `policy: "latest"` the callback is not called again before what it returned
-      has ended; of each origin only the newest waits meanwhile, and its `missed` says how many it has replaced.
+      has ended; of each origin and name only the newest waits meanwhile, and its `missed` says how many it
+      has replaced.
+      `labels`: what this endpoint is, for those who select by label; at most 8.
       @returns {{close: function}} */
   subscribe(name, callback, options = {}) {
-    const { policy } = taken(options, { policy: undefined });
+    const { policy, labels } = taken(options, { policy: undefined, labels: [] });
     if (policy !== undefined && policy !== "latest")
       throw new RangeError(`policy "latest" or none was expected, not ${policy}: nothing else waits for a callback`);
-    return this._register(name, codes.BROADCAST, callback, policy);
+    return this._register(name, codes.BROADCAST, callback, labels, policy);
   }
 
   /** Answer requests and take messages: `handler(payload, message)`, may be async; what it returns is the reply, what it
       throws the error (a RemoteError with its code). A generator, async or not, answers in parts, for
       `requestStream`: each `yield` waits until there is room. `message.signal` is aborted when nobody waits any more.
+      `labels` as of `subscribe`.
       @returns {{close: function}} */
-  serve(name, handler) {
-    return this._register(name, codes.ANYCAST, handler);
+  serve(name, handler, options = {}) {
+    const { labels } = taken(options, { labels: [] });
+    return this._register(name, codes.ANYCAST, handler, labels);
   }
 
   /** The answer of whoever has the endpoint. `timeout` and `ttl` (to wait for one to appear) in seconds; `signal` cancels.
@@ -224,7 +243,7 @@ export class Bus {
       @throws as `request`, also in the midst of it. */
   async *requestStream(name, value = null, options = {}) {
     const known = { ...ASKING, window: codes.STREAM_WINDOW };
-    const { timeout, ttl, node, signal, window } = taken(options, known);
+    const { timeout, ttl, node, signal, priority, window } = taken(options, known);
     if (!Number.isInteger(window) || window < 1 || window > codes.STREAM_WINDOW_MAX)
       throw new RangeError(`a window of 1 to 32767 parts was expected, not ${window}`);
     const came = []; // functions: each gives a part, END, or throws
@@ -238,7 +257,7 @@ export class Bus {
     if (signal?.aborted) leave();
     signal?.addEventListener("abort", leave);
     let over = false;
-    const asking = { timeout, ttl, node, signal: left.signal, window, onPart: put };
+    const asking = { timeout, ttl, node, signal: left.signal, priority, window, onPart: put };
     this._submit("request", name, value, asking)
       .finally(() => (over = true))
       .then(
@@ -259,16 +278,20 @@ export class Bus {
   }
 
   /** Send to one holder. Resolves when it was written; with `confirm` when the receiving program has taken it.
+      `priority`: "low", "normal", "high" or "urgent"; a higher one passes what waits.
       @throws {Undeliverable|Unknown|BusClosed} */
   async send(name, value, options = {}) {
-    const { confirm, timeout, ttl, node } = taken(options, { confirm: false, timeout: 30, ttl: 0, node: "" });
-    await this._submit(confirm ? "confirm" : "send", name, value, { timeout, ttl, node });
+    const { confirm, ...how } = taken(options, { ...SENDING, confirm: false });
+    await this._submit(confirm ? "confirm" : "send", name, value, how);
   }
 
-  /** To all subscribers. False if it was dropped: there is no connection, or it is full; `room` waits for that. */
-  publish(name, value) {
+  /** To all subscribers. False if it was dropped: there is no connection, or it is full; `room` waits for that.
+      `priority` as of `send`. */
+  publish(name, value, options = {}) {
+    const { priority } = taken(options, { priority: "normal" });
     const [payload, format] = packed(value);
-    const told = this._session?.publish(idOf(name), payload, format) ?? false;
+    const how = { lane: codes.PRIORITIES.indexOf(priority) };
+    const told = this._session?.publish(idOf(name), payload, format, how) ?? false;
     this._flush();
     return told;
   }
@@ -326,7 +349,7 @@ export class Bus {
     const session = (this._session = new Connection(hello, secret, clock()));
     session.room = () => socket.bufferedAmount < BUFFERED_MAX;
     session.draw = () => crypto.getRandomValues(new Uint32Array(1))[0];
-    for (const [uuid, { kind, name }] of this._endpoints) session.register(uuid, kind, name);
+    for (const [uuid, { kind, name, labels }] of this._endpoints) session.register(uuid, kind, name, labels);
     this._flush();
   }
 
@@ -456,8 +479,11 @@ export class Bus {
     if (event.request) event.request.abort = new AbortController();
     const message = {
       endpoint: endpoint.name,
+      name: event.name,
+      retained: event.retained,
       source: event.source.slice(0, 32),
       missed: event.missed,
+      priority: codes.PRIORITIES[event.lane & 3],
       signal: event.request?.abort.signal,
     };
     await Promise.all(calls.map(({ call }) => this._call(call, payload, message, event.request)));
@@ -497,23 +523,26 @@ export class Bus {
 
   // Operations
 
-  _register(name, kind, call, policy) {
+  _register(name, kind, call, labels, policy) {
     if (typeof call !== "function")
       throw new TypeError(`a function was expected for "${name}", not ${typeof call}`);
-    const uuid = idOf(name);
+    const uuid = idOf(name, kind === codes.BROADCAST);
     const known = this._endpoints.get(uuid);
     if (known && (known.kind !== kind || kind !== codes.BROADCAST))
       throw new BusError(`"${name}" is registered here already`);
     const endpoint = known ?? {
       name: name.replaceAll("-", "").toLowerCase() === uuid ? "" : name,
       kind,
+      labels: labelsOf([...this._labels, ...labels]),
       calls: [],
     };
+    if ([...labels].some((label) => !endpoint.labels.includes(label)))
+      throw new BusError(`"${name}" is subscribed to here already, with other labels`);
     const receiver = { call };
     if (policy === "latest") receiver.latest = new Latest((event) => this._hand(endpoint, [receiver], event));
     endpoint.calls.push(receiver);
     this._endpoints.set(uuid, endpoint);
-    if (!known) this._session?.register(uuid, kind, endpoint.name);
+    if (!known) this._session?.register(uuid, kind, endpoint.name, endpoint.labels);
     this._flush();
     return { close: () => this._deregister(uuid, endpoint, receiver) };
   }
@@ -529,7 +558,7 @@ export class Bus {
   }
 
   /** One promise for one message. Without a session it waits for the next, as long as its time lasts. */
-  _submit(kind, name, value, { timeout, ttl, node, signal, window = 0, onPart }) {
+  _submit(kind, name, value, { timeout, ttl, node, signal, priority, window = 0, onPart }) {
     if (this.state === "closed") return Promise.reject(this._closed());
     if (this._unsent.size >= UNSENT_MAX)
       return Promise.reject(
@@ -544,7 +573,8 @@ export class Bus {
           this._unsent.delete(operation);
           clearTimeout(operation.timer); // from now on the session sees to the time, and says what is known then
           const timeoutMs = Math.max(1, until - clock());
-          const more = { ttlMs: ttl * 1000, window, partMs: timeout * 1000 };
+          const lane = codes.PRIORITIES.indexOf(priority);
+          const more = { ttlMs: ttl * 1000, lane, window, partMs: timeout * 1000 };
           operation.id = this._session.submit(
             { kind, endpoint, payload, format, node, timeoutMs, ...more },
             clock(),
@@ -616,6 +646,19 @@ function unpacked(name, payload, format) {
   } catch (error) {
     throw new BusError(`the answer of "${name}" is not CBOR: ${error.message}`, codes.UNREADABLE);
   }
+}
+
+/** As they travel: each once, in the order of their bytes. @throws {TypeError|RangeError} */
+function labelsOf(labels) {
+  const given = [...new Set(labels)];
+  if (given.some((label) => typeof label !== "string"))
+    throw new TypeError("labels: an array or a Set of strings was expected");
+  const sized = given.map((label) => [label, utf8.encode(label)]);
+  if (sized.length > codes.LABELS_MAX || sized.some(([, { length }]) => !length || length > codes.LABEL_SIZE_MAX))
+    throw new RangeError(
+      `labels: at most ${codes.LABELS_MAX} were expected, of 1 to ${codes.LABEL_SIZE_MAX} bytes of UTF-8 each`,
+    );
+  return sized.sort(([, one], [, other]) => (hex(one) < hex(other) ? -1 : 1)).map(([label]) => label);
 }
 
 /** A new one, of no key: the top bit is clear (protocol 3.2.6). */

@@ -95,6 +95,7 @@ export function varint(value) {
   return [...bytes, value];
 }
 export const u16 = (value) => [(value >> 8) & 0xff, value & 0xff];
+export const u32 = (value) => [...u16(Math.floor(value / 65536)), ...u16(value)];
 export const text8 = (text) => {
   const bytes = utf8.encode(text);
   if (bytes.length > 64)

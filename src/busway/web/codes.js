@@ -28,6 +28,10 @@ export const REPLY = 4;
 export const PART = 5;
 export const ERROR = 6;
 export const SIGNAL = 7;
+export const CLEARED = 2147483648;
+export const NORMAL = 1;
+export const REPLAY = 4;
+export const LANE_MAX = 7;
 export const CANCEL = 1;
 export const CREDIT = 2;
 export const PROBE = 3;
@@ -101,6 +105,7 @@ export const NOT_A_STREAM = 10;
 export const PART_LOST = 11;
 export const LOST_AFTER_SENDING = 13;
 export const OVERTAKEN = 14;
+export const NO_PRIORITIES = 16;
 export const HANDLER_FAILED = 64;
 export const REASON_NAMES = {
   1: "NO_ENDPOINT",
@@ -118,6 +123,7 @@ export const REASON_NAMES = {
   13: "LOST_AFTER_SENDING",
   14: "OVERTAKEN",
   15: "NO_PERMISSION",
+  16: "NO_PRIORITIES",
   64: "HANDLER_FAILED",
 };
 export const SECURING = 0;
@@ -125,6 +131,8 @@ export const GREETING = 1;
 export const OPEN = 2;
 export const CLOSING = 3;
 export const CLOSED = 4;
+export const LABELS_MAX = 8;
+export const LABEL_SIZE_MAX = 32;
 export const HOLDERS_MAX = 16;
 export const OUTSTANDING_MAX = 65536;
 export const OPENING_CREDIT = 4;

@@ -15,10 +15,11 @@ const MEMORY = 256; // answers of the quickest holder after which all counts are
 const share = (flow) => flow.sent - flow.base;
 const least = (flows) => Math.min(...flows.map(share));
 
-/** The holders of one endpoint, and what waits for them. */
+/** The holders of one endpoint for messages of one priority, and what waits for them. */
 export class Crowd {
-  constructor(session) {
+  constructor(session, endpoint) {
     this.session = session;
+    this.endpoint = endpoint;
     this.flows = [];
     this.waiting = new Set(); // in order
     this.deadline = Infinity;

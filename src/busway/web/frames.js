@@ -4,11 +4,11 @@
 
 // prettier-ignore
 import {
-  BAD_VERSION, CANCEL, CONFIRM, CREDIT, DIRECTORY, END, ERROR, GLOBAL, GRAFT, HANDSHAKE, HAVE, HELLO, HOLDERS_MAX,
-  MALFORMED, NOT_BUSWAY, OPENING_CREDIT, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, RAW, REQUEST, SIGNAL, TRACE,
-  TRACED, TYPED, UNDELIVERABLE, UNICAST, UNKNOWN_ALIAS, VERSION,
+  BAD_VERSION, CANCEL, CLEARED, CONFIRM, CREDIT, DIRECTORY, END, ERROR, GLOBAL, GRAFT, HANDSHAKE, HAVE, HELLO, HOLDERS_MAX,
+  LANE_MAX, MALFORMED, NORMAL, NOT_BUSWAY, OPENING_CREDIT, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, RAW, REQUEST,
+  SIGNAL, TRACE, TRACED, TYPED, UNDELIVERABLE, UNICAST, UNKNOWN_ALIAS, VERSION,
 } from "./codes.js";
-import { hex, lenient, Reader, Refusal, text8, u16, unhex, utf8, varint, concat } from "./codec.js";
+import { hex, lenient, Reader, Refusal, text8, u16, u32, unhex, utf8, varint, concat } from "./codec.js";
 
 export * from "./codes.js";
 
@@ -16,7 +16,16 @@ export * from "./codes.js";
 export const RECEIVE_WINDOW_MAX = 256,
   ASKED_MAX = 256,
   SERVING_MAX = 1024,
-  STREAM_WINDOW_MAX = 0x7fff;
+  ADDRESSING = 4, // of the features in HELLO
+  STREAM_WINDOW_MAX = 0x7fff,
+  PRIORITIES = ["low", "normal", "high", "urgent"];
+
+// Signals about the messages to an address: an endpoint, and the lane of its messages.
+const OF_ADDRESSES = [CREDIT, PROBE, UNDELIVERABLE];
+
+/** What a pair is known by (protocol 5.2): the uuid, and the lane byte of option LANE unless that is NORMAL, for
+    messages of another priority have numbers and credit of their own. */
+export const addressOf = (endpoint, lane) => (lane === NORMAL ? endpoint : endpoint + hex([lane]));
 
 /** The numbers of one direction of a session (protocol 5.1), as their reader keeps them. */
 export class AliasReader {
@@ -138,7 +147,7 @@ export function decodeHello(reader) {
   return hello;
 }
 
-/** DIRECTORY of our own line (protocol 4); entries are {endpoint, kind (0 to 3), credit, cost, name}. */
+/** DIRECTORY of our own line (protocol 4); entries are {endpoint, kind (0 to 3), credit, cost, name, labels}. */
 export function encodeDirectory({
   realm = GLOBAL,
   leaf = true,
@@ -157,9 +166,11 @@ export function encodeDirectory({
     ...varint(base),
     ...varint(version),
   ];
-  for (const { endpoint, kind, credit = OPENING_CREDIT, cost = 0, name = "" } of entries) {
+  for (const { endpoint, kind, credit = OPENING_CREDIT, cost = 0, name = "", labels = [] } of entries) {
+    const items = labels.flatMap((label) => [1, ...text8(label)]);
+    const extension = items.length && [...varint(items.length), ...items];
     const parts = kind
-      ? [credit !== OPENING_CREDIT && varint(credit), cost && varint(cost), name && text8(name)]
+      ? [credit !== OPENING_CREDIT && varint(credit), cost && varint(cost), name && text8(name), extension]
       : [];
     body.push(
       parts.reduce((bits, part, at) => bits | (part ? 16 << at : 0), kind),
@@ -172,15 +183,24 @@ export function encodeDirectory({
 
 /** A change of our line in as many DIRECTORY frames as it takes; fields as of `encodeDirectory`. */
 export function encodeChange({ label, base, version, entries }, frameMax) {
-  const step = Math.max(1, Math.floor((frameMax - 90) / 92)); // of the longest entries
   const bodies = [];
-  for (let at = 0; at < entries.length || at === 0; at += step) {
-    const more = at + step < entries.length;
-    const some = entries.slice(at, at + step);
-    bodies.push(encodeDirectory({ label: at ? undefined : label, more, base, version, entries: some }));
-  }
+  let at = 0;
+  do {
+    const start = at;
+    for (let room = frameMax - 90; at < entries.length; at++) {
+      room -= sizeMax(entries[at]);
+      if (room < 0 && at > start) break;
+    }
+    const some = entries.slice(start, at);
+    const more = at < entries.length;
+    bodies.push(encodeDirectory({ label: start ? undefined : label, more, base, version, entries: some }));
+  } while (at < entries.length);
   return bodies;
 }
+
+/** More bytes than an entry takes. */
+const sizeMax = ({ labels = [] }) => 92 + labels.reduce((size, label) => size + 2 + utf8.encode(label).length, 2);
+
 
 /** The holders of HAVE that are in no conflict with the first (4.3), and of them the cheapest. */
 export function cheapest(holders, node) {
@@ -221,6 +241,7 @@ export function readHeader(head, reader, aliases, nodes) {
     hops: 255,
     number: 0,
     id: 0,
+    lane: NORMAL,
   };
   if (header.routed) readRoute(reader, header, nodes);
   if (head & 4) readOptions(reader, header);
@@ -228,10 +249,12 @@ export function readHeader(head, reader, aliases, nodes) {
     throw new Refusal(MALFORMED, "an error or signal with a payload format");
   if (header.kind === SIGNAL) {
     readSignal(reader, header, aliases, nodes);
+    if (OF_ADDRESSES.includes(header.signal)) header.address = addressOf(header.endpoint, header.lane);
     return header;
   }
   if (header.kind <= REQUEST) {
     header.endpoint = aliases.read(reader);
+    header.address = addressOf(header.endpoint, header.lane);
     header.number = reader.u16();
   }
   if (header.kind >= CONFIRM) header.id = positive(reader.varint(), "an id");
@@ -276,22 +299,25 @@ function readOptions(reader, header) {
     } else if (which === 4 && header.kind === PUBLISH) {
       const realm = value.left === 1 ? value.u8() : 1;
       header.reach = Math.min(header.reach ?? 3, realm >= 1 && realm <= 3 ? realm : 1);
-    } else if (which === 6 && header.kind <= PUBLISH) {
-      if (value.left < 1 || value.left > 64 || header.name !== undefined)
+    } else if (which === 5) readLane(value, header);
+    else if (which === 6 && header.kind <= PUBLISH) {
+      if (!value.left || value.left > 64 || header.name)
         throw new Refusal(MALFORMED, "option NAME has not 1 to 64 bytes, or comes twice");
       header.name = value.text(value.left);
     } else if (which === 7 && header.kind <= PUBLISH) {
-      if (value.left !== 4 || header.retain !== undefined)
+      if (value.left !== 4 || header.retain)
         throw new Refusal(MALFORMED, "option RETAIN has not 4 bytes, or comes twice");
       header.retain = value.u32();
-      positive(header.retain % 0x80000000, "the number of a retained message");
-    } else if (which === 5) {
-      const lane = value.left === 1 ? value.u8() : 1;
-      if (lane === 1 || lane > 7 || header.lane !== undefined)
-        throw new Refusal(MALFORMED, "option LANE is not one byte 0 or 2 to 7, or comes twice");
-      header.lane = lane;
+      if (!(header.retain % CLEARED)) throw new Refusal(MALFORMED, "a retained message of number 0");
     }
   }
+}
+
+function readLane(value, header) {
+  const lane = value.left === 1 ? value.u8() : NORMAL;
+  if (lane === NORMAL || lane > LANE_MAX || header.lane !== NORMAL)
+    throw new Refusal(MALFORMED, "option LANE is not one byte 0 or 2 to 7, or comes twice");
+  header.lane = lane;
 }
 
 function readSignal(reader, header, aliases, nodes) {
@@ -330,17 +356,16 @@ function readHolders(reader, nodes) {
 
 /** The bytes before the payload; fields as of `readHeader`, `destination` where it is not the neighbour. */
 export function writeHeader(header, aliases, nodes) {
-  const { kind, format = RAW, cut, window, bestEffort, reach, name, retain, lane } = header;
-  const named = name ? utf8.encode(name) : [];
+  const { kind, format = RAW, cut, window, bestEffort, reach, lane = NORMAL, name, retain } = header;
   const routed = header.routed || header.destination !== undefined || header.source !== undefined;
   const options = [
     ...(window ? [2, 2, ...u16(window)] : []),
     ...(bestEffort ? [3, 0] : []),
     ...(reach ? [4, 1, reach] : []),
-    ...(named.length ? [6, named.length, ...named] : []),
-    ...(retain ? [7, 4, ...u16(Math.floor(retain / 65536)), ...u16(retain)] : []),
-    ...(cut ? [1, 5, cut.partial, ...u16(Math.floor(cut.size / 65536)), ...u16(cut.size)] : []),
-    ...(lane !== undefined ? [5, 1, lane] : []),
+    ...(name ? [6, ...text8(name)] : []),
+    ...(retain ? [7, 4, ...u32(retain)] : []),
+    ...(cut ? [1, 5, cut.partial, ...u32(cut.size)] : []),
+    ...(lane === NORMAL ? [] : [5, 1, lane]),
   ];
   const out = [0x80 | (kind << 4) | (routed ? 8 : 0) | (options.length ? 4 : 0) | format];
   if (routed) {

@@ -27,7 +27,7 @@ export class Connection extends Receiving {
 
   opened() {
     this.announce(
-      [...this.endpoints].map(([endpoint, { kind, name }]) => ({ endpoint, kind, name })),
+      [...this.endpoints].map(([endpoint, mine]) => ({ endpoint, ...mine })),
       this.mine.label,
     );
     this.say([SYNC, 3]);
@@ -87,14 +87,14 @@ export class Connection extends Receiving {
   }
 
   onSignal(source, header, now) {
-    const { signal, endpoint, number, id } = header;
+    const { signal, endpoint, address, number, id } = header;
     const request = this.serving.get(source + id);
     // What it has crossed must be within the realm of the endpoint that it is about; ours are all GLOBAL.
     const holder = (this.told.get(endpoint) ?? []).find((each) => each.node === source);
     if ((signal === CREDIT || signal === UNDELIVERABLE) && holder && holder.realm < (header.realm ?? 0)) return;
     if (signal === CANCEL && !request?.confirm) this.drop(request); // a confirmed send is not called off
-    else if (signal === CREDIT) this.onCredit(this.outFlows.get(source + endpoint), number, now);
-    else if (signal === PROBE) this.onProbe(source, endpoint, number, now);
+    else if (signal === CREDIT) this.onCredit(this.outFlows.get(source + address), number, now);
+    else if (signal === PROBE) this.onProbe(source, header, number, now);
     else if (signal === PART_CREDIT) this.onPartCredit(request, number, now);
     else if (signal === END) this.onEnd(source, id, number, now);
     else if (signal === UNDELIVERABLE) this.onUndeliverable(source, header, now);

@@ -20,7 +20,7 @@ import * as codes from "./frames.js";
 
 // prettier-ignore
 const {
-  BAD_STATE, BUS_NAME, CLOSE, CLOSED, CLOSING, CLOSING_MS, DIRECTORY, FORGED, GREETING, HANDSHAKE, HELLO,
+  ADDRESSING, BAD_STATE, BUS_NAME, CLOSE, CLOSED, CLOSING, CLOSING_MS, DIRECTORY, FORGED, GREETING, HANDSHAKE, HELLO,
   HELLO_TIMEOUT, LIMITS, TOO_LARGE, LOST, MALFORMED, MORE, NOT_BUSWAY, OPEN, PING, PONG, ROUTES, SAME_ROLE,
   SECURING, SELF, SILENT, SLEEP, SLEEP_MAX_MS, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
 } = codes;
@@ -206,6 +206,7 @@ export class Link {
     }
     this.theirs = theirs;
     this.peer = theirs.node + theirs.incarnation;
+    this.addressing = !!(this.mine.features & theirs.features & ADDRESSING); // labels, priorities and what goes with them
     this.realm = Math.max(this.mine.realm, theirs.realm);
     this.keepaliveMs = Math.min(this.mine.keepalive_ms || Infinity, theirs.keepalive_ms || Infinity);
     this.frameMax = this.limits.frame_size_max;

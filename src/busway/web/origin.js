@@ -3,14 +3,14 @@
    Sans-IO. Knows nothing of our own endpoints: receiving.js, which builds on this, has them. */
 
 import { Crowd } from "./crowd.js";
-import { cheapest } from "./frames.js";
+import { addressOf, cheapest } from "./frames.js";
 import * as codes from "./frames.js";
 import { Link } from "./link.js";
 
 // prettier-ignore
 const {
   ASKED_MAX, BROADCAST, CANCEL, CONFIRM, EXPIRED, FLOW_FALLBACK_MS, FLOW_FORGET_OUT_MS, LOST_AFTER_SENDING,
-  NO_ENDPOINT, NO_ROUTE, OPEN, OUTSTANDING_MAX, PART_CREDIT, PART_LOST, PROBE, PROBE_MAX_MS, PROBE_MS, PUBLISH,
+  NORMAL, NO_ENDPOINT, NO_PRIORITIES, NO_ROUTE, OPEN, OUTSTANDING_MAX, PART_CREDIT, PART_LOST, PROBE, PROBE_MAX_MS, PROBE_MS, PUBLISH,
   REQUEST, SEND, SIGNAL, SYNC_MS, MESSAGE_TOO_LARGE, WHO, WRONG_KIND,
 } = codes;
 
@@ -23,11 +23,11 @@ export class Origin extends Link {
     this.room = () => true; // whether the socket takes more; the runner's
     this.draw = () => this.lastId + 1; // a number that nobody else can guess; the runner's
     this.told = new Map(); // uuid -> its holders, null until the router has said
-    this.outFlows = new Map(); // node + uuid -> flow
-    this.crowds = new Map(); // uuid with several equally cheap holders -> crowd
+    this.outFlows = new Map(); // node + address -> flow
+    this.crowds = new Map(); // address with several equally cheap holders -> crowd
     this.freed = new Set(); // crowds of which somebody may have become free
     this.pending = new Map(); // id -> message without an outcome
-    this.published = new Map(); // uuid -> the last number
+    this.published = new Map(); // address -> the last number
     this.pruned = new Set();
     this.lastId = 0;
   }
@@ -70,18 +70,30 @@ export class Origin extends Link {
       if (now - flow.lastUsed >= FLOW_FORGET_OUT_MS && !flow.waiting.length && !this.holds(flow))
         this.outFlows.delete(key);
     }
-    for (const [endpoint, crowd] of this.crowds)
-      if (!crowd.waiting.size && !this.told.has(endpoint)) this.crowds.delete(endpoint);
+    for (const [address, crowd] of this.crowds)
+      if (!crowd.waiting.size && !this.told.has(crowd.endpoint)) this.crowds.delete(address);
   }
 
   // Messages out
 
   /** Accept a message: {kind "send", "confirm" or "request", endpoint, payload, format, node "" or id, timeoutMs,
-      ttlMs, and for an answer in parts `window`, how many there is room for, and `partMs`, how long to wait for each}.
+      ttlMs, lane, and for an answer in parts `window`, how many there is room for, and `partMs`, how long to wait for
+      each}.
       Returns its id; exactly one outcome event follows: accepted, taken, replied, ended, failed, undelivered,
       timeout, unknown, cancelled, or unsent where the session ended first. Before it come the parts. */
   submit(
-    { kind, endpoint, payload, format, node = "", timeoutMs = Infinity, ttlMs = 0, window = 0, partMs = 0 },
+    {
+      kind,
+      endpoint,
+      payload,
+      format,
+      node = "",
+      timeoutMs = Infinity,
+      ttlMs = 0,
+      lane = NORMAL,
+      window = 0,
+      partMs = 0,
+    },
     now,
   ) {
     if (this.pending.size >= OUTSTANDING_MAX)
@@ -92,6 +104,8 @@ export class Origin extends Link {
       id: this.lastId,
       kind: { send: SEND, confirm: CONFIRM, request: REQUEST }[kind],
       endpoint,
+      address: addressOf(endpoint, lane),
+      lane,
       payload,
       format,
       node,
@@ -114,6 +128,7 @@ export class Origin extends Link {
   }
 
   resolve(item, now) {
+    if (item.lane !== NORMAL && !this.addressing) return this.finish(item, "undelivered", NO_PRIORITIES);
     const holders = this.told.get(item.endpoint);
     if (holders === undefined) return this.ask(item.endpoint);
     if (holders === null) return;
@@ -123,9 +138,9 @@ export class Origin extends Link {
       return this.finish(item, "undelivered", item.bereft ? NO_ROUTE : WRONG_KIND);
     if (!able.length)
       return item.hasTtl ? undefined : this.finish(item, "undelivered", lost ? NO_ROUTE : NO_ENDPOINT);
-    const flows = able.map((holder) => this.outFlow(holder, item.endpoint, now));
+    const flows = able.map((holder) => this.outFlow(holder, item, now));
     item.waitUntil = undefined;
-    if (flows.length > 1) this.crowd(item.endpoint, flows).put(item, now);
+    if (flows.length > 1) this.crowd(item, flows).put(item, now);
     else this.go(item, flows[0], now);
   }
 
@@ -141,20 +156,22 @@ export class Origin extends Link {
     this.write({ kind: SIGNAL, signal: WHO, endpoint });
   }
 
-  crowd(endpoint, flows) {
-    if (!this.crowds.has(endpoint)) this.crowds.set(endpoint, new Crowd(this));
-    const crowd = this.crowds.get(endpoint);
+  crowd({ endpoint, address }, flows) {
+    if (!this.crowds.has(address)) this.crowds.set(address, new Crowd(this, endpoint));
+    const crowd = this.crowds.get(address);
     const same = flows.length === crowd.flows.length && flows.every((flow) => crowd.flows.includes(flow));
     if (!same) crowd.adopt(flows);
     return crowd;
   }
 
-  outFlow({ node, credit }, endpoint, now) {
-    const key = node + endpoint;
+  outFlow({ node, credit }, { endpoint, address, lane }, now) {
+    const key = node + address;
     if (!this.outFlows.has(key)) {
       this.outFlows.set(key, {
         node,
         endpoint,
+        address,
+        lane,
         sent: 0,
         limit: credit,
         opening: credit,
@@ -180,7 +197,7 @@ export class Origin extends Link {
   /** Whether something waits for its credit. */
   starves(flow) {
     if (flow.sent < flow.limit) return false;
-    const crowd = this.crowds.get(flow.endpoint);
+    const crowd = this.crowds.get(flow.address);
     return flow.waiting.length > 0 || (crowd?.waiting.size > 0 && crowd.flows.includes(flow));
   }
 
@@ -201,7 +218,7 @@ export class Origin extends Link {
   }
 
   transmit(item, now) {
-    const { flow, kind, endpoint, payload, format, id, window } = item;
+    const { flow, kind, endpoint, lane, payload, format, id, window } = item;
     if (payload.length > this.limits.message_size_max) return this.finish(item, "undelivered", MESSAGE_TOO_LARGE);
     const number = (flow.sent += 1) & 0xffff;
     flow.lastUsed = now;
@@ -209,14 +226,20 @@ export class Origin extends Link {
     if (kind !== SEND) flow.open++;
     const timed =
       kind === SEND ? {} : { id, timeoutMs: Math.max(1, Math.min(item.expires - now, 0xffffffff) | 0) };
-    this.write({ kind, format, endpoint, number, window, destination: flow.node, ...timed }, payload);
+    this.write({ kind, format, endpoint, lane, number, window, destination: flow.node, ...timed }, payload);
     if (kind === SEND) this.finish(item, "accepted", 0);
   }
 
-  /** The socket has room again, or credit came. */
+  /** The socket has room again, or credit came. What is more urgent goes first. */
   resume(now) {
-    for (const flow of this.outFlows.values()) this.drain(flow, now);
-    for (const crowd of this.crowds.values()) crowd.pump(now);
+    for (const flow of this.byPriority(this.outFlows)) this.drain(flow, now);
+    for (const crowd of this.byPriority(this.crowds)) crowd.pump(now);
+  }
+
+  byPriority(table) {
+    const found = [...table.values()];
+    const lane = (each) => each.lane ?? each.flows[0]?.lane ?? NORMAL;
+    return found.some((each) => lane(each) !== NORMAL) ? found.sort((one, other) => lane(other) - lane(one)) : found;
   }
 
   drain(flow, now) {
@@ -238,7 +261,7 @@ export class Origin extends Link {
     flow.probeMs = PROBE_MS;
     this.drain(flow, now);
     flow.probeAt = now + flow.probeMs;
-    this.crowds.get(flow.endpoint)?.pump(now);
+    this.crowds.get(flow.address)?.pump(now);
   }
 
   probe(flow, now) {
@@ -248,6 +271,7 @@ export class Origin extends Link {
       kind: SIGNAL,
       signal: PROBE,
       endpoint: flow.endpoint,
+      lane: flow.lane,
       number: flow.sent & 0xffff,
       destination: flow.node,
     });
@@ -260,24 +284,25 @@ export class Origin extends Link {
       (holder) => holder.realm >= Math.max(holder.metric >> 14, this.realm, crossed) && holder.node !== this.me,
     );
     this.told.set(endpoint, fresh);
-    for (const holder of fresh) {
-      const flow = this.outFlows.get(holder.node + endpoint);
-      if (!flow || (former ?? []).some((other) => other.node === holder.node)) continue;
-      flow.opening = holder.credit;
-      flow.limit = Math.max(flow.limit, flow.sent + holder.credit);
+    const flows = [...this.outFlows.values()].filter((flow) => flow.endpoint === endpoint);
+    for (const flow of flows) {
+      const holder = fresh.find(({ node }) => node === flow.node);
+      if (!holder) this.leave(flow);
+      else if (!(former ?? []).some(({ node }) => node === flow.node)) {
+        flow.opening = holder.credit;
+        flow.limit = Math.max(flow.limit, flow.sent + holder.credit);
+      }
     }
-    for (const flow of this.outFlows.values())
-      if (flow.endpoint === endpoint && !this.holds(flow)) this.leave(flow);
-    this.crowds.get(endpoint)?.disband();
+    for (const crowd of this.crowds.values()) if (crowd.endpoint === endpoint) crowd.disband();
     this.resolveAll(endpoint, now);
-    for (const flow of this.outFlows.values()) if (flow.endpoint === endpoint) this.drain(flow, now);
+    for (const flow of flows) this.drain(flow, now);
   }
 
   /** A holder is gone: what waits for its credit finds another. */
   leave(flow) {
     flow.limit = Math.min(flow.limit, flow.sent);
     for (const item of flow.waiting.splice(0)) Object.assign(item, { state: "unresolved", flow: undefined, bereft: true });
-    const crowd = this.crowds.get(flow.endpoint);
+    const crowd = this.crowds.get(flow.address);
     if (crowd?.flows.includes(flow)) crowd.disband();
   }
 
@@ -313,7 +338,7 @@ export class Origin extends Link {
       item.flow.open--;
       if (ANSWERED.includes(status)) item.flow.done++;
     }
-    const crowd = this.crowds.get(item.endpoint);
+    const crowd = this.crowds.get(item.address);
     crowd?.waiting.delete(item);
     if (crowd?.waiting.size) this.freed.add(crowd);
   }
@@ -346,7 +371,7 @@ export class Origin extends Link {
 
   callOff(item) {
     if (item.state === "sent")
-      this.write({ kind: SIGNAL, signal: CANCEL, id: item.id, destination: item.flow.node });
+      this.write({ kind: SIGNAL, signal: CANCEL, id: item.id, lane: item.lane, destination: item.flow.node });
   }
 
   /** What an answer belongs to: late, unknown and forged ones end here. */
@@ -373,8 +398,8 @@ export class Origin extends Link {
     if (code === NO_ENDPOINT) this.refused(source, item.endpoint, now);
   }
 
-  onUndeliverable(source, { endpoint, number, code }, now) {
-    const flow = this.outFlows.get(source + endpoint);
+  onUndeliverable(source, { endpoint, address, number, code }, now) {
+    const flow = this.outFlows.get(source + address);
     if (!flow || ((flow.sent - number) & 0xffff) >= flow.sent) return; // never sent
     this.events.push({ type: "undeliverable", endpoint, node: source, seq: number, code });
     if (code === NO_ENDPOINT) this.refused(source, endpoint, now);
@@ -386,20 +411,21 @@ export class Origin extends Link {
     if (!holders) return;
     const left = holders.filter((holder) => holder.node !== source);
     this.told.set(endpoint, left);
-    const flow = this.outFlows.get(source + endpoint);
-    if (flow) this.leave(flow);
+    for (const flow of this.outFlows.values())
+      if (flow.endpoint === endpoint && flow.node === source) this.leave(flow);
     this.resolveAll(endpoint, now);
     if (!left.length) this.told.delete(endpoint);
   }
 
   /** To all subscribers. False if it was dropped, because there is no session or the socket is full. */
-  publish(endpoint, payload, format) {
-    const number = (this.published.get(endpoint) ?? 0) + 1;
-    if (this.state !== OPEN) return false;
-    this.published.set(endpoint, number);
+  publish(endpoint, payload, format, { lane = NORMAL } = {}) {
+    const address = addressOf(endpoint, lane);
+    const number = (this.published.get(address) ?? 0) + 1;
+    if (this.state !== OPEN || (lane !== NORMAL && !this.addressing)) return false;
+    this.published.set(address, number);
     if (this.pruned.has(endpoint)) return true; // nobody listens
     if (!this.room() || payload.length > this.limits.message_size_max) return false;
-    this.write({ kind: PUBLISH, format, endpoint, number: number & 0xffff }, payload);
+    this.write({ kind: PUBLISH, format, endpoint, lane, number: number & 0xffff }, payload);
     return true;
   }
 
@@ -440,6 +466,7 @@ export class Origin extends Link {
   tellWindow(item, now) {
     item.toldAt = now;
     const number = (item.consumed + item.window) & 0xffff;
-    this.write({ kind: SIGNAL, signal: PART_CREDIT, id: item.id, number, destination: item.flow.node });
+    const { id, lane, flow } = item;
+    this.write({ kind: SIGNAL, signal: PART_CREDIT, id, lane, number, destination: flow.node });
   }
 }

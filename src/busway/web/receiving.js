@@ -6,23 +6,25 @@ import { utf8 } from "./codec.js";
 import { encodeChange } from "./frames.js";
 import * as codes from "./frames.js";
 import { Origin } from "./origin.js";
+import { fits, isPattern, levelsOf } from "./patterns.js";
 
 // prettier-ignore
 const {
   BROADCAST, CONFIRM, CREDIT, END, ERROR, FLOW_FORGET_IN_MS, GLOBAL, HAVE, NO_ENDPOINT, OPEN, OPENING_CREDIT,
   OVERTAKEN, PART, PROBE_MS, PUBLISH, QUEUE_FULL, RAW, REPLY, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS, STREAM_STALL_MS,
-  MESSAGE_TOO_LARGE, UNDELIVERABLE, UNICAST, RECEIVE_WINDOW_MAX, WRONG_KIND,
+  MESSAGE_TOO_LARGE, REPLAY, SEND, UNDELIVERABLE, UNICAST, RECEIVE_WINDOW_MAX, WRONG_KIND,
 } = codes;
 
 /** The receiver's side of one session, on top of the sender's: a name that another node keeps is given up. */
 export class Receiving extends Origin {
   constructor(hello, secret, now) {
     super(hello, secret, now);
-    this.endpoints = new Map(); // uuid -> {kind, name}
+    this.endpoints = new Map(); // uuid -> {kind, name, labels}
+    this.patterns = new Map(); // uuid -> the levels of its name, of those that are patterns
     this.lost = new Map(); // the same of those whose names others keep
     this.fresh = new Set(); // uuids of which the router has not said yet who had them before
     this.version = 0; // of our directory line
-    this.inFlows = new Map(); // node + uuid -> flow
+    this.inFlows = new Map(); // node + address -> flow
     this.serving = new Map(); // node + id -> request
   }
 
@@ -72,10 +74,11 @@ export class Receiving extends Origin {
   // Our endpoints
 
   /** `kind` 1 to 3. Announced at once, or when the session opens. */
-  register(endpoint, kind, name) {
-    this.endpoints.set(endpoint, { kind, name });
+  register(endpoint, kind, name, labels = []) {
+    this.endpoints.set(endpoint, { kind, name, labels });
+    if (kind === BROADCAST && isPattern(name)) this.patterns.set(endpoint, levelsOf(name));
     if (this.state !== OPEN) return;
-    this.announce([{ endpoint, kind, name }]);
+    this.announce([{ endpoint, kind, name, labels }]);
     this.watch(endpoint, kind);
   }
 
@@ -111,11 +114,13 @@ export class Receiving extends Origin {
   withdraw(endpoint) {
     if (this.lost.delete(endpoint)) return;
     this.endpoints.delete(endpoint);
+    this.patterns.delete(endpoint);
     for (const [key, flow] of this.inFlows) if (flow.endpoint === endpoint) this.inFlows.delete(key);
     if (this.state === OPEN) this.announce([{ endpoint, kind: 0 }]);
   }
 
   announce(entries, label) {
+    if (!this.addressing) entries = entries.map((entry) => ({ ...entry, labels: [] }));
     const base = this.version;
     const version = (this.version += entries.length);
     const change = { label, base, version, entries };
@@ -132,13 +137,14 @@ export class Receiving extends Origin {
 
   // What comes for them
 
-  inFlow(source, endpoint, number, now) {
-    const key = source + endpoint;
+  inFlow(source, { endpoint, address, lane }, number, now) {
+    const key = source + address;
     const start = number - 1;
     if (!this.inFlows.has(key))
       this.inFlows.set(key, {
         source,
         endpoint,
+        lane,
         received: start,
         busy: 0,
         window: OPENING_CREDIT,
@@ -151,11 +157,13 @@ export class Receiving extends Origin {
   }
 
   arrive(source, header, payload, now) {
-    const { kind, endpoint, number, id } = header;
+    const { kind, endpoint, number, id, lane } = header;
     const mine = this.endpoints.get(endpoint);
     if (!mine) return this.refuse(source, header, NO_ENDPOINT);
-    if ((kind === PUBLISH) !== (mine.kind === BROADCAST)) return this.refuse(source, header, WRONG_KIND);
-    const flow = this.inFlow(source, endpoint, number, now);
+    const asBroadcast = kind === PUBLISH || (kind === SEND && lane & REPLAY);
+    if (!!asBroadcast !== (mine.kind === BROADCAST)) return this.refuse(source, header, WRONG_KIND);
+    if (!this.isMeant(header)) return void this.skipped++;
+    const flow = this.inFlow(source, header, number, now);
     const gap = (number - flow.received) & 0xffff;
     if (!gap || gap >= 0x8000) return this.refuse(source, header, OVERTAKEN);
     flow.received += gap;
@@ -166,10 +174,13 @@ export class Receiving extends Origin {
       kind,
       endpoint,
       source,
+      lane,
       number,
       payload,
       format: header.format,
       messageType: header.type,
+      name: header.name || mine.name,
+      retained: !!(lane & REPLAY),
       missed,
     };
     if (id) {
@@ -197,10 +208,17 @@ export class Receiving extends Origin {
     if (kind !== PUBLISH) this.grant(flow);
   }
 
-  refuse(source, { kind, endpoint, number, id }, code) {
+  /** Whether it belongs to the endpoint that it names: what comes by a pattern has a name which that means, and what
+      comes by a name has none. */
+  isMeant({ endpoint, name = "" }) {
+    const pattern = this.patterns.get(endpoint);
+    return pattern ? name !== "" && fits(pattern, name) : name === "";
+  }
+
+  refuse(source, { kind, endpoint, lane, number, id }, code) {
     if (kind === PUBLISH) return;
-    if (id) this.write({ kind: ERROR, id, code, destination: source });
-    else this.write({ kind: SIGNAL, signal: UNDELIVERABLE, endpoint, number, code, destination: source });
+    if (id) this.write({ kind: ERROR, id, code, lane, destination: source });
+    else this.write({ kind: SIGNAL, signal: UNDELIVERABLE, endpoint, lane, number, code, destination: source });
   }
 
   /** A message that was handed out, and that nobody wants any more. */
@@ -219,21 +237,23 @@ export class Receiving extends Origin {
       kind: SIGNAL,
       signal: CREDIT,
       endpoint: flow.endpoint,
+      lane: flow.lane,
       number: flow.limit & 0xffff,
       destination: flow.source,
     });
   }
 
-  onProbe(source, endpoint, sent, now) {
-    const mine = this.endpoints.get(endpoint);
+  onProbe(source, about, sent, now) {
+    const mine = this.endpoints.get(about.endpoint);
     if (!mine) return;
-    const flow = this.inFlow(source, endpoint, sent + 1, now);
+    const flow = this.inFlow(source, about, sent + 1, now);
     const gap = (sent - flow.received) & 0xffff;
-    if (gap < 0x8000 || mine.kind === BROADCAST) {
+    const hasCredit = mine.kind !== BROADCAST || about.lane & REPLAY;
+    if (gap < 0x8000 || !hasCredit) {
       flow.received += gap;
       flow.bridged += gap;
     }
-    if (mine.kind !== BROADCAST) this.grant(flow, true);
+    if (hasCredit) this.grant(flow, true);
   }
 
   release(request) {
@@ -253,14 +273,19 @@ export class Receiving extends Origin {
       return this.reject(request, MESSAGE_TOO_LARGE, "the reply exceeds message_size_max");
     if (!this.release(request)) return;
     this.write(
-      { kind: REPLY, id: request.id, format: request.confirm ? RAW : format, destination: request.source },
+      { kind: REPLY, ...this.answerTo(request), format: request.confirm ? RAW : format },
       request.confirm ? undefined : payload,
     );
   }
 
   reject(request, code, text) {
     if (this.release(request))
-      this.write({ kind: ERROR, id: request.id, code, destination: request.source }, utf8.encode(text));
+      this.write({ kind: ERROR, ...this.answerTo(request), code }, utf8.encode(text));
+  }
+
+  /** Answers follow their request, in its priority, too. */
+  answerTo({ id, source, flow }) {
+    return { id, destination: source, lane: flow.lane };
   }
 
   // Our answers in parts
@@ -277,7 +302,7 @@ export class Receiving extends Origin {
     if (request.blocked) return false;
     const number = request.sent++ & 0xffff;
     request.expires = now + request.timeoutMs;
-    this.write({ kind: PART, id: request.id, number, format, destination: request.source }, payload);
+    this.write({ kind: PART, ...this.answerTo(request), number, format }, payload);
     return true;
   }
 
@@ -285,7 +310,7 @@ export class Receiving extends Origin {
   respondEnd(request) {
     if (!this.release(request)) return;
     const number = request.sent & 0xffff;
-    this.write({ kind: SIGNAL, signal: END, id: request.id, number, destination: request.source });
+    this.write({ kind: SIGNAL, signal: END, ...this.answerTo(request), number });
   }
 
   onPartCredit(request, limit, now) {
