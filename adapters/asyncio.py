@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
+    from busway.adapters.asyncio_presence import Presence
     from busway.adapters.dialled import DialledLink
     from busway.adapters.links import Listener
     from busway.adapters.records import Hop
@@ -527,6 +528,22 @@ class AsyncBus(Calls, BaseBus):
     def changes(self) -> Changes:
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
         return Changes(self, self._host, Items(CHANGES_MAX))
+
+    def presence(self, wanted: str | bytes | UUID | type) -> Presence:
+        """All who are there, then who comes, goes or changes: an async iterator of `Sighting`.
+
+        First come the endpoints that are there, each as "present", then "complete", and from then on each
+        that has "arrived", "departed" or "changed". `wanted` is a name, a UUID, a message class, or a
+        pattern of names: `*` is one level of a name, `**` any number, as in "lab/**".
+
+        An endpoint whose node is gone without a goodbye has "departed" when that has not been found again
+        within two seconds. A slow reader is told what holds in the end, not all that happened in between. It
+        ends with the bus; `close()`, or leaving its `async with`, ends it before. Raises ValueError,
+        TypeError, BusError.
+        """
+        from busway.adapters.asyncio_presence import Presence
+
+        return Presence(self, self._host, Items(), wanted)
 
     async def trace(
         self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE

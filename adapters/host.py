@@ -78,6 +78,7 @@ class BusHost:
         self.handlers: dict[Message, Any] = {}  # at work, by the message they answer
         self.waiters: dict[int, Any] = {}  # futures and Items, by token
         self.changes: WeakSet[BaseChanges] = WeakSet()
+        self.presences: WeakSet[Any] | None = None  # those who look who is there; None: nobody of late
         self._ipc = ipc
         self._mesh: LocalMesh | None = None
         self._opened = False
@@ -207,7 +208,8 @@ class BusHost:
         self._leave()
         steps: list[Callable[[], object]] = [runner.close for runner in list(self.runners)]
         self._take_steps([*steps, self._tell_last, self.trail.close, self.identity.release])
-        self._take_steps([*(changes._finish for changes in list(self.changes)), self.failures.close])
+        looking = [*self.changes, *(self.presences or ())]
+        self._take_steps([*(each._finish for each in looking), self.failures.close])
 
     def _tell_last(self) -> None:
         """Before nobody is told anything any more."""
@@ -324,6 +326,10 @@ class BusHost:
             if log.connection.tag is not None:
                 cast(LinkRunner, log.connection.tag).printed(log.text)
             return
+        if self.presences is not None:
+            from busway.adapters import presence
+
+            presence.notice(self, event)
         if self.followed:  # before what follows from it
             change = change_of(event)
             if change is not None:

@@ -200,14 +200,20 @@ class Loop:
         return self.connection is not None and self.connection.state == codes.OPEN
 
     def serve(
-        self, name: "str | bytes", kind: int = codes.ANYCAST, realm: int = codes.LOCALNET, labels: "Any" = ()
+        self,
+        name: "str | bytes",
+        kind: int = codes.ANYCAST,
+        realm: int = codes.LOCALNET,
+        labels: "Any" = (),
+        gone: "Any" = None,
     ) -> "Any":
         """Decorator: the function answers requests; what it returns is the reply, what it raises an error.
-        `labels`, a list, say what it is, to who selects by them.
+        `labels`, a list, say what it is. `gone`, a value of 128 bytes, is told to others if it is lost.
         """
         gc.collect()  # else what stays lies between what does not, and the heap is in pieces
+        last = b"" if gone is None else b"\1" + dumps(gone)  # CBOR
         text = name if isinstance(name, str) else ""
-        receiver = self.leaf.register(uuid_of(name), kind, realm, name=text, labels=labels)
+        receiver = self.leaf.register(uuid_of(name), kind, realm, name=text, labels=labels, gone=last)
         self._due = self._ticks
 
         def decorate(function: "Callable[[Any], Any]") -> "Callable[[Any], Any]":
@@ -217,14 +223,14 @@ class Loop:
         return decorate
 
     def receive(
-        self, name: "str | bytes", kind: int = codes.UNICAST, realm: int = codes.LOCALNET, labels: "Any" = ()
+        self, name: "str | bytes", kind: int = codes.UNICAST, realm: int = codes.LOCALNET, **traits: "Any"
     ) -> "Any":
-        """Decorator: the function takes what is sent to this endpoint."""
-        return self.serve(name, kind, realm, labels)
+        """Decorator: the function takes what is sent to this endpoint; `labels` and `gone` as for `serve`."""
+        return self.serve(name, kind, realm, **traits)
 
-    def subscribe(self, name: "str | bytes", realm: int = codes.LOCALNET, labels: "Any" = ()) -> "Any":
-        """Decorator: the function takes what is published."""
-        return self.serve(name, codes.BROADCAST, realm, labels)
+    def subscribe(self, name: "str | bytes", realm: int = codes.LOCALNET, **traits: "Any") -> "Any":
+        """Decorator: the function takes what is published; `labels` and `gone` as for `serve`."""
+        return self.serve(name, codes.BROADCAST, realm, **traits)
 
     def every(self, interval_ms: int) -> "Any":
         """Decorator: the function is called by `step` that often, first at once."""

@@ -129,15 +129,16 @@ class Hop:
 @dataclass(frozen=True, slots=True, repr=False)
 class Change:
     """Something came, went or changed: `what` is "link-up", "link-down", "link-state" (a link is being made,
-    or its LinkInfo's `state`, `attempt`, `next_try` or `error` is another), "node-up", "node-changed" (of one
-    that is there, the label or `leaf` has become known), "node-down", "endpoint-up" (also of one that
-    changed), "endpoint-down", "duplicate-node" (two live nodes have one id), "link-refused" (somebody came to
-    a listener of this program with another token, bus name or version; told once for each machine: `address`
-    and `text`).
+    or its LinkInfo's `state`, `attempt`, `next_try` or `error` is another), "node-up", "node-changed" (of
+    one that is there, the label or `leaf` has become known), "node-down", "endpoint-up",
+    "endpoint-changed" (of one that is there, its name, kind, cost or labels), "endpoint-down",
+    "duplicate-node" (two live nodes have one id), "link-refused" (somebody came to a listener of this
+    program with another token, bus name or version; told once for each machine: `address` and `text`).
 
     `subject` is the LinkInfo, NodeInfo or EndpointInfo as it is now; of a link that ended `code` and `text`
-    say why. Who takes in all of them knows what `nodes()`, `endpoints()` and `links()` say: a node goes by
-    its `id`, an endpoint by `node` and `id`, a link by `id` and is listed until its `state` is "closed".
+    say why, of "node-down" `text` is "goodbye" or "lost", as far as is known by then. Who takes in all of
+    them knows what `nodes()`, `endpoints()` and `links()` say: a node goes by its `id`, an endpoint by `node`
+    and `id`, a link by `id` and is listed until its `state` is "closed".
     """
 
     what: str
@@ -147,6 +148,37 @@ class Change:
 
     def __repr__(self) -> str:
         return f"<{self.what} {self.subject!r}{f': {self.text}' if self.text else ''}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sighting:
+    """One endpoint as `presence()` tells of it. `what` is "present" (it was there when one began to look),
+    "complete" (all of those have been told; nothing else is said), "arrived", "departed" or "changed"
+    (then `former` is the endpoint as it was told before).
+
+    `endpoint` is the EndpointInfo, `node` the NodeInfo of its holder. `reason` of a departure: "withdrawn"
+    (it was closed, or is not shown here any more, and its node stays), "goodbye" (its node has left in order)
+    or "lost" (its node has not said goodbye); `last_word` what it has left for that case (`gone=`).
+    """
+
+    what: str
+    endpoint: EndpointInfo | None = None
+    node: NodeInfo | None = None
+    reason: str = ""
+    last_word: object = None
+    former: EndpointInfo | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it departed because its node is lost."""
+        return self.reason == "lost"
+
+    def __repr__(self) -> str:
+        if self.endpoint is None:
+            return f"<{self.what}>"
+        reason = f": {self.reason}" if self.reason else ""
+        word = f", last word {self.last_word!r}" if self.last_word is not None else ""
+        return f"<{self.what} {self.endpoint!r}{reason}{word}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

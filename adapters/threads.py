@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from busway.adapters.sealed_calls import Call
+    from busway.adapters.threads_presence import Presence
 
 S = TypeVar("S")
 
@@ -633,6 +634,14 @@ class Bus(BaseBus):
     def changes(self) -> Changes:
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
         return Changes(self, self._host, Items(self._host.engine, CHANGES_MAX))
+
+    def presence(self, wanted: str | bytes | UUID | type) -> Presence:
+        """All who are there, then who comes, goes or changes: an iterator that blocks. Argument,
+        order and errors as `AsyncBus.presence`.
+        """
+        from busway.adapters.threads_presence import Presence
+
+        return Presence(self, self._host, Items(self._host.engine), wanted)
 
     def trace(
         self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE

@@ -99,9 +99,12 @@ def change_of(event: events.Event) -> Change | None:
         info = link_info(event.connection) if ended else listed_link(event.connection)
         return Change(what, info, event.code, ascii_safe(event.text))
     if isinstance(event, events.NodeEvent):
-        return Change(what, node_info(event.peer))
+        text = "" if event.kind != events.NODE_DOWN else "goodbye" if event.goodbye else "lost"
+        return Change(what, node_info(event.peer), text=text)
     if isinstance(event, events.EndpointEvent):
         entry = event.entry
+        if event.former is not None:
+            what = "endpoint-changed"
         return Change(what, endpoint_info(entry, entry.peer.node_id)) if entry.uuid != codes.LOOKUP else None
     if isinstance(event, events.DuplicateNodeEvent):
         return Change(what, NodeInfo(event.node_id, "", False))

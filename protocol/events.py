@@ -33,6 +33,7 @@ from busway.protocol.outcomes import RECEIVER_TAKEN as RECEIVER_TAKEN
 from busway.protocol.outcomes import REPLIED as REPLIED
 from busway.protocol.outcomes import REQUEST_CANCELLED as REQUEST_CANCELLED
 from busway.protocol.outcomes import SAID_GOODBYE as SAID_GOODBYE
+from busway.protocol.outcomes import SYNCED as SYNCED
 from busway.protocol.outcomes import TAKEN as TAKEN
 from busway.protocol.outcomes import TIMED_OUT as TIMED_OUT
 from busway.protocol.outcomes import TRACED as TRACED

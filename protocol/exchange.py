@@ -12,6 +12,7 @@ from busway.protocol.link.fast import Path
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import InFlow
 from busway.protocol.messaging.ids import Ids
+from busway.protocol.messaging.last_words import give_last_word
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf
@@ -25,6 +26,7 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.address import uuid_of
 from busway.protocol.wire.hello import Hello
 from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, TreeFrame
+from busway.protocol.wire.traits import without_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class Exchange(RoutingHost):
         self.forwarder = self.mesh.forwarder
         self.lookups = self.mesh.lookups
         self.departures = Departures(self.timers, self._endpoint_gone)
+        self.sought: "dict[bytes, bool]" = {}  # endpoints whose holders the program watches
         self.origin = Origin(self, self.me, self.mesh, self.timers, Ids(entropy))
         self.receiving = Receiving(self, self.origin)
         self.origin.receiving = self.receiving
@@ -345,7 +348,7 @@ class Exchange(RoutingHost):
         if known is None:
             self.departures.announced(entry)
         if known is None or known.differs(entry):
-            self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
+            self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry, former=known))
         self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
 
     def endpoint_down(self, entry: Entry, now: int) -> None:
@@ -354,12 +357,34 @@ class Exchange(RoutingHost):
             how = events.SAID_GOODBYE if entry.peer.parted else events.LOST
         self.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry, how))
         if how == events.LOST and not self.mesh.leaving:
+            if entry.traits and not self._may_leave_word(entry):
+                entry.traits = without_gone(entry.traits)
             self.departures.keep(entry, now)
         self.origin.withdrawn(entry.peer, entry.uuid, now)
 
     def _endpoint_gone(self, entry: Entry, how: int, now: int) -> None:
         """It is known now how an endpoint has gone whose node had disappeared."""
-        self.emit(events.EndpointEvent(events.ENDPOINT_GONE, entry, how))
+        if how == events.LOST:
+            give_last_word(self.receiving, entry, now)
+        if self.departures.watched:
+            self.emit(events.EndpointEvent(events.ENDPOINT_GONE, entry, how))
+
+    def _may_leave_word(self, entry: Entry) -> bool:
+        """Whether a node could have published to its endpoint's name: asked while its link is still known."""
+        link = entry.link
+        realm = max(codes.LOCALNET, entry.peer.metric >> 14)
+        gate = self.mesh.gate
+        return link is None or gate.permits(
+            link, entry.peer.node_id, codes.MAY_PUBLISH, entry.uuid, entry.name, realm
+        )
+
+    def own_entries(self) -> "list[Entry]":
+        """The endpoints of this node, but for the built-in one, as others are told of them."""
+        entries: "list[Entry]" = []
+        for endpoint in self.receiving.endpoints.values():
+            if endpoint.uuid != codes.INTROSPECTION:
+                entries.append(self.receiving.entry_of(endpoint))
+        return entries
 
     def name_lost(self, uuid: bytes, now: int) -> None:
         self.receiving.yield_name(uuid, now)
@@ -369,17 +394,24 @@ class Exchange(RoutingHost):
 
     def looked_up(self, uuid: bytes, now: int) -> None:
         self.origin.unresolved.looked_up(uuid, now)
+        if uuid in self.sought:
+            self.emit(events.Event(events.SYNCED))
 
     def holds(self, uuid: bytes) -> bool:
         return uuid in self.receiving.endpoints
 
     def wanted(self) -> "list[bytes]":
-        return [uuid_of(address) for address in self.origin.unresolved.waiting]
+        waiting = [uuid_of(address) for address in self.origin.unresolved.waiting]
+        return waiting + list(self.sought)
 
     def ask_again(self, now: int) -> None:
         self.origin.unresolved.ask_again(now)
+        for uuid in self.sought:
+            self.lookups.ask(uuid, now)
 
     def syncing(self, syncing: bool, now: int) -> None:
+        if self.departures.watched and self.origin.syncing and not syncing:
+            self.emit(events.Event(events.SYNCED))
         self.origin.syncing = syncing
         if not syncing:
             self.origin.unresolved.synced(now)

@@ -624,11 +624,28 @@ class Node(Exchange):
         """The other nodes that can be reached now."""
         return list(self.routes.peers.values())
 
-    def watch_departures(self, watching: bool) -> None:
-        """Tell by ENDPOINT_GONE how the endpoints of nodes that are gone without a goodbye went in the end;
-        not any more, when everyone who asked for it has said False.
+    def seek(self, endpoint: bytes, now: int) -> None:
+        """Ask for the holders of an endpoint where nobody tells without being asked, now and whenever there
+        is somebody new to ask, and be told of changes.
         """
-        self.departures.watchers += 1 if watching else -1
+        self.sought[endpoint] = True
+        self.lookups.ask(endpoint, now)
+
+    def seek_only(self, endpoints: "list[bytes]") -> None:
+        """Of those that were sought the holders of no others matter any more."""
+        self.sought = {uuid: True for uuid in self.sought if uuid in endpoints}
+
+    def knows_all(self, endpoint: bytes = b"") -> bool:
+        """Whether all links have told what there is, and nobody is being asked for that endpoint; SYNCED says
+        that it may be so now.
+        """
+        return not self.origin.syncing and endpoint not in self.lookups.queries
+
+    def watch_departures(self, watching: bool) -> None:
+        """Whether to tell by ENDPOINT_GONE how the endpoints of nodes that are gone without a goodbye went in
+        the end.
+        """
+        self.departures.watched = watching
 
     def entries(self) -> "list[Entry]":
         """The other nodes' endpoints that can be reached now."""

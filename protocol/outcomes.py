@@ -25,6 +25,7 @@ RECEIVER_BACK: "Final" = 17
 DENIED: "Final" = 18
 EXCEEDED: "Final" = 19
 ENDPOINT_GONE: "Final" = 20
+SYNCED: "Final" = 21  # all links have told what there was when they opened, or a lookup is over
 
 # How an endpoint has gone.
 WITHDRAWN: "Final" = 0  # its holder has closed it, or does not show it here any more

@@ -110,9 +110,10 @@ class Leaf(LeafOrigin):
         cost: int = 0,
         queue_max: int = 8,
         labels: "Iterable[str]" = (),
+        gone: bytes = b"",
     ) -> Receiver:
-        """Register the one receiver of `endpoint`, 16 bytes; arguments as of `Node.register`. Labels that do
-        not fit a frame of its link with the rest are not told.
+        """Register the one receiver of `endpoint`, 16 bytes; arguments as of `Node.register`. Labels and a
+        last word that do not fit a frame of its link with the rest are not told.
         """
         self._check_open()
         check_id(endpoint)
@@ -123,7 +124,7 @@ class Leaf(LeafOrigin):
         for receiver in self.receivers + self._lost:
             if receiver.uuid == endpoint:
                 raise EndpointTakenError("this leaf has it already")
-        receiver = Receiver(endpoint, kind, realm, name, cost, queue_max, _pack_labels(labels))
+        receiver = Receiver(endpoint, kind, realm, name, cost, queue_max, _pack_traits(labels, gone))
         self.receivers.append(receiver)
         self._versions[receiver.realm] += 1
         self.write_pending = True
@@ -566,8 +567,8 @@ class Leaf(LeafOrigin):
             flow.due = self.write_pending = True
 
 
-def _pack_labels(labels: "Iterable[str]") -> bytes:
-    """Labels as the extension of an entry (docs/protocol.md, section 4). Raises LocalError."""
+def _pack_traits(labels: "Iterable[str]", gone: bytes) -> bytes:
+    """Labels and a last word as an entry's extension (docs/protocol.md, section 4). Raises LocalError."""
     items = b""
     count = 0
     for label in sorted(set(labels)):
@@ -576,4 +577,8 @@ def _pack_labels(labels: "Iterable[str]") -> bytes:
         if not 1 <= len(raw) <= codes.LABEL_SIZE_MAX or count > codes.LABELS_MAX or isinstance(labels, str):
             raise LocalError("labels are a set of at most 8 texts, each of 1 to 32 bytes of UTF-8")
         items += bytes((1, len(raw))) + raw
+    if gone:
+        if len(gone) > 1 + codes.GONE_SIZE_MAX:
+            raise LocalError("a last word has at most 128 bytes")
+        items += bytes((2, len(gone))) + gone
     return varint(len(items)) + items if items else b""

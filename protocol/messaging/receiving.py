@@ -154,19 +154,22 @@ class Receiving(Admitting):
         uuid = endpoint.uuid
         if uuid == codes.INTROSPECTION:
             return
-        mesh = self.mesh
-        kind, realm, cost = endpoint.kind, endpoint.realm, endpoint.cost
-        entry = Entry(self.me, uuid, kind, realm, endpoint.opening, cost, endpoint.name, endpoint.traits)
+        mesh, entry = self.mesh, self.entry_of(endpoint)
         here = uuid in self.endpoints
         self.host.emit(EndpointEvent(ENDPOINT_UP if here else ENDPOINT_DOWN, entry))
-        if realm != codes.PROCESS:
+        if entry.realm != codes.PROCESS:
             if here:
                 mesh.names.registered(uuid)
             else:
                 mesh.names.withdrawn(uuid)
-            mesh.lines.put_own(entry if here else Entry(self.me, uuid, 0, realm))
+            mesh.lines.put_own(entry if here else Entry(self.me, uuid, 0, entry.realm))
             mesh.lookups.changed(uuid, 0)
         mesh.forwarder.subscribed(uuid)
+
+    def entry_of(self, endpoint: Endpoint) -> Entry:
+        """An endpoint of ours as others are told of it."""
+        kind, realm, opening, cost = endpoint.kind, endpoint.realm, endpoint.opening, endpoint.cost
+        return Entry(self.me, endpoint.uuid, kind, realm, opening, cost, endpoint.name, endpoint.traits)
 
     def register_builtin(self, introspect: "Callable[[int, object], bytes]") -> None:
         """The introspection endpoint: USERSPACE, of kind anycast, never announced because every node has

@@ -39,14 +39,14 @@ class Departures:
     SAID_GOODBYE or LOST), with the time.
     """
 
-    __slots__ = ("_missing", "_timers", "_told", "size", "watchers")
+    __slots__ = ("_missing", "_timers", "_told", "size", "watched")
 
     def __init__(self, timers: Timers, told: "Callable[[Entry, int, int], None]") -> None:
         self._timers = timers
         self._told = told
         self._missing: "dict[bytes, Missing]" = {}
         self.size = 0  # endpoints of all of them
-        self.watchers = 0  # who wants to know it of every endpoint
+        self.watched = False  # somebody wants to know it of every endpoint
 
     def lost(self, peer: Peer, seen: bool, now: int) -> None:
         """A node is gone without a goodbye; `seen`: the end of a link with it has shown that. Of too many the
@@ -64,8 +64,10 @@ class Departures:
         self._timers.arm(missing, now + codes.LOST_MS)
 
     def keep(self, entry: Entry, now: int) -> None:
-        """An endpoint of a node that is missing; of more than there is room for it is said at once."""
-        if not self.watchers:
+        """An endpoint of a node that is missing; of more than there is room for it is said at once. Without
+        labels and a last word it matters only to who watches.
+        """
+        if not self.watched and not entry.traits:
             return
         missing = self._missing.get(entry.peer.node_id)
         if missing is None or missing.key != entry.peer.key or self.size >= codes.DIRECTORY_MAX:

@@ -20,18 +20,21 @@ class NodeEvent(Event):
 
 
 class EndpointEvent(Event):
-    """ENDPOINT_UP, ENDPOINT_DOWN: an endpoint, this node's own too, appeared or changed, or is gone. `how` it
-    has gone is WITHDRAWN, SAID_GOODBYE or LOST. A node that seems lost may be there again at once, or have
-    said goodbye: whoever watches (`Node.watch_departures`) is told by ENDPOINT_GONE how each of its endpoints
-    has gone in the end, if it has.
+    """ENDPOINT_UP, ENDPOINT_DOWN: an endpoint, this node's own too, appeared or changed, or is gone. Of one
+    that changed `former` is what it was; `how` it has gone is WITHDRAWN, SAID_GOODBYE or LOST.
+
+    A node that seems lost may be there again at once, or have said goodbye: whoever watches
+    (`Node.watch_departures`) is told by ENDPOINT_GONE how each of its endpoints has gone in the end, if it
+    has.
     """
 
-    __slots__ = ("entry", "how")
+    __slots__ = ("entry", "former", "how")
 
-    def __init__(self, kind: int, entry: Entry, how: int = WITHDRAWN) -> None:
+    def __init__(self, kind: int, entry: Entry, how: int = WITHDRAWN, former: "Entry | None" = None) -> None:
         self.kind = kind
         self.entry = entry
         self.how = how
+        self.former = former
 
 
 class DuplicateNodeEvent(Event):

@@ -126,6 +126,12 @@ def labels_of(items: bytes) -> "list[bytes]":
     return found
 
 
+def without_gone(items: bytes) -> bytes:
+    """The same without a last word, which stands last."""
+    gone = gone_of(items)
+    return items[: len(items) - len(gone) - 2] if gone else items
+
+
 def gone_of(items: bytes) -> bytes:
     """The last word in it: format, type and payload; b"" for none."""
     at = 0

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from busway.adapters.asyncio_ends import Receiver
     from busway.adapters.dialled import DialledLink
     from busway.adapters.ends import Service
-    from busway.adapters.records import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered
+    from busway.adapters.records import (
+        Change,
+        EndpointInfo,
+        Hop,
+        LinkInfo,
+        NodeInfo,
+        RouteInfo,
+        Sighting,
+        Undelivered,
+    )
     from busway.adapters.retrying import Retry
     from busway.adapters.threads import Bus
     from busway.adapters.typed import Message, Request
@@ -78,6 +87,7 @@ _HOME = {
     "SealError": "busway.errors",
     "RouteInfo": "busway.adapters.records",
     "Service": "busway.adapters.ends",
+    "Sighting": "busway.adapters.records",
     "TrustFileError": "busway.errors",
     "Undeliverable": "busway.errors",
     "Undelivered": "busway.adapters.records",
@@ -120,6 +130,7 @@ __all__ = [
     "RouteInfo",
     "SealError",
     "Service",
+    "Sighting",
     "TrustFileError",
     "Undeliverable",
     "Undelivered",

@@ -54,7 +54,8 @@ class Observer:
             if subject.state == "closed":
                 self.links.pop(subject.id)
         elif isinstance(subject, EndpointInfo):
-            if change.what == "endpoint-up":
+            if change.what in ("endpoint-up", "endpoint-changed"):
+                assert ((subject.node, subject.id) in self.endpoints) == (change.what == "endpoint-changed")
                 self.endpoints[subject.node, subject.id] = subject
             else:
                 del self.endpoints[subject.node, subject.id]

@@ -25,7 +25,7 @@ PUBLIC = {
     *("register", "subscribe", "serve"),
     *("send", "send_many", "try_send", "publish", "request", "request_stream"),
     *("connect", "listen", "attach"),
-    *("nodes", "endpoints", "links", "routes", "changes", "trace"),
+    *("nodes", "endpoints", "links", "routes", "changes", "presence", "trace"),
 }
 
 

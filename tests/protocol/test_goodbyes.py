@@ -311,7 +311,7 @@ class Told:
     def __init__(self) -> None:
         self.timers = Timers()
         self.departures = Departures(self.timers, lambda entry, how, now: self.log.append((entry.uuid, how)))
-        self.departures.watchers = 1
+        self.departures.watched = True
         self.log: list[tuple[bytes, int]] = []
 
     def lose(self, number: int, count: int = 1, incarnation: int = 0) -> Peer:
@@ -389,7 +389,7 @@ def test_a_leaf_hears_of_the_goodbye_of_who_was_lost() -> None:
 
 def test_nothing_is_kept_for_nobody() -> None:
     told = Told()
-    told.departures.watchers = 0
+    told.departures.watched = False
     told.lose(1)
     told.timers.fire(codes.LOST_MS)
     assert told.log == []

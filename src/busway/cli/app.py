@@ -28,6 +28,7 @@ _COMMANDS = {
             " with --all what all programs send and answer."
         ),
     ),
+    "watch": ("watching", "Tell who is there, and who comes, goes or changes."),
     "send": ("talk", "Send a message to whoever holds a unicast or anycast endpoint."),
     "publish": ("talk", "Give every subscriber of a broadcast endpoint a copy."),
     "request": ("talk", "Ask whoever serves an endpoint, and print the reply."),
