@@ -8,12 +8,15 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from busway.adapters.literal import text_of
 from busway.errors import BusError
 from busway.messages import accepted_types
-from busway.protocol import codes, errors
+from busway.protocol import Node, codes, errors
 from busway.protocol.wire import traits
 from busway.replies import ReplyType, reply_type
 
+LAST_QUEUE = 64  # messages, for who asks for a last value
+RETAINED = (1024, 16777216)  # last values that a bus keeps of what it publishes, and their bytes
 ANY_NODE = b""
 FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
 WINDOW_MAX = 32_767
@@ -80,6 +83,32 @@ def check_whole(name: str, value: object, expected: str) -> None:
     """A whole number; which ones is the core's to say. Raises TypeError."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be {expected}, a whole number (int), not {value!r}")
+
+
+def check_retained(retained: Any) -> tuple[int, int]:
+    """The number of last values that are kept, and of bytes in them. Raises TypeError, ValueError."""
+    if not isinstance(retained, tuple) or len(retained) != 2:
+        raise TypeError(
+            f"retained must be (values, bytes), as in retained=(1024, 16777216), not {retained!r}"
+        )
+    count, size = retained
+    check_whole("retained", count, "how many last values may be kept")
+    check_whole("retained", size, "how many bytes of last values may be kept")
+    if count < 0 or size < 0:
+        raise ValueError(f"retained must be two numbers that are not negative, not {retained!r}")
+    return count, size
+
+
+def check_retain(retain: Any, payload: Any, best_effort: Any, sealed: Any) -> None:
+    """A last value, as `publish` is told of it. Raises TypeError, ValueError."""
+    if retain is not None and retain is not True:
+        raise TypeError(f"retain must be True, False, or None to keep it no longer, not {retain!r}")
+    if retain is None and payload is not None:
+        raise ValueError("retain=None keeps the last value no longer, and takes no payload: leave it out")
+    if best_effort is not False:
+        raise ValueError("a last value may not get lost: leave best_effort out")
+    if sealed is not False:
+        raise ValueError("a sealed value is for those who are there: it cannot be retained")
 
 
 def check_handler(handler: Any) -> None:
@@ -225,3 +254,16 @@ def wanted_reply(reply: Any) -> ReplyType | None:
 def for_users(error: errors.LocalError) -> Exception:
     """Misuse as users know it: bad arguments are ValueErrors."""
     return BusError(str(error)) if isinstance(error, errors.FullError) else ValueError(str(error))
+
+
+def realm_here(node: Node, endpoint: bytes, realm: Any) -> Any:
+    """The realm that a program which asks for a last value subscribes with: that of its subscription, if it
+    has one.
+    """
+    known = node.receiving.endpoints.get(endpoint)
+    return realm if known is None else codes.REALM_NAMES[known.realm]
+
+
+def no_last(to: Any, timeout: float | None) -> TimeoutError:
+    """Nothing came to who asked for a last value."""
+    return TimeoutError(f"no last value of {text_of(to)} came within {timeout:g} s")

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
 from busway.adapters.arguments import (
     ANY_NODE,
+    LAST_QUEUE,
     check_flag,
     check_seconds,
     check_window,
+    no_last,
+    realm_here,
     send_timeout_ms,
     timeout_ms,
     wanted_reply,
@@ -27,10 +30,12 @@ from busway.adapters.bus import BaseBus
 from busway.adapters.compiling import warn_of_forgotten
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
+from busway.adapters.literal import id_of
 from busway.adapters.results import decode_outcome, error_of
 from busway.adapters.typed import (
     Kind,
     M,
+    Message,
     Name,
     Policy,
     Priority,
@@ -89,6 +94,7 @@ class AsyncBus(Calls, BaseBus):
         seal: whose sealed messages are taken, and who may read what this program seals: the path of a trust
             file, or a list of keys and names. It needs `key`.
         limits: sizes that this node takes (`busway.Limits`).
+        retained: how many last values it keeps of what it publishes with `retain=True`, and how many bytes.
         tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
             may, unless BUSWAY_TAP is 0 in the environment.
 
@@ -159,6 +165,7 @@ class AsyncBus(Calls, BaseBus):
         self,
         to: Any,
         payload: Any,
+        retain: bool | None,
         wait: bool,
         best_effort: bool,
         realm: Realm,
@@ -166,7 +173,9 @@ class AsyncBus(Calls, BaseBus):
         priority: Priority,
     ) -> None:
         """`publish` with options."""
-        if sealed is not False:
+        if retain is not False:
+            token, future = self._retain(to, payload, retain, wait, best_effort, realm, sealed, priority)
+        elif sealed is not False:
             token, future = self._publish_sealed(to, payload, wait, best_effort, realm, sealed, priority)
         else:
             token, future = self._publish(to, payload, wait, best_effort, realm, priority)
@@ -454,6 +463,26 @@ class AsyncBus(Calls, BaseBus):
             gone=gone,
             sealed=sealed,
         )
+
+    @overload
+    async def last(self, to: type[T], *, timeout: float | None = ..., realm: Realm = ...) -> Message[T]: ...
+
+    @overload
+    async def last(self, to: Name, *, timeout: float | None = ..., realm: Realm = ...) -> Message[Any]: ...
+
+    async def last(self, to: Any, *, timeout: float | None = 5.0, realm: Realm = "localnet") -> Message[Any]:
+        """The last value of `to` that somebody keeps (`publish` with `retain`), as a message: of several
+        publishers the one that comes first, or what is published in the meantime.
+
+        It subscribes for as long as that takes; `realm` as for `subscribe`. Raises TimeoutError if nothing
+        came within `timeout` seconds.
+        """
+        with_id = id_of(to)
+        async with self.subscribe(to, realm=realm_here(self.node, with_id, realm), queue=LAST_QUEUE) as found:
+            try:
+                return await found.receive(timeout)
+            except TimeoutError:
+                raise no_last(to, timeout) from None
 
     # Links
 

@@ -218,6 +218,7 @@ class Calls:
         to: Any,
         payload: Any = None,
         *,
+        retain: Any = False,
         wait: Any = False,
         best_effort: Any = False,
         realm: Any = "localnet",
@@ -234,10 +235,14 @@ class Calls:
         busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
         It gets as far as `realm`, whatever the subscribers'; "global" for pages in browsers. With `sealed`
         only subscribers whose keys are in the bus's `seal` can read it. `priority` as for `send`.
+
+        With `retain` this program keeps it as the last value of `to`: whoever subscribes later gets it, once,
+        and `last` asks for it. `retain=None`, without a payload, keeps it no longer. Raises BusError where as
+        many are kept as may be (`retained` of the bus).
         """
         others = wait is not False or best_effort is not False or sealed is not False
-        if others or realm != "localnet" or priority != "normal":
-            await cast(Any, self)._publish_as(to, payload, wait, best_effort, realm, sealed, priority)
+        if others or realm != "localnet" or priority != "normal" or retain is not False:
+            await cast(Any, self)._publish_as(to, payload, retain, wait, best_effort, realm, sealed, priority)
             return
         done = _post_copies(self, to, payload)
         if done == _DONE_IN_TURN:

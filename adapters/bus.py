@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from busway.adapters import ends, opening, views
 from busway.adapters.arguments import (
     REALMS,
+    RETAINED,
     check_flag,
     check_handler,
     check_labels,
     check_limit,
     check_node,
+    check_retain,
+    check_retained,
     check_served,
     choice,
     milliseconds,
@@ -33,7 +36,7 @@ from busway.adapters.ends import Service
 from busway.adapters.host import Asked, BusHost
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner, Listener, ListenerRunner
-from busway.adapters.literal import id_taking
+from busway.adapters.literal import id_of, id_taking
 from busway.adapters.making import (
     OFFERS_NAME,
     Terms,
@@ -82,12 +85,16 @@ class BaseBus:
         policy: Mapping[str, Any] | str | os.PathLike[str] | Literal[False] | None = None,
         seal: Mapping[str, str] | Iterable[str] | str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        retained: tuple[int, int] = RETAINED,
         tap: bool | None = None,
     ) -> None:
         identity = Identity(key, trust, node_id is not None, boards, policy)
         make = partial(make_node, name, leaf, transit, label, node_id, identity, limits)
         common = check_labels(labels)
+        most = check_retained(retained)
         self._host = self._host_type(make, ipc, is_allowed(tap), identity)
+        kept = self.node.origin.retained
+        kept.count_max, kept.size_max = most
         self._labels = common  # of all endpoints of this program
         self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object
         self._offering: Service | None = None
@@ -232,6 +239,30 @@ class BaseBus:
             realm=codes.LOCALNET if realm == "localnet" else choice("realm", realm, REALMS),
             priority=priority_of(priority),
         )
+
+    def _retain(
+        self,
+        to: Any,
+        payload: Any,
+        retain: bool | None,
+        wait: bool,
+        best_effort: bool,
+        realm: Realm,
+        sealed: bool,
+        priority: Priority,
+    ) -> Asked:
+        """Publish a last value, or that there is none any more."""
+        check_retain(retain, payload, best_effort, sealed)
+        node, patience = self._host.node, patience_ms(wait, best_effort)
+        options: dict[str, Any] = {
+            "patience_ms": patience,
+            "realm": choice("realm", realm, REALMS),
+            "priority": priority_of(priority),
+        }
+        if retain is None:
+            self._host.check_open()
+            return self._host.ask(node.clear, id_of(to), self._host.now_ms(), lazily=True, **options)
+        return self._host.ask(node.retain, *self._message(to, payload), lazily=True, **options)
 
     def _request(
         self,

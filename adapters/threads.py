@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
 from busway.adapters.arguments import (
     ANY_NODE,
+    LAST_QUEUE,
     MOST,
     NO_TTL_S,
     TIMEOUT_S,
@@ -23,7 +24,9 @@ from busway.adapters.arguments import (
     check_seconds,
     check_window,
     milliseconds,
+    no_last,
     priority_of,
+    realm_here,
     send_timeout_ms,
     several,
     timeout_ms,
@@ -34,7 +37,7 @@ from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
 from busway.adapters.links import Listener
-from busway.adapters.literal import id_of_name, id_taking
+from busway.adapters.literal import id_of, id_of_name, id_taking
 from busway.adapters.records import Hop
 from busway.adapters.results import decode_outcome, error_of, replied
 from busway.adapters.retrying import Retry
@@ -46,6 +49,7 @@ from busway.adapters.typed import (
     FutureOptions,
     Kind,
     M,
+    Message,
     Name,
     Policy,
     Priority,
@@ -239,6 +243,7 @@ class Bus(BaseBus):
         to: Target,
         payload: Any = None,
         *,
+        retain: bool | None = False,
         wait: bool = False,
         best_effort: bool = False,
         realm: Realm = "localnet",
@@ -246,7 +251,9 @@ class Bus(BaseBus):
         priority: Priority = "normal",
     ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
-        if sealed is not False:
+        if retain is not False:
+            token, promise = self._retain(to, payload, retain, wait, best_effort, realm, sealed, priority)
+        elif sealed is not False:
             token, promise = self._publish_sealed(to, payload, wait, best_effort, realm, sealed, priority)
         else:
             token, promise = self._publish(to, payload, wait, best_effort, realm, priority)
@@ -582,6 +589,22 @@ class Bus(BaseBus):
         check_handler(handler)
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
             raise TypeError(PLAIN_ONLY)
+
+    @overload
+    def last(self, to: type[T], *, timeout: float | None = ..., realm: Realm = ...) -> Message[T]: ...
+
+    @overload
+    def last(self, to: Name, *, timeout: float | None = ..., realm: Realm = ...) -> Message[Any]: ...
+
+    @shielded
+    def last(self, to: Any, *, timeout: float | None = 5.0, realm: Realm = "localnet") -> Message[Any]:
+        """The last value of `to` that somebody keeps. Arguments and errors as `AsyncBus.last`."""
+        with_id = id_of(to)
+        with self.subscribe(to, realm=realm_here(self.node, with_id, realm), queue=LAST_QUEUE) as found:
+            try:
+                return found.receive(timeout)
+            except TimeoutError:
+                raise no_last(to, timeout) from None
 
     # Links
 

@@ -104,6 +104,7 @@ if TYPE_CHECKING:
         priority: Priority
 
     class PublishOptions(TypedDict, total=False):
+        retain: bool | None
         wait: bool
         best_effort: bool
         realm: Realm

@@ -281,7 +281,9 @@ class Exchange(RoutingHost):
         spread = not self.me.leaf and forwarder.spread(link, root, source, frame, wanted, now)
         if wanted and (self.receiving.patterns or frame.options is not None):
             wanted = self.receiving.is_meant(frame)
-        if wanted:
+        if wanted and frame.options is not None and frame.options.retain:
+            self.receiving.arrive_retained(link, source, frame, now)
+        elif wanted:
             self.receiving.arrive(link, source, frame, now)
             flow = source.in_flows.get(frame.endpoint)
             if flow is not None and not (frame.destination or frame.options is not None or spread):
@@ -320,6 +322,7 @@ class Exchange(RoutingHost):
         talk(peer).stalled = []
         self.receiving.lose_peer(peer)
         self.origin.lose_peer(peer, unsent, now)
+        self.origin.retained.lose_peer(peer)
 
     def node_missing(self, peer: Peer, seen: bool, now: int) -> None:
         if not self.mesh.leaving:
@@ -340,6 +343,7 @@ class Exchange(RoutingHost):
                     None  # its next message is looked at: it comes from the new parent or not
                 )
         self.origin.may_go_on(peer, now)
+        self.origin.retained.way_changed(peer)
 
     def ways_cost(self, entries: "dict[bytes, Entry]") -> None:
         self.origin.forget_targets(entries)
@@ -350,6 +354,8 @@ class Exchange(RoutingHost):
         if known is None or known.differs(entry):
             self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry, former=known))
         self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
+        if known is None and entry.kind == codes.BROADCAST:
+            self.origin.retained.subscribed(entry)
 
     def endpoint_down(self, entry: Entry, now: int) -> None:
         how = events.WITHDRAWN

@@ -4,16 +4,16 @@ one.
 
 from busway.protocol import events
 from busway.protocol.errors import ClosedError, LocalError
-from busway.protocol.exchange import Exchange
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD, Run
 from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver
 from busway.protocol.messaging.requests import Request
+from busway.protocol.retaining import Retaining, rank
 from busway.protocol.routing.guard import Guard
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address, address_of
+from busway.protocol.wire.address import Address
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, Options
 from busway.protocol.wire.traits import pack_traits
@@ -34,7 +34,7 @@ _PUBLISH: "Final" = codes.PUBLISH
 _QUEUE_SIZE_MAX: "Final" = codes.QUEUE_SIZE_MAX
 
 
-class Node(Exchange):
+class Node(Retaining):
     """One participant of a bus.
 
     Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes
@@ -313,9 +313,9 @@ class Node(Exchange):
         else:
             _check_time("timeout_ms", timeout_ms)
         kind = codes.CONFIRM if confirm else codes.SEND
-        out = self._message(kind, endpoint, payload, format, type_id, node_id, now)
+        out = self.message(kind, endpoint, payload, format, type_id, node_id, now)
         if priority != _NORMAL:
-            _rank(out, priority)
+            rank(out, priority)
         return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
 
     def post(self, endpoint: Address, payload: bytes, now: int, format: int = codes.RAW) -> bool:
@@ -424,7 +424,7 @@ class Node(Exchange):
         if usual and type(payload) is bytes:
             if self.publish_on(endpoint, payload, now, format, type_id, patience_ms):
                 return 0
-        out = self._message(_PUBLISH, endpoint, payload, format, type_id, b"", now)
+        out = self.message(_PUBLISH, endpoint, payload, format, type_id, b"", now)
         if best_effort or realm != _LOCALNET:
             if not codes.PROCESS <= realm <= codes.GLOBAL:
                 raise LocalError(
@@ -434,7 +434,7 @@ class Node(Exchange):
             out.options.best_effort = best_effort
             out.options.reach = realm if realm != _LOCALNET else 0
         if priority != _NORMAL:
-            _rank(out, priority)
+            rank(out, priority)
         return self.origin.publisher.publish(out, realm, wait, patience_ms, now)
 
     def publish_on(
@@ -481,12 +481,12 @@ class Node(Exchange):
         _check_time("timeout_ms", timeout_ms)
         if not 0 <= window < 0x8000:
             raise LocalError("window must be 0 to 32767 parts, not %r" % window)
-        out = self._message(codes.REQUEST, endpoint, payload, format, type_id, node_id, now)
+        out = self.message(codes.REQUEST, endpoint, payload, format, type_id, node_id, now)
         if window:
             out.options = Options()
             out.options.window = window
         if priority != _NORMAL:
-            _rank(out, priority)
+            rank(out, priority)
         return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
 
     def cancel(self, token: int, now: int) -> None:
@@ -579,7 +579,7 @@ class Node(Exchange):
         if self.closed:
             raise ClosedError("this node is closed")
 
-    def _message(
+    def message(
         self,
         kind: int,
         endpoint: bytes,
@@ -660,14 +660,6 @@ def _check_time(name: str, value: int) -> None:
     """Whole milliseconds, not negative, at most 24 days: fits the wire and a 32-bit board."""
     if not 0 <= value <= 0x7FFFFFFF:
         raise LocalError("%s must be 0 to 2147483647 ms, not %r" % (name, value))
-
-
-def _rank(out: Frame, priority: int) -> None:
-    """Give a message a priority that is not the usual one."""
-    if not codes.LOW <= priority <= codes.URGENT:
-        raise LocalError("priority must be LOW, NORMAL, HIGH or URGENT (0 to 3), not %r" % priority)
-    out.endpoint = address_of(out.endpoint, priority)
-    out.mark(priority)
 
 
 def _policy(policy: int, kind: int) -> int:

@@ -1,9 +1,11 @@
 """The ways out of a receiver's queue: in turn, for another that needs the room, or for a newer one."""
 
+from busway.protocol.fifo import Fifo
 from busway.protocol.messaging.endpoints import Message, Receiver
 from busway.protocol.messaging.latest import Latest
 from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.ranks import Ranks
+from busway.protocol.messaging.requests import Request
 from busway.protocol.wire import codes
 
 
@@ -104,3 +106,13 @@ def note_lost(receiver: Receiver, message: Message) -> None:
             receiver.lost = {}
         receiver.lost[message.flow] = receiver.lost.get(message.flow, 0) + 1 + message.missed
         receiver.plain = False
+
+
+def count_plain(queue: Fifo, most: int) -> int:
+    """How many of the next `most` messages stand before the first request."""
+    items = queue.items
+    first = at = queue.head
+    stop = min(len(items), first + most)
+    while at < stop and not isinstance(items[at], Request):
+        at += 1
+    return at - first

@@ -1,6 +1,13 @@
 """Messages of which there is more to say than of others: a name of their own, that they come late."""
 
+from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.messaging.endpoints import Message
+from busway.protocol.messaging.payload import size_of
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class MarkedMessage(Message):
@@ -33,3 +40,18 @@ class MarkedMessage(Message):
         )
         copy.mark(self._name, self._retained, self._last_word)
         return copy
+
+
+class Last:
+    """The last value of a name, as one publisher has it: `number` counts those of its node."""
+
+    __slots__ = ("at", "cleared", "format", "number", "payload", "size", "type_id")
+
+    def __init__(self, number: int, payload: object, format: int, type_id: bytes, at: int) -> None:
+        self.number = number & ~codes.CLEARED
+        self.cleared = number & codes.CLEARED != 0  # there is none any more
+        self.payload: "Any" = b"" if self.cleared else payload
+        self.format = format
+        self.type_id = type_id
+        self.at = at  # when it was published, or came, ms
+        self.size = size_of(self.payload) + OVERHEAD

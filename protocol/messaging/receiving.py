@@ -4,16 +4,17 @@ The counterpart of sender.py. Knows connections only as somewhere to put an answ
 """
 
 from busway.protocol.errors import EndpointTakenError, LocalError
-from busway.protocol.fifo import Fifo
-from busway.protocol.messaging.admitting import Admitting, is_new_session, is_replay, rank_all, start_anew
+from busway.protocol.messaging.admitting import is_new_session, is_replay, rank_all, start_anew
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.messaging.flows import answers_flow
 from busway.protocol.messaging.handlers import Handlers
-from busway.protocol.messaging.leaving import give_way, left, note_lost, pull, replace
+from busway.protocol.messaging.lasts import Lasts
+from busway.protocol.messaging.leaving import count_plain, give_way, left, note_lost, pull, replace
 from busway.protocol.messaging.marked import MarkedMessage
 from busway.protocol.messaging.payload import size_of
+from busway.protocol.messaging.replaying import Replaying
 from busway.protocol.messaging.requests import DONE, TAKEN, Request
 from busway.protocol.messaging.responding import error_of
 from busway.protocol.messaging.sender import Origin
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 
-class Receiving(Admitting):
+class Receiving(Replaying):
     """Local endpoints and what arrives for them."""
 
     def __init__(self, host: RoutingHost, origin: Origin) -> None:
@@ -45,6 +46,8 @@ class Receiving(Admitting):
         self.timers = origin.timers
         self.gate = origin.mesh.gate
         self.origin = origin
+        self.retained = origin.retained
+        self.lasts = Lasts()
         self.marked = False
         self.builtin: "Receiver | None" = None  # the introspection endpoint's
         self.introspect: "Callable[[int, object], bytes] | None" = None
@@ -87,6 +90,8 @@ class Receiving(Admitting):
             self._announce(endpoint)
         receiver = Receiver(endpoint, queue_max, size_max, policy)
         endpoint.receivers.append(receiver)
+        if endpoint.kind == codes.BROADCAST:
+            self.give_lasts(receiver)
         return receiver
 
     def _check_join(self, endpoint: Endpoint, other: Endpoint) -> None:
@@ -140,6 +145,7 @@ class Receiving(Admitting):
         del self.endpoints[uuid]
         if endpoint.kind == codes.BROADCAST:
             self.unsubscribe(endpoint)
+            self.lasts.forget(uuid)
         self.process_only.pop(uuid, None)
         self.origin.forget_target(uuid)
         addresses = addresses_of(uuid) if self.marked else [uuid]
@@ -239,6 +245,8 @@ class Receiving(Admitting):
 
     def arrive_local(self, frame: Frame, now: int) -> None:
         """A message of this very node."""
+        if frame.options is not None and frame.options.retain & codes.CLEARED:
+            return  # of which no program is told
         flow = self.flow_from(self.me, frame.endpoint, frame.number, now)
         assert flow is not None  # what waits for an endpoint that closes is taken back
         if len(frame.endpoint) > codes.ID_SIZE:
@@ -262,7 +270,10 @@ class Receiving(Admitting):
             self.counters["no_endpoint"] += 1
             self.refuse(peer, kind, address, number, frame.id, codes.NO_ENDPOINT)
             return
-        if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST) and not is_replay(frame, endpoint):
+        if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST):
+            if is_replay(frame, endpoint):
+                self.replayed(session, peer, endpoint, frame, now)
+                return
             self.counters["wrong_kind"] += 1
             reason = self.told(session, peer, endpoint, codes.WRONG_KIND)
             self.refuse(peer, kind, address, number, frame.id, reason)
@@ -334,20 +345,20 @@ class Receiving(Admitting):
             endpoint.message_size = size
         receivers = endpoint.receivers
         if len(receivers) == 1:
-            self._put(receivers[0], message, size)
+            self.put(receivers[0], message, size)
         elif endpoint.kind == codes.BROADCAST:
             if isinstance(message, MarkedMessage):
                 for receiver in receivers:
-                    self._put(receiver, message.copy(), size)
+                    self.put(receiver, message.copy(), size)
                 return
             flow, seq, missed = message.flow, message.seq, message.missed
             for receiver in receivers:
                 copy = Message(flow, seq, payload, message.format, message.type_id, missed, message.arrived)
-                self._put(receiver, copy, size)
+                self.put(receiver, copy, size)
         else:
-            self._put(endpoint.pick(), message, size)
+            self.put(endpoint.pick(), message, size)
 
-    def _put(self, receiver: Receiver, message: Message, size: int) -> None:
+    def put(self, receiver: Receiver, message: Message, size: int) -> None:
         if receiver.policy == codes.LATEST and replace(receiver, message, size):
             self.counters["received"] += 1
             self.counters["dropped"] += 1
@@ -437,7 +448,7 @@ class Receiving(Admitting):
         taken: "list[Message]" = []
         queue = receiver.queue
         while most > 0 and queue.items:
-            count = _count_plain(queue, most) if receiver.plain else 0
+            count = count_plain(queue, most) if receiver.plain else 0
             if count < 2:
                 message = self.take(receiver)
                 if message is None:
@@ -677,16 +688,6 @@ class Receiving(Admitting):
 
     def has_flows(self) -> bool:
         return any([peer.has_numbers() for peer in self.all_peers()])
-
-
-def _count_plain(queue: Fifo, most: int) -> int:
-    """How many of the next `most` messages stand before the first request."""
-    items = queue.items
-    first = at = queue.head
-    stop = min(len(items), first + most)
-    while at < stop and not isinstance(items[at], Request):
-        at += 1
-    return at - first
 
 
 def _short(node_id: bytes) -> str:

@@ -41,6 +41,7 @@ from busway.protocol.messaging.flows import (
 from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
+from busway.protocol.messaging.retained import Retained
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.messaging.unresolved import Unresolved
 from busway.protocol.outcomes import Outcome
@@ -68,6 +69,7 @@ class Origin(SenderSide):
         self.unresolved = Unresolved(self)
         self.arrived = self.unresolved.arrived
         self.publisher = Publisher(self)
+        self.retained = Retained(self)
         self.answers = Answers(self)
         self.ids = ids
         self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders
@@ -393,7 +395,7 @@ class Origin(SenderSide):
         if pending is not None and pending.out is out:
             late = reason == codes.EXPIRED and out.kind == codes.REQUEST
             self.finish(pending, outcomes.TIMED_OUT if late else outcomes.UNDELIVERED, reason)
-        elif out.kind == codes.SEND:
+        elif out.kind == codes.SEND and (out.options is None or not out.options.retain):
             node_id = out.destination[: codes.ID_SIZE]
             self.host.emit(UndeliverableEvent(uuid_of(out.endpoint), node_id, out.number, reason))
 

@@ -24,6 +24,7 @@ PUBLIC = {
     *("open", "close"),
     *("register", "subscribe", "serve"),
     *("send", "send_many", "try_send", "publish", "request", "request_stream"),
+    "last",
     *("connect", "listen", "attach"),
     *("nodes", "endpoints", "links", "routes", "changes", "presence", "trace"),
 }

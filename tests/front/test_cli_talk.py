@@ -88,6 +88,20 @@ class TestListen:
         assert "'lab/#' is the name of one endpoint" in ended.stderr
         assert "LiteralName" not in ended.stderr
 
+    def test_a_value_that_is_kept(self, bus: str) -> None:
+        with busway_started("publish", "kept/mode", '"idle"', "--retain", bus=bus) as keeper:
+            assert "keeping the value of kept/mode" in keeper.complaint()
+            assert busway("last", "kept/mode", bus=bus).ok().text.strip() == "idle"
+            found = busway("last", "kept/mode", "--json", bus=bus).ok().document
+            assert (found["payload"], found["retained"]) == ("idle", True)
+            heard = busway("listen", "kept/**", "-qc1", bus=bus).ok().text
+            assert "kept/mode" in heard
+            assert "(retained)" in heard
+            keeper.tell(signal.SIGINT)
+            assert keeper.status() == 0
+        ended = busway("last", "kept/mode", "--timeout", "0.3", bus=bus)
+        assert "no last value of kept/mode came within 0.3 s" in ended.failed(3)
+
     def test_only_the_newest(self, bus: str) -> None:
         ended = busway("listen", "lab/numbers", "-qc2", "--policy", "latest", bus=bus)
         assert len(ended.ok().lines) == 2

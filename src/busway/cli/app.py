@@ -31,6 +31,7 @@ _COMMANDS = {
     "watch": ("watching", "Tell who is there, and who comes, goes or changes."),
     "send": ("talk", "Send a message to whoever holds a unicast or anycast endpoint."),
     "publish": ("talk", "Give every subscriber of a broadcast endpoint a copy."),
+    "last": ("talk", "Print the last value that a program keeps of what it publishes."),
     "request": ("talk", "Ask whoever serves an endpoint, and print the reply."),
     "serve": ("serving", "Answer requests with an external command."),
     "ping": ("pinging", "Measure round trips to a node, as ping(8) does."),

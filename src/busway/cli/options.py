@@ -141,6 +141,15 @@ def _note_json(context: click.Context, _parameter: click.Parameter, value: bool)
 
 def check_endpoint(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
     """For arguments that name endpoints: says at once what is wrong with one, or what it is not."""
+    return _checked(value, False)
+
+
+def check_subscribed(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    """The same where patterns may stand."""
+    return _checked(value, True)
+
+
+def _checked(value: Any, patterns: bool) -> Any:
     import warnings
 
     from busway.adapters import literal
@@ -152,6 +161,10 @@ def check_endpoint(_context: click.Context, _parameter: click.Parameter, value: 
     try:
         for name in (value,) if isinstance(value, str) else value:
             endpoint_id(name)
+            if patterns:
+                literal.id_of_subscribed(name)
+            else:
+                literal.check_single(name)
             if remark := literal.remark(name):
                 output.note(remark)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`busway listen`, `send`, `publish` and `request`: messages in and out of the shell."""
+"""`busway listen`, `send`, `publish`, `last` and `request`: messages in and out of the shell."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from busway.cli.options import (
     Examples,
     Place,
     check_endpoint,
+    check_subscribed,
     joins,
     json_option,
     node_option,
@@ -61,7 +62,7 @@ _PRIORITY = click.option(
     "names",
     metavar="[NAME]...",
     nargs=-1,
-    callback=check_endpoint,
+    callback=check_subscribed,
     shell_complete=completing.endpoints,
 )
 @click.option(
@@ -96,6 +97,7 @@ def listen(
     """Examples:
       busway listen lab/temperature
       busway listen lab/temperature lab/pressure --json | jq .payload
+      busway listen 'lab/*/temperature' 'hall/**'   patterns, in quotes: * one level, ** any number
       busway listen lab/log --kind unicast -c 1 --timeout 10
       busway listen --all                          what all programs of this user say, and to whom
 
@@ -104,7 +106,7 @@ def listen(
     tap=False, or their policy does not let it serve busway/tap. They never wait for a listener: what it was
     too slow for is counted. Programs that join as leaves are not shown, but for commands.
 
-    One line a message: time, endpoint, source, payload. Without --kind the endpoint has the kind that the
+    One line a message: time, name, source, payload. Without --kind the endpoint has the kind that the
     others on the bus know it by, else broadcast. Of an anycast endpoint only a share of the messages comes
     here. Requests are shown and answered with an error. Ctrl-C ends it, with exit status 0 unless -c was
     given; 3 means that --timeout passed before -c messages (without -c: before any) had come.
@@ -170,15 +172,16 @@ def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
     source = message.source
     asked = _decline(bus, message)
     if as_json:
-        output.say_json(_document(name, message, asked))
+        output.say_json(_document(message.name or name, message, asked))
         return
     remarks = [] if message.priority == "normal" else [message.priority]
+    remarks += ["retained"] if message.retained else []
     remarks += [f"missed {message.missed}"] if message.missed else []
     remarks += ["a request, declined"] if asked else []
     remarks += [f"unreadable: {output.printable(str(message.error))}"] if message.error else []
     cells = (
         click.style(output.clock_text(), dim=True),
-        click.style(output.printable(name), fg="cyan"),
+        click.style(output.printable(message.name or name), fg="cyan"),
         click.style(output.node_text(source, message.source_label), fg="green"),
         output.value_text(message.payload),
         *(click.style(f"({remark})", fg="yellow") for remark in remarks),
@@ -208,6 +211,8 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
         "missed": message.missed,
         "priority": message.priority,
     }
+    if message.retained:
+        document["retained"] = True
     if message.format >= 2:
         document["type"] = output.uuid_text(message.type_id or message.endpoint)
     if message.error:
@@ -293,7 +298,7 @@ def _check_sendable(bus: AsyncBus, name: str) -> None:
         raise Failure(failures.USAGE, f"{name} is a broadcast endpoint: use `busway publish`", "WRONG_KIND")
 
 
-def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) -> int:
+def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool, endless: bool = False) -> int:
     """Run a job that is about one endpoint; that nobody has it is told with names that look like it."""
 
     async def asking(bus: AsyncBus) -> int:
@@ -314,7 +319,7 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
         except ValueError as error:
             raise Failure(failures.USAGE, str(error)) from None
 
-    return session.run(place, command, asking, leaf=leaf)
+    return session.run(place, command, asking, leaf=leaf, endless=endless)
 
 
 @click.command(cls=Examples)
@@ -324,6 +329,9 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
     "--realm", type=REALMS, help="How far it gets: localnet, or where this joins over a wider link global."
 )
 @_PRIORITY
+@click.option(
+    "--retain", is_flag=True, help="Keep it for who subscribes later, until this command is interrupted."
+)
 @timeout_option(30.0, "How long to wait for room on the links, in seconds.")
 @json_option("The outcome as one JSON document.")
 @joins
@@ -333,6 +341,7 @@ def publish(
     payload: object,
     realm: Realm | None,
     priority: Priority,
+    retain: bool,
     timeout: float,
     as_json: bool,
 ) -> int:
@@ -341,10 +350,12 @@ def publish(
       busway publish lab/temperature '{"celsius": 21.5}' --bus plant
       busway publish lab/reading '{"celsius": 21.5}' --type lab/reading
       busway publish lab/temperature 21.5 --realm global
+      busway publish lab/mode idle --retain        and stays there, with the value
 
     {payload}
 
-    Says nothing when it worked. That nobody subscribes is no error.
+    Says nothing when it worked. That nobody subscribes is no error. With --retain whoever subscribes later
+    gets it, too, and `busway last` prints it; it goes with its program, so this one stays until Ctrl-C.
     """
 
     async def job(bus: AsyncBus) -> int:
@@ -357,15 +368,52 @@ def publish(
                 wide = any(link.realm == "global" for link in bus.links())
                 reach: Realm = realm or ("global" if wide else "localnet")
                 whom, value = session.target(bus, name), _value(bus, payload)
-                await bus.publish(whom, value, realm=reach, priority=priority)
+                await bus.publish(whom, value, realm=reach, priority=priority, retain=retain)
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"no link had room within {timeout:g} s") from None
-        await bus.close(timeout)
+        if not retain:
+            await bus.close(timeout)
         if as_json:
             output.say_json(_sent(name) | {"nodes": [output.uuid_text(node) for node in subscribers]})
+        if retain:
+            output.note(f"keeping the value of {name} on bus {place.bus!r}")
+            await asyncio.Event().wait()
         return failures.OK
 
-    return _run_asking(place, "publish", name, job, leaf=True)
+    return _run_asking(place, "publish", name, job, leaf=not retain, endless=retain)
+
+
+@click.command(cls=Examples)
+@_NAME
+@click.option("--realm", type=REALMS, default="localnet", show_default=True, help="From how far it may come.")
+@timeout_option(5.0, "How long to wait for it, in seconds.")
+@json_option("The value in a JSON document.")
+@joins
+def last(place: Place, name: str, realm: Realm, timeout: float, as_json: bool) -> int:
+    """Examples:
+      busway last lab/mode
+      busway last lab/mode --json | jq .source_label
+      busway last lab/mode --timeout 1
+
+    Prints the value that a program has published to NAME to be kept (`publish --retain`): text and bytes as
+    they are, anything else as JSON. Of several programs that of the one that answers first. Exit status 3:
+    none came within --timeout.
+    """
+
+    async def job(bus: AsyncBus) -> int:
+        to: Any = session.target(bus, name)
+        try:
+            message = await bus.last(to, timeout=timeout, realm=realm)
+        except TimeoutError:
+            text = f"no last value of {name} came within {timeout:g} s"
+            raise Failure(failures.UNKNOWN, text, "TIMEOUT") from None
+        if as_json:
+            output.say_json(_document(message.name or name, message, False))
+        else:
+            output.write_value(message.payload)
+        return failures.OK
+
+    return _run_asking(place, "last", name, job, leaf=True)
 
 
 # Asking

@@ -1,0 +1,85 @@
+"""The last retained values that came to this node, by endpoint, publisher and name: so that none is given to
+the program twice, and who subscribes here later gets them, too.
+
+Bounded: beyond it the publisher that has most loses its oldest. Knows numbers, and nothing of links.
+"""
+
+from busway.protocol.messaging.marked import Last
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+COUNT_MAX: "Final" = 4096
+SIZE_MAX: "Final" = 16777216  # bytes of their payloads, in all
+
+
+class Lasts:
+    """The values, and what they take."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.size = 0
+        # By publisher, node and incarnation: its values by endpoint and name.
+        self._of: "dict[bytes, dict[bytes, Last]]" = {}
+
+    def is_news(self, source: bytes, endpoint: bytes, name: str, number: int) -> bool:
+        """Whether a value is newer than what came of that publisher to the endpoint under that name."""
+        known = self._of.get(source, _NONE).get(endpoint + name.encode())
+        return known is None or number & ~codes.CLEARED > known.number
+
+    def note(self, source: bytes, endpoint: bytes, name: str, last: Last) -> None:
+        """It is the newest now."""
+        values = self._of.get(source)
+        if values is None:
+            values = self._of[source] = {}
+        key = endpoint + name.encode()
+        self._drop(source, key)
+        self._of[source] = values
+        values[key] = last
+        self.count += 1
+        self.size += last.size
+        while self.count > COUNT_MAX or (self.size > SIZE_MAX and self.count > 1):
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Drop the oldest of who has most: a flood pushes out its own."""
+        most = b""
+        for source, values in self._of.items():
+            if not most or len(values) > len(self._of[most]):
+                most = source
+        self._drop(most, next(iter(self._of[most])))
+
+    def _drop(self, source: bytes, key: bytes) -> None:
+        values = self._of[source]
+        last = values.pop(key, None)
+        if last is not None:
+            self.count -= 1
+            self.size -= last.size
+        if not values:
+            del self._of[source]
+
+    def sources(self) -> "list[bytes]":
+        """The publishers of which there are some."""
+        return list(self._of)
+
+    def of(self, source: bytes, endpoint: bytes) -> "list[tuple[str, Last]]":
+        """A publisher's values for an endpoint, with their names, in the order in which they came; not those
+        that are no more.
+        """
+        found: "list[tuple[str, Last]]" = []
+        for key, last in self._of.get(source, _NONE).items():
+            if key.startswith(endpoint) and not last.cleared:
+                found.append((key[codes.ID_SIZE :].decode(), last))
+        return found
+
+    def forget(self, endpoint: bytes) -> None:
+        """Nobody here has subscribed to it any more."""
+        for source, values in list(self._of.items()):
+            for key in list(values):
+                if key.startswith(endpoint):
+                    self._drop(source, key)
+
+
+_NONE: "dict[bytes, Last]" = {}

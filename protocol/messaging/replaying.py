@@ -1,0 +1,113 @@
+"""Retained values at their destination (docs/protocol.md, section 11.2): which of them are news, and which a
+new receiver gets that were there before it.
+"""
+
+from busway.protocol.messaging.admitting import Admitting
+from busway.protocol.messaging.correspondent import Correspondent, talk
+from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver
+from busway.protocol.messaging.lasts import Lasts
+from busway.protocol.messaging.marked import Last, MarkedMessage
+from busway.protocol.messaging.retained import Retained
+from busway.protocol.wire import codes
+from busway.protocol.wire.address import uuid_of
+from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.patterns import matches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from busway.protocol.link.face import LinkFace
+
+_REPLAYS: "Final" = b"\5"  # behind an endpoint's uuid: the pair of what is sent anew (LANE: normal, replay)
+
+
+class Replaying(Admitting):
+    """Takes in the last values of others, and gives them to whom they are new."""
+
+    lasts: Lasts
+    retained: Retained
+
+    def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
+        """A message of another node, from one of our links."""
+        raise NotImplementedError
+
+    def put(self, receiver: Receiver, message: Message, size: int) -> None:
+        """Queue a message at a receiver, or apply its policy."""
+        raise NotImplementedError
+
+    def arrive_retained(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
+        """A broadcast that is the last value of its name now, or says that there is none any more: nobody is
+        given what has come before in another way.
+        """
+        endpoint = self.endpoints[uuid_of(frame.endpoint)]
+        options = frame.options
+        assert options is not None
+        news = self.lasts.is_news(peer.key, endpoint.uuid, options.name, options.retain)
+        if news and not options.retain & codes.CLEARED:
+            self.arrive(session, peer, frame, now)
+        elif self.gate.guard is None or self.admits(session, peer, endpoint, frame, now):
+            self.pass_over(session, peer, endpoint, frame.endpoint, frame.number, now)
+        flow = peer.in_flows.get(frame.endpoint)
+        if news and flow is not None and flow.received & 0xFFFF == frame.number & 0xFFFF:
+            self._note(peer, endpoint, frame, now)
+
+    def _note(self, peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int) -> None:
+        options = frame.options
+        assert options is not None
+        last = Last(options.retain, frame.payload, frame.format, frame.type_id, now)
+        self.lasts.note(peer.key, endpoint.uuid, options.name, last)
+
+    def replayed(
+        self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
+    ) -> None:
+        """A last value is sent anew to this node: its receivers get it, unless they had it."""
+        options = frame.options
+        assert options is not None
+        if not self.is_meant(frame):
+            return
+        if self.gate.guard is not None:
+            uuid, name = (b"", options.name) if options.name else (endpoint.uuid, endpoint.name)
+            if not self.gate.permits(session, peer.node_id, codes.MAY_PUBLISH, uuid, name, endpoint.realm):
+                return
+        if self.lasts.is_news(peer.key, endpoint.uuid, options.name, options.retain):
+            self._note(peer, endpoint, frame, now)
+            last = Last(options.retain, frame.payload, frame.format, frame.type_id, now)
+            for receiver in list(endpoint.receivers):
+                self._give(receiver, peer, options.name, last)
+
+    def _give(self, receiver: Receiver, peer: Correspondent, name: str, last: Last) -> None:
+        """A value from before it was there, to a receiver."""
+        flow = self._replays_of(peer, receiver.endpoint, last.at)
+        flow.received += 1
+        message = MarkedMessage(flow, flow.received, last.payload, last.format, last.type_id, 0, last.at)
+        message.mark(name, retained=True)
+        self.put(receiver, message, last.size)
+
+    def _replays_of(self, peer: Correspondent, endpoint: Endpoint, now: int) -> InFlow:
+        address = endpoint.uuid + _REPLAYS
+        flow = peer.in_flows.get(address)
+        if flow is None:
+            self.marked = True  # as others whose address is no uuid
+            flow = peer.in_flows[address] = InFlow(peer, endpoint, 0, now)
+        flow.last_used = max(flow.last_used, now)
+        return flow
+
+    def give_lasts(self, receiver: Receiver) -> None:
+        """A receiver is new: what this node itself has published, and what has come for other receivers of
+        its endpoint.
+        """
+        endpoint = receiver.endpoint
+        pattern = self.patterns.get(endpoint.uuid)
+        for uuid, kept in list(self.retained.values.items()):
+            if uuid == endpoint.uuid:
+                self._give(receiver, self.me, "", kept)
+            elif pattern is not None and kept.name and matches(pattern, kept.name):
+                if kept.format != codes.OBJECT or endpoint.realm == codes.PROCESS:
+                    self._give(receiver, self.me, kept.name, kept.copy_for(uuid))
+        if len(endpoint.receivers) > 1:
+            for source in self.lasts.sources():
+                peer = self.routes.find(source)
+                if peer is not None and peer.reachable:
+                    for name, last in self.lasts.of(source, endpoint.uuid):
+                        self._give(receiver, talk(peer), name, last)
