@@ -20,7 +20,7 @@ COMMANDS = sorted(commands())
 _COMMANDS = (
     "audit",
     *("nodes", "endpoints", "links", "routes", "trace"),
-    *("listen", "send", "publish", "request", "serve"),
+    *("listen", "send", "publish", "last", "request", "serve"),
     *("ping", "monitor", "bridge", "connect", "listen-on", "bench", "ports", "scan", "doctor", "decode"),
     *("certificate", "key", "pair", "policy", "firmware", "token"),
 )
