@@ -229,6 +229,4 @@ def rank_all(endpoint: Endpoint) -> None:
 
 def is_replay(frame: Frame, endpoint: Endpoint) -> bool:
     """Whether it is a retained value that is sent anew to one subscriber."""
-    options = frame.options
-    broadcast = endpoint.kind == codes.BROADCAST
-    return frame.kind == codes.SEND and broadcast and options is not None and options.retain > 0
+    return frame.kind == codes.SEND and endpoint.kind == codes.BROADCAST and frame.lane() & codes.REPLAY != 0

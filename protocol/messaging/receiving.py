@@ -271,13 +271,13 @@ class Receiving(Replaying):
             self.refuse(peer, kind, address, number, frame.id, codes.NO_ENDPOINT)
             return
         if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST):
-            if is_replay(frame, endpoint):
-                self.replayed(session, peer, endpoint, frame, now)
+            if self.is_replayed(session, peer, endpoint, frame, now):
                 return
-            self.counters["wrong_kind"] += 1
-            reason = self.told(session, peer, endpoint, codes.WRONG_KIND)
-            self.refuse(peer, kind, address, number, frame.id, reason)
-            return
+            if not is_replay(frame, endpoint):
+                self.counters["wrong_kind"] += 1
+                reason = self.told(session, peer, endpoint, codes.WRONG_KIND)
+                self.refuse(peer, kind, address, number, frame.id, reason)
+                return
         guarded = self.gate.guard is not None
         if guarded and not self.admits(session, peer, endpoint, frame, now):
             reason = self.told(session, peer, endpoint, codes.NO_PERMISSION)

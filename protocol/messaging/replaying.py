@@ -58,14 +58,24 @@ class Replaying(Admitting):
         last = Last(options.retain, frame.payload, frame.format, frame.type_id, now)
         self.lasts.note(peer.key, endpoint.uuid, options.name, last)
 
-    def replayed(
+    def is_replayed(
+        self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
+    ) -> bool:
+        """Whether what is not of the endpoint's kind is a last value that is sent anew to this node: then its
+        receivers get it, unless they had it.
+        """
+        options = frame.options
+        if frame.kind != codes.SEND or options is None or not options.retain:
+            return False
+        if endpoint.kind == codes.BROADCAST and self.is_meant(frame):
+            self._take_replayed(session, peer, endpoint, frame, now)
+        return endpoint.kind == codes.BROADCAST
+
+    def _take_replayed(
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
     ) -> None:
-        """A last value is sent anew to this node: its receivers get it, unless they had it."""
         options = frame.options
         assert options is not None
-        if not self.is_meant(frame):
-            return
         if self.gate.guard is not None:
             uuid, name = (b"", options.name) if options.name else (endpoint.uuid, endpoint.name)
             if not self.gate.permits(session, peer.node_id, codes.MAY_PUBLISH, uuid, name, endpoint.realm):

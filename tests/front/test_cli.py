@@ -21,7 +21,19 @@ _COMMANDS = (
     "audit",
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "last", "request", "serve"),
-    *("ping", "monitor", "bridge", "connect", "listen-on", "bench", "ports", "scan", "doctor", "decode"),
+    *(
+        "ping",
+        "watch",
+        "monitor",
+        "bridge",
+        "connect",
+        "listen-on",
+        "bench",
+        "ports",
+        "scan",
+        "doctor",
+        "decode",
+    ),
     *("certificate", "key", "pair", "policy", "firmware", "token"),
 )
 
