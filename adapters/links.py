@@ -126,6 +126,8 @@ class LinkRunner:
         self._boards = host.identity.boards_by(channel)
         self._printed = board_logs.Lines()
         self._write_size: int = getattr(channel, "write_size", _WRITE_SIZE)
+        self._is_paced: bool = getattr(channel, "paced", False)
+        self._pausing = False
         # Of a driver that writes several buffers at once.
         self._write_buffers: Callable[[list[Any]], int] | None = getattr(channel, "write_buffers", None)
         self.connection = self._new_connection(host)
@@ -288,6 +290,8 @@ class LinkRunner:
 
     def _write_all(self) -> bool:
         """False: the channel is full, and what it has not taken waits."""
+        if self._is_paced:
+            return self._write_paced()
         connection = self.connection
         while data := connection.data_to_send(self._write_size, self._host.now_ms()):
             taken = self.channel.write(data)
@@ -297,6 +301,31 @@ class LinkRunner:
             if not connection.wants_write:
                 break
         return True
+
+    def _write_paced(self) -> bool:
+        """The same on a slow line, which is given only what is to leave next: what waits here can still be
+        passed by something of higher priority.
+        """
+        connection = self.connection
+        while connection.wants_write:
+            room = self.channel.room()
+            if not room:
+                if not self._pausing:
+                    self._pausing = True
+                    self._host.loop.call_later(self.channel.pause_s, self._go_on)
+                return False
+            data = connection.data_to_send(room, self._host.now_ms())
+            if not data:
+                break
+            taken = self.channel.write(data)
+            if taken < len(data):
+                self._await_writable([memoryview(data)[taken:]])
+                return False
+        return True
+
+    def _go_on(self) -> None:
+        self._pausing = False
+        self.flush()
 
     def _write_all_at_once(self) -> bool:
         """The same where the driver writes several buffers at once."""

@@ -97,6 +97,21 @@ class Channel(Protocol):
         ...
 
 
+class PacedChannel(Channel, Protocol):
+    """A channel of a line so slow that it matters what is handed over before it has to be.
+
+    paced: whether it is so slow.
+    pause_s: seconds after which to ask for room again, where there was none.
+    """
+
+    paced: bool
+    pause_s: float
+
+    def room(self) -> int:
+        """Bytes that it is to be given now; 0 if none."""
+        ...
+
+
 class VectoredChannel(Channel, Protocol):
     """A channel of a stream that writes several buffers at once, so that nobody has to join them."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import socket
 import struct
@@ -32,6 +33,12 @@ from busway.drivers.serial_ports import Wanted, choose, holder, no_such_port, ob
 QUEUE_SIZE: Final = 256
 _QUEUE_S: Final = 0.02  # of a fast line more may wait: as much as leaves within this time
 _SLOW_BAUD: Final = 19200
+# On a slow line no more than half a packet may wait when the next one is handed over, or one of high priority
+# would come late. What an adapter between here and the line keeps is not counted by the system: it is taken
+# to leave at the line's rate.
+_PACKET_SIZE: Final = 137
+_AHEAD_MAX: Final = _PACKET_SIZE // 2
+_LOOK_S: Final = 0.002
 _COST_9600: Final = 512
 _COST_MIN: Final = 64
 _UDEV_S: Final = 1.0
@@ -56,6 +63,7 @@ class _Line:
     cost: in the route metric, by the rate.
     lookups: whether the line is too slow to push a directory over it.
     write_size: more than this need not be handed over at once.
+    paced: whether `room` says how much; it is asked again after `pause_s` seconds where that is none.
     """
 
     sort = "packet"
@@ -71,6 +79,26 @@ class _Line:
         self.cost = cost_of(baud)
         self.lookups = baud <= _SLOW_BAUD
         self.write_size = write_size
+        self.paced = baud <= _SLOW_BAUD
+        self.pause_s = 0.0
+        self._free_at = 0.0  # when all that was handed over will have left, by the clock
+
+    def _waiting(self) -> int:
+        """Bytes that the system says it has not sent yet."""
+        return 0
+
+    def room(self) -> int:
+        """Bytes to hand over now, at least a packet, or 0: `pause_s` says how long."""
+        ahead = max(self._waiting(), math.ceil((self._free_at - time.monotonic()) * self.baud / 10))
+        if ahead > _AHEAD_MAX:
+            self.pause_s = max(_LOOK_S, (ahead - _AHEAD_MAX) * 10 / self.baud)
+            return 0
+        return _AHEAD_MAX + _PACKET_SIZE - max(0, ahead)
+
+    def _wrote(self, count: int) -> int:
+        if self.paced:
+            self._free_at = max(self._free_at, time.monotonic()) + count * 10 / self.baud
+        return count
 
     def connected(self) -> bool:
         return True
@@ -108,7 +136,7 @@ class SerialChannel(_Line):
         self._check_open()
         try:
             room = self.write_size - self._waiting()
-            return os.write(self._fd, data[:room]) if room > 0 and data else 0
+            return self._wrote(os.write(self._fd, data[:room])) if room > 0 and data else 0
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -188,7 +216,7 @@ class PumpedChannel(_Line):
 
     def write(self, data: bytes | memoryview) -> int:
         try:
-            return self._sock.send(data[:QUEUE_SIZE]) if data else 0
+            return self._wrote(self._sock.send(data[:QUEUE_SIZE])) if data else 0
         except BlockingIOError:
             return 0
 

@@ -155,11 +155,15 @@ class Lanes(Rows):
         """Frames up to `size_max`, in turn, as long as there are others than normal ones."""
         main = self._main
         stuck = [False] * PRIORITIES
+        higher = False  # something of high priority has been written
         while size < size_max:
             sizes = [0 if row is None or stuck[at] else row.least() for at, row in enumerate(self._rows)]
             priority = self._turns.choose(sizes)
+            if main.hasty and higher and priority <= codes.NORMAL:
+                break
             if priority < 0 or (priority == codes.NORMAL and not any(sizes[:1] + sizes[2:])):
                 break
+            higher = priority > codes.NORMAL
             row = self._rows[priority]
             assert row is not None
             before = size
@@ -170,7 +174,9 @@ class Lanes(Rows):
                 stuck[priority] = helper is None
                 size = size if helper is None else helper.hurry(parts, size, now)
             self._turns.went(priority, size - before, sizes)
-        if size < size_max and not stuck[codes.NORMAL]:
+        if main.hasty and higher:
+            main.ends_early = size > size_max
+        elif size < size_max and not stuck[codes.NORMAL]:
             size = main.write_turns(parts, size, size_max, now)
         self._look_after(now)
         return size

@@ -114,6 +114,11 @@ class Rows:
 class Outbox:
     """The queues of one link, and their serialisation."""
 
+    # On slow lines, where each packet takes its time:
+    hasty = False  # what is of high priority ends its packet
+    ends_early = False  # its end is in what is kept for the next call
+    piece_max = 0x7FFFFFFF  # bytes of a large message between which others may pass
+
     def __init__(
         self, link: LinkFace, queue: SendQueue, broadcasts: SendQueue, transit: TransitQueue
     ) -> None:
@@ -161,6 +166,8 @@ class Outbox:
         self.direct = main.direct
         self.aliases = main.aliases
         self.nodes = main.nodes
+        if main.hasty:
+            self.piece_max = main.piece_max
 
     # Taking in
 
@@ -281,6 +288,8 @@ class Outbox:
             parts.append(self._spill)
             size = len(self._spill)
             self._spill = b""
+            if self.ends_early:
+                self.ends_early = opened = False
         if self.control:
             parts.extend(self.control)
             size += sum([len(part) for part in self.control])
@@ -598,7 +607,7 @@ class Outbox:
         last = partial.is_written()
         if not last:
             payload = partial.payload
-            stop = min(len(payload), partial.pos + self.limits.frame_size_max - 2)
+            stop = min(len(payload), partial.pos + min(self.limits.frame_size_max - 2, self.piece_max))
             header = bytes((codes.MORE, partial.number))
             size = self._put_piece(header, payload, partial.pos, stop, parts, size)
             partial.pos = stop

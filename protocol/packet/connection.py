@@ -46,10 +46,14 @@ class PacketConnection(Connection):
         self._offered = 0  # what the peer said when the protection was chosen
         self._packet_timer = Call(self._packets_due)  # repetition, an acknowledgement, a peer that comes
         frame_size_max, *others = limits.values()  # frames short enough that they do not keep others waiting
-        limits = Limits(min(frame_size_max, codes.PACKET_FRAME_SIZE_MAX), *others)
+        longest = codes.PACKET_FRAME_SIZE_SLOW if link.lookups else codes.PACKET_FRAME_SIZE_MAX
+        limits = Limits(min(frame_size_max, longest), *others)
         super().__init__(host, link, limits, now)
         if link.security is None:  # else nothing travels beside the records
             self.outbox.layer = layer
+        if link.lookups:
+            self.outbox.hasty = True
+            self.outbox.piece_max = codes.PACKET_PIECE_SIZE_SLOW
         self.waits_for_peer = True  # nobody has answered yet
         self._echo_told = self._noise_told = False
         self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX

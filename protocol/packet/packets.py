@@ -162,7 +162,7 @@ class PacketLayer(Unrepeated):
             return self._next(source, now) if size_max >= self.mtu else b""
         parts = [self._spill]
         size = len(self._spill)
-        while size < size_max:
+        while size < size_max and (not size or size_max - size > self.packet_max):
             packet = self._next(source, now)
             if not packet:
                 break

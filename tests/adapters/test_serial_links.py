@@ -76,6 +76,24 @@ def test_the_rate_decides_what_the_link_costs(wire: Line) -> None:
     aio.run(main())
 
 
+def test_on_a_slow_line_an_urgent_message_passes_a_log(wire: Line) -> None:
+    async def main() -> None:
+        async with gateway(wire, "?baud=19200") as here, board(wire) as (there, runner):
+            log = there.register("lab/log")
+            stop = there.register("lab/stop")
+            await runner.ready
+            await here.send("lab/stop", b"first", ttl=30, priority="urgent")
+            assert (await stop.receive(timeout=30)).payload == b"first"
+            await here.send("lab/log", bytes(4096), ttl=30)
+            await here.send("lab/stop", b"now", priority="urgent")
+            taken = [asyncio.create_task(each.receive(timeout=60)) for each in (log, stop)]
+            done, _ = await asyncio.wait(taken, return_when=asyncio.FIRST_COMPLETED)
+            assert [task.result().payload for task in done] == [b"now"]
+            assert len((await taken[0]).payload) == 4096
+
+    aio.run(main(), timeout_s=60)
+
+
 def test_nothing_is_lost_on_a_noisy_line(wire: Line) -> None:
     async def main() -> None:
         async with gateway(wire) as here, board(wire, flip=1e-3) as (there, runner):

@@ -9,6 +9,8 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -225,3 +227,48 @@ def test_importing_busway_does_not_import_pyserial() -> None:
     program = "import sys, busway; from busway.drivers import serial_ports; print('serial' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert printed.stdout == "False\n"
+
+
+# A slow line
+
+
+@BOTH
+def test_a_slow_line_is_given_no_more_than_what_is_to_leave_next(
+    wire: Line, opened: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(serial, "time", SimpleNamespace(monotonic=lambda: now))
+    with closing(opened(f"{wire.url}?baud=9600")) as channel:
+        assert channel.paced
+        assert channel.room() == 205
+        assert channel.write(bytes(137)) == 137
+        assert channel.room() == 0
+        assert channel.pause_s == pytest.approx((137 - 68) * 10 / 9600)
+        now += channel.pause_s + 0.001
+        assert channel.room() == 205 - 68
+        now += 10
+        assert channel.room() == 205
+
+
+def test_what_the_system_counts_is_looked_at_as_well(wire: Line) -> None:
+    class Slow(serial.SerialChannel):
+        __slots__ = ()
+        waiting = 300
+
+        def _waiting(self) -> int:
+            return self.waiting
+
+    port = serial._opened(wire.device, serial_ports.parse(wire.url))
+    with closing(Slow(port, wire.url, via="", baud=9600, rtscts=False)) as channel:
+        assert channel.room() == 0
+        assert channel.pause_s == pytest.approx((300 - 68) * 10 / 9600)
+        channel.waiting = 69
+        assert channel.room() == 0
+        assert channel.pause_s == pytest.approx(0.002)
+        channel.waiting = 60
+        assert channel.room() == 145
+
+
+def test_a_faster_one_is_not_paced(wire: Line) -> None:
+    with closing(dialled(f"{wire.url}?baud=57600")) as channel:
+        assert not channel.paced
