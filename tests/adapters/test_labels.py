@@ -53,7 +53,7 @@ async def test_other_labels_are_told_as_a_change() -> None:
         async with a.register("render/1", labels={"old"}):
             assert told(await anext(changes)) == ("endpoint-up", ("old",))
         a.register("render/1", labels={"new"})
-        assert told(await anext(changes)) == ("endpoint-up", ("new",))
+        assert told(await anext(changes)) == ("endpoint-changed", ("new",))
 
 
 @pytest.mark.parametrize(
