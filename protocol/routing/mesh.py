@@ -234,8 +234,10 @@ class Mesh(Topology):
             self._lose_uplink(connection, now)
         else:
             self._goodbye = peer if connection.close_code == codes.GOODBYE else None
-            self._note_end(peer, connection, by_peer, now)
+            route = self._note_end(peer, connection, by_peer, now)
             self.router.close(adverts(connection).neighbour, now)
+            if route.via is not None:
+                self.router.goodbyes.has_way(route, False)
             self._count_neighbour(adverts(connection).neighbour, -1)
             self._goodbye = None
             self._follow_transit()
@@ -259,14 +261,17 @@ class Mesh(Topology):
         for out in transit:
             self.forwarder.again(out, now)
 
-    def _note_end(self, peer: Peer, connection: "LinkFace", by_peer: bool, now: int) -> None:
-        """Whether the node at the other end has said goodbye with the end of a link, or is lost with it."""
+    def _note_end(self, peer: Peer, connection: "LinkFace", by_peer: bool, now: int) -> Route:
+        """Note whether the node at the other end of a link has said goodbye with its end, or is lost with it,
+        unless another way leads there. Returns its route.
+        """
         route = adverts(connection).neighbour.route
         assert route is not None
         if by_peer and connection.close_code == codes.GOODBYE:
             self.router.part(route, now)
         elif not peer.connections:
             self.router.goodbyes.see_lost(route, now)
+        return route
 
     def cost_changed(self, connection: "LinkFace", now: int) -> None:
         """A link costs something else now."""

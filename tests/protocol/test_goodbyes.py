@@ -14,6 +14,7 @@ from .nets import (
     BROADCAST,
     GLOBAL,
     LOCALNET,
+    SELF,
     USERSPACE,
     Liar,
     Mesh,
@@ -21,6 +22,7 @@ from .nets import (
     chain,
     departed,
     id_of,
+    retract,
     ring,
     routes,
     update,
@@ -177,6 +179,18 @@ def test_a_goodbye_counts_where_the_node_was_no_neighbour_any_more() -> None:
     assert net.hop("b", "a") == "c"
     net.cable["ab"].cut()
     net.pump()
+    net["a"].close(net.now)
+    net.pump()
+    assert downs(net, "b") == [True]
+
+
+def test_the_end_of_a_link_that_was_not_its_way_says_nothing_of_a_node() -> None:
+    net = chain("acb", realm=USERSPACE, medium="ipc")
+    liar = Liar(net, net["b"], "a", incarnation=net["a"].me.incarnation)
+    liar.say(routes(retract(SELF)))
+    liar.leave()
+    net.pump()
+    assert net.hop("b", "a") == "c"
     net["a"].close(net.now)
     net.pump()
     assert downs(net, "b") == [True]

@@ -1,13 +1,15 @@
 """A random life of a whole mesh in which everything of addressing is used: names, labels, patterns,
-priorities, goodbyes, last words, presence. What everyone.py asks for holds as well.
+priorities, last values, goodbyes, last words, presence. What everyone.py asks for holds as well.
 
 Judged besides: order, and nothing twice, within each priority of a pair, by name and by pattern; a pattern
-gets what it means, once; who says goodbye is taken for lost by nobody who could reach it, and leaves no last
-word; a last word is given once; and what presence tells adds up to what there is.
+gets what it means, once, and each subscriber the last value of each publisher, once; who says goodbye is
+taken for lost by nobody who could reach it, and leaves no last word; a last word is given once; and what
+presence tells adds up to what there is.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from busway.adapters.ends import Items
@@ -35,6 +37,7 @@ PATTERNS = {
 }
 LABELS = ((), (), ("spare",), ("spare", "renderer"))
 PRIORITIES = (codes.NORMAL, codes.NORMAL, codes.NORMAL, codes.LOW, codes.HIGH, codes.URGENT)
+KEPT = b"kept"
 STEPS = 200
 
 
@@ -107,6 +110,8 @@ class AddressedLife(Life):
         self.said_goodbye: dict[bytes, set[Node]] = {}  # by key, who could reach it then
         self.words: set[tuple[Node, bytes, bytes, str, int]] = set()  # that were given: to whom, and whose
         self.births: dict[bytes, int] = {}  # how often a node was found again, as each may be lost again
+        self.kept: dict[tuple[Node, bytes], tuple[int, int]] = {}  # last values: number, and how far it gets
+        self.values: dict[tuple[Receiver, str, str], list[int]] = defaultdict(list)  # that came, by receiver
         for node in self.nodes:
             self._equip(node)
         note = self.net.note
@@ -150,7 +155,7 @@ class AddressedLife(Life):
         self.net.pump()
         old = self.random.choice(self.routers)
         key = old.me.key
-        found = [(node, node.routes.find(key)) for node in self.nodes]
+        found = [(node, node.routes.find(key)) for node in self.routers]  # leaves are told of few
         self.said_goodbye[key] = {
             node for node, peer in found if peer is not None and peer.reachable and peer.hop is not None
         }
@@ -178,6 +183,7 @@ class AddressedLife(Life):
         for node in list(self.places):
             if node not in self.nodes:
                 del self.places[node], self.readers[node]
+        self.kept = {at: kept for at, kept in self.kept.items() if at[0] in self.nodes}
         for node in self.nodes:
             if node not in self.places:
                 self._equip(node)
@@ -205,6 +211,9 @@ class AddressedLife(Life):
         text = f"{node.me.key.hex()}:{self.numbers[node, uuid]}:".encode()
         payload = text + bytes(self.random.choice(SIZES))
         now, priority = self.net.now, self.random.choice(PRIORITIES)
+        if self.random.random() < 0.15:
+            self._retain(node, uuid, text)
+            return
         realm, ttl = self.random.choice(REALMS), self.random.choice((0, 500))
         ways = (
             lambda: node.send(uuid, payload, now, ttl_ms=ttl, priority=priority),
@@ -219,6 +228,19 @@ class AddressedLife(Life):
             return
         if token:
             self.tokens[node, token] = 0
+
+    def _retain(self, node: Node, uuid: bytes, payload: bytes) -> None:
+        """A value is kept from now on, or no more."""
+        realm = self.random.choice(REALMS)
+        try:
+            if self.random.random() < 0.2:
+                node.clear(uuid, self.net.now, realm=codes.GLOBAL)
+                self.kept.pop((node, uuid), None)
+            else:
+                node.retain(uuid, payload + KEPT, self.net.now, realm=realm)
+                self.kept[node, uuid] = (self.numbers[node, uuid], realm)
+        except (WrongKindError, FullError):
+            pass
 
     def take(self) -> None:
         super().take()
@@ -238,14 +260,23 @@ class AddressedLife(Life):
             if isinstance(message, Request) and not message.confirm:
                 node.respond(message, b"answer of " + node.node_id, self.net.now)
             assert isinstance(message.payload, bytes)
-            origin, number, _ = message.payload.split(b":", 2)
+            origin, number, rest = message.payload.split(b":", 2)
             marks = "" if message.priority == "normal" else f" at priority {message.priority}"
             if uuid in PATTERNS:
                 marks += f" to {message.name}"
                 if not matches(PATTERNS[uuid], message.name):
                     self.verdict.faults.append(f"{node.label} got {message.name} by {PATTERNS[uuid]}")
-            self.got[node, uuid, origin.decode() + marks].append(int(number))
+            if not message.retained:
+                self.got[node, uuid, origin.decode() + marks].append(int(number))
+            if rest == KEPT:
+                self._hear_value(self.values[receiver, origin.decode(), message.name], int(number), message)
             self.verdict.counts["delivered"] += 1
+
+    def _hear_value(self, values: list[int], number: int, message: Any) -> None:
+        self.verdict.counts["last values"] += message.retained
+        if values and number <= values[-1]:
+            self.verdict.faults.append(f"{number} of {message.name} came after {values}")
+        values.append(number)
 
     def _hear_last_word(self, node: Node, uuid: bytes, message: Any) -> None:
         key = message.flow.peer.key
@@ -260,11 +291,29 @@ class AddressedLife(Life):
     # The judgement at rest
 
     def judge(self) -> None:
+        self._judge_last_values()
         super().judge()
         for readers in self.readers.values():
             for reader in readers:
                 if fault := reader.read(1_000_000) or reader.differs():
                     self.verdict.faults.append(fault)
+
+    def _judge_last_values(self) -> None:
+        """Every subscriber within reach has what each router keeps."""
+        reach, kinds = self.reach(), self._kinds()
+        for (node, uuid), (number, realm) in self.kept.items():
+            if node not in self.routers:
+                continue  # a leaf hears of no subscribers
+            for other in self.nodes:
+                for at, receiver in self.receivers[other].items():
+                    endpoint = receiver.endpoint
+                    by_name = at == uuid and set(kinds[uuid]) == {codes.BROADCAST} and not endpoint.yielded
+                    meant = by_name or (at in PATTERNS and matches(PATTERNS[at], NAMES[uuid]))
+                    far = other is node or reach[node].get(other, NEVER) <= min(realm, endpoint.realm)
+                    came = self.values.get((receiver, node.me.key.hex(), NAMES[uuid]), [])
+                    if meant and far and number not in came:
+                        what = f"{endpoint.name} at {other.label} has {came} of {NAMES[uuid]}"
+                        self.verdict.faults.append(f"{node.label} keeps {number}: {what}")
 
     def _kinds(self) -> dict[bytes, list[int]]:
         kinds = super()._kinds()
@@ -279,6 +328,8 @@ class AddressedLife(Life):
         realm = self.random.choice(REALMS)
         self.random.setstate(before)  # as the base draws it
         super()._publish(node, uuid, near)
+        if node in self.leaves:
+            return  # it hears of no patterns
         origin = f"{node.me.key.hex()} to {NAMES[uuid]}"
         for pattern, text in PATTERNS.items():
             for other in self.nodes:

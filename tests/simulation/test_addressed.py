@@ -1,0 +1,62 @@
+"""Random lives with all of addressing: a few here, a million events in `make soak`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from busway.protocol.messaging import last_words
+from busway.protocol.routing.departures import Departures
+from busway.protocol.routing.router import Router
+from tests.simulation.addressed import run
+
+LIVES = 12
+
+
+@pytest.mark.parametrize("first", range(0, 24, 6))
+def test_a_mesh_keeps_its_promises_with_all_of_addressing(first: int) -> None:
+    events = 0
+    for seed in range(first, first + 6):
+        verdict = run(seed)
+        assert verdict.faults == [], f"seed {seed}"
+        events += verdict.counts["events"]
+    assert events > 1000
+
+
+def test_a_life_is_the_same_each_time() -> None:
+    assert run(3, 60) == run(3, 60)
+
+
+def faults() -> str:
+    return " ".join(fault for seed in range(LIVES) for fault in run(seed).faults)
+
+
+def test_the_judge_sees_goodbyes_that_are_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Router, "_is_farewell", lambda self, neighbour, route: False)
+    assert "for lost, which said goodbye" in faults()
+
+
+def test_the_judge_sees_losses_that_are_told_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And then the node says goodbye by another way, or comes back and is lost again."""
+    lost = Departures.lost
+
+    def at_once(self: Departures, peer: Any, seen: bool, now: int) -> None:
+        lost(self, peer, seen, now)
+        for missing in list(self._missing.values()):
+            self.conclude(missing, 2, now)
+
+    monkeypatch.setattr(Departures, "lost", at_once)
+    monkeypatch.setattr(Departures, "announced", lambda self, entry: None)
+    assert faults() != ""
+
+
+def test_the_judge_sees_last_words_that_are_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    give = last_words.give_last_word
+
+    def twice(receiving: Any, entry: Any, now: int) -> None:
+        give(receiving, entry, now)
+        give(receiving, entry, now)
+
+    monkeypatch.setattr("busway.protocol.exchange.give_last_word", twice)
+    assert "twice" in faults()
