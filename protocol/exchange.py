@@ -13,6 +13,7 @@ from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import InFlow
 from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.last_words import give_last_word
+from busway.protocol.messaging.leaf_casts import LeafCasts
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf
@@ -92,6 +93,7 @@ class Exchange(RoutingHost):
         self.origin = Origin(self, self.me, self.mesh, self.timers, Ids(entropy))
         self.receiving = Receiving(self, self.origin)
         self.origin.receiving = self.receiving
+        self.leaf_casts = LeafCasts(self.origin)
 
     # The host of its connections (link/face.py)
 
@@ -122,6 +124,7 @@ class Exchange(RoutingHost):
     def link_ended(self, link: LinkFace, by_peer: bool) -> None:
         assert isinstance(link, Connection)
         self.connections.remove(link)
+        self.leaf_casts.ended(link)
         self.receiving.handlers.look_again()  # who waited for others of it
         self.emit(events.LinkEvent(events.LINK_CLOSED, link, link.close_code, link.close_text, by_peer))
 
@@ -186,6 +189,8 @@ class Exchange(RoutingHost):
         if route is not None and route.source and route.source != peer.key:
             source = self.routes.find(route.source)
         if source is None or source is self.me or frame.destination:
+            return None
+        if not self.me.leaf and is_leaf(link) and self.leaf_casts.patterns_of(link, frame.endpoint):
             return None
         if frame.endpoint in self.receiving.endpoints:
             return talk(source).in_flows.get(frame.endpoint)
@@ -278,16 +283,36 @@ class Exchange(RoutingHost):
         address = frame.endpoint
         uuid = address if len(address) == codes.ID_SIZE else uuid_of(address)
         wanted = uuid in self.receiving.endpoints
-        spread = not self.me.leaf and forwarder.spread(link, root, source, frame, wanted, now)
+        patterns = self.leaf_casts.came(link, frame) if not self.me.leaf and is_leaf(link) else []
+        meant = wanted or bool(patterns)
+        spread = not self.me.leaf and forwarder.spread(link, root, source, frame, meant, now)
         if wanted and (self.receiving.patterns or frame.options is not None):
             wanted = self.receiving.is_meant(frame)
-        if wanted and frame.options is not None and frame.options.retain:
-            self.receiving.arrive_retained(link, source, frame, now)
-        elif wanted:
-            self.receiving.arrive(link, source, frame, now)
+        if wanted:
+            self._take_broadcast(link, source, frame, now)
             flow = source.in_flows.get(frame.endpoint)
-            if flow is not None and not (frame.destination or frame.options is not None or spread):
+            goes_on = frame.destination or frame.options is not None or spread or patterns
+            if flow is not None and not goes_on:
                 flow.ends_here = self.mesh.epoch
+        for pattern in patterns:
+            self._copy_cast(link, source, frame, pattern, now)
+
+    def _take_broadcast(self, link: LinkFace, source: Correspondent, frame: Frame, now: int) -> None:
+        options = frame.options
+        if options is not None and options.name and frame.destination:
+            self.receiving.follow_root(source, frame)
+        if options is not None and options.retain:
+            self.receiving.arrive_retained(link, source, frame, now)
+        else:
+            self.receiving.arrive(link, source, frame, now)
+
+    def _copy_cast(self, link: LinkFace, leaf: Correspondent, frame: Frame, pattern: bytes, now: int) -> None:
+        """A pattern gets what a leaf of ours has published."""
+        name = self.leaf_casts.name_of(link, uuid_of(frame.endpoint))
+        copy = self.leaf_casts.copy(self.me.key, leaf, frame, pattern, name)
+        self.forwarder.spread(link, self.me, leaf, copy, True, now)
+        if pattern in self.receiving.endpoints:
+            self._take_broadcast(link, leaf, copy, now)
 
     def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
         signal = frame.signal

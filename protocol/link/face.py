@@ -227,6 +227,10 @@ class LinkFace(Outlet):
         """Of a link that has ended: who waited for room in its queue."""
         return self._room_waiters.drain()
 
+    def has_number(self, uuid: bytes) -> bool:
+        """Whether the peer has been told a number for an endpoint."""
+        raise NotImplementedError
+
     def has_room_for(self, lane: int) -> bool:
         """Whether `enqueue` may be called for a message with that lane byte."""
         raise NotImplementedError

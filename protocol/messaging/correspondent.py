@@ -6,11 +6,13 @@ from busway.protocol.messaging.flows import SENT, OutFlow, Pending
 from busway.protocol.messaging.requests import Request
 from busway.protocol.routing.peers import Peer, PeerKeeper
 
+_NO_CASTS: "dict[bytes, int]" = {}  # never changed: there are many nodes, and few are leaves of ours
+
 
 class Correspondent(Peer):
     """A node in one incarnation, and the conversation with it in both directions."""
 
-    __slots__ = ("in_flows", "out_flows", "outstanding", "serving", "stalled")
+    __slots__ = ("casts", "in_flows", "out_flows", "outstanding", "serving", "stalled")
 
     def __init__(
         self, keeper: PeerKeeper, node_id: bytes, incarnation: bytes, label: str = "", leaf: bool = False
@@ -18,12 +20,13 @@ class Correspondent(Peer):
         super().__init__(keeper, node_id, incarnation, label, leaf)
         self.out_flows: "dict[bytes, OutFlow]" = {}
         self.in_flows: "dict[bytes, InFlow]" = {}
+        self.casts = _NO_CASTS  # of a leaf of ours: its copies for patterns so far, by endpoint
         self.stalled: "list[OutFlow]" = []  # flows that wait for a way
         self.outstanding: "dict[int, Pending]" = {}  # that are assigned to it, by id
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
     def has_numbers(self) -> bool:
-        return bool(self.out_flows or self.in_flows)
+        return bool(self.out_flows or self.in_flows or self.casts)
 
     def expects_us(self) -> bool:
         return bool(self.out_flows)

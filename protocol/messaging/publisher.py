@@ -115,6 +115,57 @@ class Fan(Outlet):
         self._publisher.copy(self, frame, self._publisher.flows[frame.endpoint].last_used)
 
 
+class Naming(Outlet):
+    """The link of a leaf, as long as its router has not been told the name of an endpoint."""
+
+    __slots__ = ("_link", "_name", "_publisher", "_uuid")
+
+    def __init__(self, publisher: "Publisher", link: LinkFace, uuid: bytes, name: str) -> None:
+        self.deadline = -1
+        self.broadcasts = link.broadcasts
+        self.broadcast_size_max = link.broadcast_size_max
+        self.flush_wanted = False
+        self.lagging = link.lagging
+        self._publisher = publisher
+        self._link = link
+        self._uuid = uuid
+        self._name = name
+
+    def has_broadcast_room(self) -> bool:
+        self.lagging = self._link.lagging
+        return self._link.has_broadcast_room()
+
+    def has_broadcast_room_for(self, frame: Frame) -> bool:
+        return self._link.has_broadcast_room_for(frame)
+
+    def make_room(self, frame: Frame) -> bool:
+        self.lagging = self._link.lagging
+        return self._link.make_room(frame)
+
+    def touch(self) -> None:
+        self._link.touch()
+
+    def fire(self, now: int) -> None:
+        """It waits for no time."""
+
+    def takes_batches(self) -> bool:
+        return False
+
+    def await_broadcast_room(self, waiter: Waiter) -> None:
+        self._link.await_broadcast_room(waiter)
+
+    def lag(self) -> None:
+        self._link.lag()
+
+    def broadcast(self, frame: Frame) -> None:
+        """Say the name with all that is published until one has been written that gave it a number."""
+        if self._link.has_number(self._uuid):
+            self._publisher.told_name(self._uuid)
+        else:
+            frame.options = with_name(frame.options, self._name)
+        self._link.broadcast(frame)
+
+
 class Publisher:
     """Numbers and spreads what this node publishes."""
 
@@ -215,20 +266,28 @@ class Publisher:
             me = self._origin.me
             found = self._origin.forwarder.links_for(me, me, uuid)
             links = self._fan(uuid, realm)
+            name = self._origin.host.name_of(uuid) if me.leaf else ""
             for link in found:
                 if link.realm <= realm:
-                    links.append(link)
+                    links.append(Naming(self, link, uuid, name) if name else link)
             self._links[realm][uuid] = links
         return links
 
     def _links_to(self, uuid: bytes, fan: "Fan") -> "list[Outlet]":
         """Where the copies for a pattern go of what is published under that name."""
+        if self._origin.me.leaf:
+            return []  # its router sees to those of others
         links = self.links_for(uuid, fan.realm)
         if self._origin.mesh.gate.guard is None:
             return links
         found: "list[LinkFace]" = [link for link in links if isinstance(link, LinkFace)]
         permitted: "list[Outlet]" = list(self._origin.forwarder.permitted(found, uuid, fan.name))
         return permitted
+
+    def told_name(self, uuid: bytes) -> None:
+        """The router knows the name of an endpoint now."""
+        for links in self._links:
+            links.pop(uuid, None)
 
     def copy(self, fan: "Fan", out: Frame, now: int) -> None:
         """Give each pattern that means the name of a broadcast one of its own, with a number of its own."""

@@ -48,6 +48,7 @@ class Receiving(Replaying):
         self.origin = origin
         self.retained = origin.retained
         self.lasts = Lasts()
+        self.roots = {}
         self.marked = False
         self.builtin: "Receiver | None" = None  # the introspection endpoint's
         self.introspect: "Callable[[int, object], bytes] | None" = None

@@ -2,7 +2,7 @@
 new receiver gets that were there before it.
 """
 
-from busway.protocol.messaging.admitting import Admitting
+from busway.protocol.messaging.admitting import Admitting, start_anew
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver
 from busway.protocol.messaging.lasts import Lasts
@@ -26,6 +26,7 @@ class Replaying(Admitting):
     """Takes in the last values of others, and gives them to whom they are new."""
 
     lasts: Lasts
+    roots: "dict[bytes, bytes]"  # by leaf and address: the router that numbers its copies for patterns
     retained: Retained
 
     def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
@@ -35,6 +36,18 @@ class Replaying(Admitting):
     def put(self, receiver: Receiver, message: Message, size: int) -> None:
         """Queue a message at a receiver, or apply its policy."""
         raise NotImplementedError
+
+    def follow_root(self, peer: Correspondent, frame: Frame) -> None:
+        """A leaf's copy for a pattern came, which its router has numbered: another router begins anew."""
+        key = peer.key + frame.endpoint
+        former = self.roots.get(key, b"")
+        if former != frame.destination:
+            if len(self.roots) >= codes.ENTRIES_MAX:
+                del self.roots[next(iter(self.roots))]
+            self.roots[key] = frame.destination
+            flow = peer.in_flows.get(frame.endpoint)
+            if flow is not None:
+                start_anew(flow, frame.number - 1)
 
     def arrive_retained(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
         """A broadcast that is the last value of its name now, or says that there is none any more: nobody is

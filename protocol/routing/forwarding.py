@@ -75,6 +75,7 @@ class Forwarder:
         self._held = 0  # bytes of the messages that wait for a way
         self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
         self._groups = Grouped()  # ... the keys of these
+        self._patterns = 0  # as they were when leaves were told last that they may publish
         self._of_leaves = Grouped()  # ... and of those that leaves were told
 
     # Messages for one node
@@ -436,6 +437,10 @@ class Forwarder:
         self._mesh.epoch += 1
         for key in self._groups.of_uuid(uuid):
             self._graft(key)
+        changes = self._mesh.directory.patterns.changes
+        if self._patterns != changes:  # what a leaf publishes may be meant by a new one
+            self._patterns = changes
+            self._graft_leaves(b"")
 
     def child_added(self, connection: "LinkFace", route: "Route") -> None:
         """A neighbour reaches a source through us: it has not said what it does not want, and what nobody

@@ -88,6 +88,16 @@ class TestListen:
         assert "'lab/#' is the name of one endpoint" in ended.stderr
         assert "LiteralName" not in ended.stderr
 
+    def test_by_pattern(self, bus: str) -> None:
+        with busway_started("listen", "kept/*", "--json", bus=bus) as listener:
+            busway("publish", "kept/door/lock", "1", bus=bus).ok()
+            busway("publish", "kept/door", '"open"', "--realm", "localnet", bus=bus).ok()
+            told = json.loads(listener.line())
+            assert (told["endpoint"], told["payload"]) == ("kept/door", "open")
+        assert "stands for a whole level" in busway("listen", "kept/d*", bus=bus).failed(2)
+        for words in (("publish", "kept/*", "1"), ("last", "**"), ("send", "*", "1")):
+            assert "is a pattern: it can be subscribed to" in busway(*words, bus=bus).failed(2)
+
     def test_a_value_that_is_kept(self, bus: str) -> None:
         with busway_started("publish", "kept/mode", '"idle"', "--retain", bus=bus) as keeper:
             assert "keeping the value of kept/mode" in keeper.complaint()
