@@ -17,6 +17,8 @@ from busway.protocol.wire.hello import Limits
 from busway.protocol.link.connection import Connection
 import busway.protocol.routing.mesh  # noqa: F401
 import busway.protocol.messaging.sender  # noqa: F401
+import busway.protocol.messaging.admitting  # noqa: F401
+import busway.protocol.messaging.receiving  # noqa: F401
 from busway.protocol.messaging.fairness import Crew
 from busway.protocol.routing.guard import Guard
 from busway.protocol.node import Node
