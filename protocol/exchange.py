@@ -370,8 +370,11 @@ class Exchange(RoutingHost):
         self.origin.may_go_on(peer, now)
         self.origin.retained.way_changed(peer)
 
-    def ways_cost(self, entries: "dict[bytes, Entry]") -> None:
+    def ways_cost(self, entries: "dict[bytes, Entry]", narrower: bool) -> None:
         self.origin.forget_targets(entries)
+        for entry in entries.values() if narrower and self.origin.retained.values else ():
+            if entry.kind == codes.BROADCAST:
+                self.origin.retained.subscribed(entry)  # what may not go farther gets there now
 
     def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:
         if known is None:

@@ -390,7 +390,7 @@ class Mesh(Topology):
             self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:
                 self.lines.say_again(peer)  # lines that came too early were not taken
-            self.host.ways_cost(peer.entries)
+            self.host.ways_cost(peer.entries, narrower)
 
     def _replace(self, peer: Peer, now: int) -> None:
         """Of two incarnations of one node the one that a session was opened with last counts."""

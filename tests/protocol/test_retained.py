@@ -166,6 +166,17 @@ def test_realms_hold_for_them(reach: int, comes: bool) -> None:
     assert (got(net, net["b"], receiver) != []) == comes
 
 
+def test_what_may_not_go_farther_comes_when_there_is_a_nearer_way() -> None:
+    net = line("ab")
+    retain(net, net["a"], "lab/x", b"1", realm=USERSPACE)
+    receiver = subscribe(net["b"], "lab/x", GLOBAL)
+    net.pump()
+    assert got(net, net["b"], receiver) == []
+    net.join("ab", realm=USERSPACE, medium="ipc", via="ipc")
+    net.pump()
+    assert got(net, net["b"], receiver) == [(b"a", "lab/x", b"1", True)]
+
+
 def test_a_guard_is_asked_for_each_name() -> None:
     net = line("ab")
     net["a"].guard = guarded(("b", codes.MAY_SUBSCRIBE, "lab/x"))
