@@ -10,6 +10,7 @@ CLIENT = (
     "leaf.js",
     "receiving.js",
     "origin.js",
+    "lasts.js",
     "patterns.js",
     "crowd.js",
     "link.js",

@@ -542,9 +542,18 @@ export class Bus {
     if (policy === "latest") receiver.latest = new Latest((event) => this._hand(endpoint, [receiver], event));
     endpoint.calls.push(receiver);
     this._endpoints.set(uuid, endpoint);
+    if (known) this._catchUp(endpoint, receiver, uuid);
     if (!known) this._session?.register(uuid, kind, endpoint.name, endpoint.labels);
     this._flush();
     return { close: () => this._deregister(uuid, endpoint, receiver) };
+  }
+
+  /** Last values that came before for others here are news to a new one. */
+  _catchUp(endpoint, receiver, uuid) {
+    for (const event of this._session?.lasts.of(uuid) ?? []) {
+      if (receiver.latest) receiver.latest.put(event);
+      else queueMicrotask(() => endpoint.calls.includes(receiver) && this._hand(endpoint, [receiver], event));
+    }
   }
 
   _deregister(uuid, endpoint, receiver) {

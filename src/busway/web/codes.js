@@ -30,7 +30,6 @@ export const ERROR = 6;
 export const SIGNAL = 7;
 export const CLEARED = 2147483648;
 export const NORMAL = 1;
-export const REPLAY = 4;
 export const LANE_MAX = 7;
 export const CANCEL = 1;
 export const CREDIT = 2;

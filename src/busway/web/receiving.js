@@ -5,6 +5,7 @@
 import { utf8 } from "./codec.js";
 import { encodeChange } from "./frames.js";
 import * as codes from "./frames.js";
+import { Lasts } from "./lasts.js";
 import { Origin } from "./origin.js";
 import { fits, isPattern, levelsOf } from "./patterns.js";
 
@@ -12,7 +13,7 @@ import { fits, isPattern, levelsOf } from "./patterns.js";
 const {
   BROADCAST, CONFIRM, CREDIT, END, ERROR, FLOW_FORGET_IN_MS, GLOBAL, HAVE, NO_ENDPOINT, OPEN, OPENING_CREDIT,
   OVERTAKEN, PART, PROBE_MS, PUBLISH, QUEUE_FULL, RAW, REPLY, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS, STREAM_STALL_MS,
-  MESSAGE_TOO_LARGE, REPLAY, SEND, UNDELIVERABLE, UNICAST, RECEIVE_WINDOW_MAX, WRONG_KIND,
+  CLEARED, MESSAGE_TOO_LARGE, SEND, UNDELIVERABLE, UNICAST, RECEIVE_WINDOW_MAX, WRONG_KIND,
 } = codes;
 
 /** The receiver's side of one session, on top of the sender's: a name that another node keeps is given up. */
@@ -26,6 +27,7 @@ export class Receiving extends Origin {
     this.version = 0; // of our directory line
     this.inFlows = new Map(); // node + address -> flow
     this.serving = new Map(); // node + id -> request
+    this.lasts = new Lasts();
   }
 
   ended() {
@@ -63,6 +65,7 @@ export class Receiving extends Origin {
   nodeGone(node, now) {
     super.nodeGone(node, now);
     for (const request of [...this.serving.values()]) if (request.source === node) this.drop(request);
+    this.lasts.forget(node);
   }
 
   onHave(endpoint, holders, now, crossed) {
@@ -115,6 +118,7 @@ export class Receiving extends Origin {
     if (this.lost.delete(endpoint)) return;
     this.endpoints.delete(endpoint);
     this.patterns.delete(endpoint);
+    this.lasts.forget(endpoint);
     for (const [key, flow] of this.inFlows) if (flow.endpoint === endpoint) this.inFlows.delete(key);
     if (this.state === OPEN) this.announce([{ endpoint, kind: 0 }]);
   }
@@ -157,11 +161,11 @@ export class Receiving extends Origin {
   }
 
   arrive(source, header, payload, now) {
-    const { kind, endpoint, number, id, lane } = header;
+    const { kind, endpoint, number, id } = header;
     const mine = this.endpoints.get(endpoint);
+    if (mine?.kind === BROADCAST && kind === SEND && header.retain) return this.replayed(source, header, payload, mine);
     if (!mine) return this.refuse(source, header, NO_ENDPOINT);
-    const asBroadcast = kind === PUBLISH || (kind === SEND && lane & REPLAY);
-    if (!!asBroadcast !== (mine.kind === BROADCAST)) return this.refuse(source, header, WRONG_KIND);
+    if ((kind === PUBLISH) !== (mine.kind === BROADCAST)) return this.refuse(source, header, WRONG_KIND);
     if (!this.isMeant(header)) return void this.skipped++;
     const flow = this.inFlow(source, header, number, now);
     const gap = (number - flow.received) & 0xffff;
@@ -169,20 +173,11 @@ export class Receiving extends Origin {
     flow.received += gap;
     const missed = gap - 1 + flow.bridged;
     flow.bridged = 0;
-    const event = {
-      type: "message",
-      kind,
-      endpoint,
-      source,
-      lane,
-      number,
-      payload,
-      format: header.format,
-      messageType: header.type,
-      name: header.name || mine.name,
-      retained: !!(lane & REPLAY),
-      missed,
-    };
+    const event = eventOf(source, header, payload, mine, { missed });
+    if (header.retain && !this.noteLast(event, header)) {
+      flow.bridged = missed; // which the next one tells
+      return;
+    }
     if (id) {
       if (this.serving.size >= SERVING_MAX) return this.refuse(source, header, QUEUE_FULL);
       event.request = {
@@ -206,6 +201,22 @@ export class Receiving extends Origin {
     }
     this.events.push(event);
     if (kind !== PUBLISH) this.grant(flow);
+  }
+
+  /** A last value from before, which was sent to us alone; it has no number of its own, nor credit. */
+  replayed(source, header, payload, mine) {
+    if (!this.isMeant(header)) return void this.skipped++;
+    const event = eventOf(source, header, payload, mine, { retained: true });
+    if (this.noteLast(event, header)) this.events.push(event);
+  }
+
+  /** Whether the program gets a last value: not one that it had, nor the news that there is none any more. */
+  noteLast(event, { name = "", retain }) {
+    const { source, endpoint } = event;
+    if (!this.lasts.isNews(source, endpoint, name, retain)) return false;
+    const cleared = retain >= CLEARED;
+    this.lasts.note(source, endpoint, name, retain, cleared ? undefined : { ...event, retained: true, missed: 0 });
+    return !cleared;
   }
 
   /** Whether it belongs to the endpoint that it names: what comes by a pattern has a name which that means, and what
@@ -248,12 +259,11 @@ export class Receiving extends Origin {
     if (!mine) return;
     const flow = this.inFlow(source, about, sent + 1, now);
     const gap = (sent - flow.received) & 0xffff;
-    const hasCredit = mine.kind !== BROADCAST || about.lane & REPLAY;
-    if (gap < 0x8000 || !hasCredit) {
+    if (gap < 0x8000 || mine.kind === BROADCAST) {
       flow.received += gap;
       flow.bridged += gap;
     }
-    if (hasCredit) this.grant(flow, true);
+    if (mine.kind !== BROADCAST) this.grant(flow, true);
   }
 
   release(request) {
@@ -338,4 +348,10 @@ export class Receiving extends Origin {
     request.expires = now + Math.max(PROBE_MS, request.timeoutMs);
     return true;
   }
+}
+
+/** A message as the program is told of it. */
+function eventOf(source, { kind, endpoint, lane, number, format, type, name }, payload, mine, more) {
+  const told = { type: "message", kind, endpoint, source, lane, number, payload, format, messageType: type };
+  return { ...told, name: name || mine.name, retained: false, missed: 0, ...more };
 }
