@@ -10,6 +10,7 @@ import {
   RemoteError,
   RequestTimeout,
   Undeliverable,
+  uuidOf,
 } from "../../src/busway/web/busway.js";
 
 const [scenario, url] = process.argv.slice(2);
@@ -346,6 +347,34 @@ const scenarios = {
     await bus.send("t/taken", "now", { priority: "urgent", confirm: true });
     say("asked");
     await within(() => bus.state === "closed" || came.length > 4, "the end");
+    bus.close();
+  },
+
+  async "last values"() {
+    const bus = await connect(url);
+    const came = [];
+    const take = (tag) => (payload, { name, retained }) => came.push([tag, payload, name, retained].join(" "));
+    const told = async (...lines) => {
+      await within(() => came.length >= lines.length, lines);
+      assert.deepEqual(came.splice(0), lines);
+    };
+    const one = bus.subscribe("mode/1", take("one"));
+    await told("one heating mode/1 true");
+    const family = bus.subscribe("mode/*", take("family"));
+    await within(() => came.length >= 2, "both of the family");
+    assert.deepEqual(came.splice(0).sort(), ["family heating mode/1 true", "family idle mode/2 true"]);
+    bus.subscribe("mode/1", take("again"));
+    await told("again heating mode/1 true");
+    one.close();
+    say("subscribed");
+    await within(() => came.length >= 2, "a newer one");
+    assert.deepEqual(came.splice(0).sort(), ["again off mode/1 false", "family off mode/1 false"]);
+    say("newer");
+    await within(() => bus._session.lasts.values.size && !bus._session.lasts.of(uuidOf("mode/1")).length, "it is cleared");
+    bus.subscribe("mode/1", take("late"));
+    family.close();
+    bus.subscribe("mode/*", take("anew"));
+    await told("anew idle mode/2 true");
     bus.close();
   },
 

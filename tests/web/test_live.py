@@ -281,6 +281,24 @@ def test_families_of_names_labels_and_priorities(behind: bool) -> None:
     aio.run(addresses(behind))
 
 
+async def retains(behind: bool) -> None:
+    async with site(behind=behind) as (made, url):
+        await made.bus.publish("mode/1", "idle", retain=True, realm="global")
+        await made.bus.publish("mode/1", "heating", retain=True, realm="global")
+        await made.bus.publish("mode/2", "idle", retain=True, realm="global")
+        await made.bus.publish("mode/near", "idle", retain=True)
+        async with node("last values", url) as running:
+            await running.said("subscribed")
+            await made.bus.publish("mode/1", "off", retain=True, realm="global")
+            await running.said("newer")
+            await made.bus.publish("mode/1", retain=None, realm="global")
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_last_values(behind: bool) -> None:
+    aio.run(retains(behind))
+
+
 async def closes_in_the_midst() -> None:
     async with site() as (made, url), node("closes in the midst", url) as running:
         await running.said("listening")
