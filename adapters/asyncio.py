@@ -32,6 +32,7 @@ from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
 from busway.adapters.literal import id_of
 from busway.adapters.results import decode_outcome, error_of
+from busway.adapters.selected import Copies, check_alone, check_copies, check_selector, others_of
 from busway.adapters.typed import (
     Kind,
     M,
@@ -49,6 +50,7 @@ from busway.adapters.typed import (
     U,
     V,
     W,
+    Whom,
 )
 from busway.protocol import codes, events
 
@@ -60,9 +62,10 @@ if TYPE_CHECKING:
     from busway.adapters.asyncio_presence import Presence
     from busway.adapters.dialled import DialledLink
     from busway.adapters.links import Listener
-    from busway.adapters.records import Hop
+    from busway.adapters.records import Delivery, Hop
     from busway.adapters.retrying import Retry
     from busway.adapters.sealed_calls import Call
+    from busway.selectors import Selector
 
 S = TypeVar("S")
 
@@ -144,8 +147,15 @@ class AsyncBus(Calls, BaseBus):
         node: Any,
         sealed: bool | str,
         priority: Priority,
-    ) -> None:
+        copies: Any,
+        others_only: Any,
+    ) -> Any:
         """`send` with options."""
+        if check_copies(copies, to, others_only):
+            check_alone(node, sealed)
+            check_flag("confirm", confirm)
+            return await self._send_all(to, payload, confirm, ttl, timeout, priority, others_only)
+        to = others_of(to, others_only)
         if sealed is not False:
             check_flag("confirm", confirm)
             limit_ms = send_timeout_ms(timeout, confirm)
@@ -160,6 +170,66 @@ class AsyncBus(Calls, BaseBus):
                 raise error_of(outcome, to)
         elif self._is_turn(1):
             await asyncio.sleep(0)
+        return None
+
+    async def _send_all(
+        self,
+        selector: Selector,
+        payload: Any,
+        confirm: bool,
+        ttl: float,
+        timeout: Any,
+        priority: Priority,
+        others_only: bool,
+    ) -> list[Delivery]:
+        items = Items()
+        copies = Copies(self._host, others_of(selector, others_only), payload, items, priority)
+        limit_ms = send_timeout_ms(timeout, confirm)
+        try:
+            await self._steps(copies.finding(ttl, limit_ms))
+            copies.send(confirm, limit_ms)
+            self._host.wake()
+            while not copies.is_over:
+                copies.settle(await items.next())
+        finally:
+            copies.cancel()
+            self._host.wake()
+        return copies.deliveries
+
+    async def request_all(
+        self,
+        selector: Selector,
+        payload: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        ttl: float = 0.0,
+        reply: Any = None,
+        priority: Priority = "normal",
+        others_only: bool = False,
+    ) -> AsyncGenerator[tuple[bytes, Any], None]:
+        """Ask all that a selector means: an async iterator over (node id, reply or exception), in the order
+        in which the answers come. It ends when each has answered, or could not, at the latest after `timeout`
+        seconds: those that had not answered are RequestTimeout then.
+
+        Leave the iteration early with `contextlib.aclosing` to cancel the others at once. Raises
+        Undeliverable if nothing is meant, within `ttl` seconds; other arguments as for `request`.
+        """
+        check_selector(selector)
+        wanted = wanted_reply(reply)
+        limit_ms = timeout_ms(timeout)
+        items = Items()
+        copies = Copies(self._host, others_of(selector, others_only), payload, items, priority)
+        try:
+            await self._steps(copies.finding(ttl, limit_ms))
+            copies.request(limit_ms)
+            self._host.wake()
+            for failure in copies.failures():
+                yield failure
+            while not copies.is_over:
+                yield copies.answer(await items.next(), wanted)
+        finally:
+            copies.cancel()
+            self._host.wake()
 
     async def _publish_as(
         self,
@@ -207,7 +277,7 @@ class AsyncBus(Calls, BaseBus):
 
     @overload
     def request_stream(
-        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
+        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[R, None]: ...
 
     @overload
@@ -217,12 +287,12 @@ class AsyncBus(Calls, BaseBus):
 
     @overload
     def request_stream(
-        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
+        self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[Any, None]: ...
 
     async def request_stream(
         self,
-        to: Target,
+        to: Whom | type,
         payload: Any = None,
         *,
         timeout: float | None = 30.0,
@@ -232,14 +302,16 @@ class AsyncBus(Calls, BaseBus):
         reply: Any = None,
         sealed: bool | str = False,
         priority: Priority = "normal",
+        others_only: bool = False,
     ) -> AsyncGenerator[Any, None]:
         """Ask a handler that answers in parts; an async iterator over their values.
 
         `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
         raises Undeliverable. Leave the iteration early with `contextlib.aclosing` to cancel at once.
-        `sealed` and `priority` as for `request`: its parts have it, too.
+        `sealed`, `others_only` and `priority` as for `request`: its parts have that, too.
         """
         wanted = wanted_reply(reply)
+        to = others_of(to, others_only)
         check_window(window)
         parts = Items()
         call: Call | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop  # documented for those who run loops
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, cast, overload
 
 from busway.adapters.arguments import (
     ANY_NODE,
@@ -28,13 +28,16 @@ from busway.adapters.compiling import mypyc_attr
 from busway.adapters.host import check_settled
 from busway.adapters.literal import IDS, id_of_name, id_taking
 from busway.adapters.results import error_of, replied
+from busway.adapters.selected import others_of
 from busway.payloads import encode
 from busway.protocol import codes, errors, events
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
+    from busway.adapters.records import Delivery
     from busway.adapters.typed import (
+        CopyOptions,
         M,
         Name,
         PublishOptions,
@@ -42,7 +45,9 @@ if TYPE_CHECKING:
         RequestOptions,
         SendOptions,
         Target,
+        Whom,
     )
+    from busway.selectors import Selector
 
 _ACCEPTED: Final = events.ACCEPTED
 _OBJECT: Final = codes.OBJECT
@@ -62,6 +67,7 @@ _DONE_IN_TURN: Final = 2
 _ANY_NODE: Final = ANY_NODE
 _NO_TTL_S: Final = NO_TTL_S
 _TIMEOUT_S: Final = TIMEOUT_S
+_ANY: Final = "any"
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -76,29 +82,43 @@ class Calls:
     # Sending
 
     @overload
-    async def send(self, to: type[M], payload: M, **options: Unpack[SendOptions]) -> None: ...
+    async def send(self, target: type[M], payload: M, /, **options: Unpack[SendOptions]) -> None: ...
 
     @overload
-    async def send(self, to: Name, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
+    async def send(self, target: Whom, /, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
+
+    @overload
+    async def send(
+        self, target: Selector, /, payload: Any = None, *, to: Literal["all"], **options: Unpack[CopyOptions]
+    ) -> list[Delivery]: ...
 
     async def send(
         self,
-        to: Any,
+        target: Any,
+        /,
         payload: Any = None,
         *,
+        to: Any = _ANY,
+        others_only: Any = False,
         confirm: Any = False,
         ttl: Any = NO_TTL_S,
         timeout: Any = TIMEOUT_S,
         node: Any = ANY_NODE,
         sealed: Any = False,
         priority: Any = "normal",
-    ) -> None:
-        """Send to whoever holds `to`; returns when the message is accepted for transport.
+    ) -> Any:
+        """Send to whoever holds `target`: a name, a UUID, a message class, or what a selector means; returns
+        when the message is accepted for transport.
 
         With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. Without,
         it waits for credit as long as it takes, or for `timeout` seconds if that is given. `ttl` seconds wait
         for the endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm`
         also DeliveryUnknown; ValueError for a broadcast endpoint.
+
+        Of what a selector means the cheapest gets it, equally cheap ones in turn, and the next one if the
+        first is gone before it was written; with `to="all"` each gets a copy, and the list that is returned
+        says to whom, and what became of it (`Delivery`). Endpoints of this program count, unless
+        `others_only`. `ttl` waits for the first that is meant.
 
         With `sealed` nobody on the way can read or change it, and it goes to a node only whose key is in the
         bus's `seal`: True for any of these, or the name or key of the one who is meant. Raises SealError.
@@ -107,20 +127,24 @@ class Calls:
         lower ones; those of one priority stay in order.
         """
         if (
-            confirm is not False
+            to is not _ANY
+            or others_only is not False
+            or confirm is not False
             or sealed is not False
             or ttl is not _NO_TTL_S
             or node is not _ANY_NODE
             or timeout is not _TIMEOUT_S
             or priority != "normal"
         ):
-            await cast(Any, self)._send_as(to, payload, confirm, ttl, timeout, node, sealed, priority)
-            return
-        done = _post(self, to, payload)
+            return await cast(Any, self)._send_as(
+                target, payload, confirm, ttl, timeout, node, sealed, priority, to, others_only
+            )
+        done = _post(self, target, payload)
         if done == _DONE_IN_TURN:
             await asyncio.sleep(0)
         elif done == _NOT:
-            await self._send_later(to, payload)
+            await self._send_later(target, payload)
+        return None
 
     async def _send_later(self, to: Any, payload: Any) -> None:
         """`send` where it needs more than `_post` does."""
@@ -266,7 +290,7 @@ class Calls:
 
     @overload
     async def request(
-        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[RequestOptions]
+        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[RequestOptions]
     ) -> R: ...
 
     @overload
@@ -276,7 +300,12 @@ class Calls:
 
     @overload
     async def request(
-        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+        self,
+        to: Whom,
+        payload: Any = None,
+        *,
+        reply: Any = None,
+        **options: Unpack[RequestOptions],
     ) -> Any: ...
 
     async def request(
@@ -290,6 +319,7 @@ class Calls:
         reply: Any = None,
         sealed: Any = False,
         priority: Any = "normal",
+        others_only: Any = False,
     ) -> Any:
         """Ask, and return the reply's value.
 
@@ -300,9 +330,13 @@ class Calls:
         Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
         Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
         `sealed` as for `send`; the reply is sealed, too. `priority` as for `send`; the reply has it, too.
+        Of what a selector means one is asked, as for `send`; `others_only` leaves out what this program
+        serves itself.
         """
         host = self._host
         wanted = None if reply is None else wanted_reply(reply)
+        if others_only is not False:
+            to = others_of(to, others_only)
         if sealed is not False:
             outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed, priority)
             return replied(outcome, wanted, to)

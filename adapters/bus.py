@@ -51,6 +51,7 @@ from busway.adapters.tap import is_allowed
 from busway.adapters.typed import F, Handler, Kind, Name, Priority, R, Realm, Request, ServeOptions, T, Target
 from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
+from busway.selectors import Selector
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -322,6 +323,8 @@ class BaseBus:
     def _content(self, to: Any, payload: Any) -> tuple[bytes, Content]:
         """An endpoint, and what is sealed for it. Raises ValueError."""
         self._need_seal()
+        if isinstance(to, Selector):
+            raise ValueError("sealed= needs an endpoint: a selector may mean any")
         from busway.sealing import Content
 
         endpoint, data, _, format, type_id = self._message(to, payload)

@@ -15,6 +15,7 @@ from busway.messages import declaration_by_id, declaration_of
 from busway.names import endpoint_id, id_of_text
 from busway.protocol.errors import LocalError
 from busway.protocol.wire.patterns import check_pattern
+from busway.selectors import Selector
 
 # A word of its own that other systems take for "any": MQTT's # and +, NATS's >. Looked for once a name has
 # one of these marks.
@@ -100,8 +101,8 @@ def text_of(target: Any) -> str:
     """An endpoint for people: as it was called or declared, else the class that stands for it here, else the
     beginning of its UUID.
     """
-    if isinstance(target, str):
-        return target
+    if isinstance(target, (str, Selector)):
+        return str(target)
     found = endpoint_id(target)
     declared = declaration_by_id(found)
     return name_of(found) or (declared.cls.__qualname__ if declared is not None else found.hex()[:8])
@@ -114,10 +115,12 @@ def id_of(target: Any) -> bytes:
 
 def id_taking(target: Any, payload: Any) -> bytes:
     """As `id_of`, of an endpoint that this payload may be sent to: a message class takes its own instances
-    only. Raises TypeError.
+    only. Of a selector its address. Raises TypeError.
     """
     if type(target) is str:
         return id_of_name(target)
+    if type(target) is Selector:
+        return target.address()
     found = endpoint_id(target)
     if isinstance(target, type) and type(payload) is not target:
         _check_instance(target, found, payload)

@@ -49,6 +49,28 @@ class EndpointInfo:
         return f"<endpoint {named(self.name, self.id)}, {', '.join(words)}>"
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The fate of one copy of a message that was sent to all that a selector means: `node` and `endpoint`,
+    16 bytes each, say where it went, `name` is what that is called; `error` says why it came to nothing, or
+    is None.
+    """
+
+    node: bytes
+    endpoint: bytes
+    name: str
+    error: Exception | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was accepted for transport; with `confirm` taken."""
+        return self.error is None
+
+    def shown(self) -> str:
+        """For people."""
+        return f"{named(self.name, self.endpoint)} at {short(self.node)}"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class LinkInfo:
     """A link: `peer` the other node's id, `state` ("connecting", "connected", "reconnecting", "closing",

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, cast, overload
 
 from busway.adapters.arguments import (
     ANY_NODE,
@@ -38,14 +38,17 @@ from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
 from busway.adapters.links import Listener
 from busway.adapters.literal import id_of, id_of_name, id_taking
-from busway.adapters.records import Hop
+from busway.adapters.records import Delivery, Hop
 from busway.adapters.results import decode_outcome, error_of, replied
 from busway.adapters.retrying import Retry
+from busway.adapters.selected import check_alone, check_copies, others_of
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import PLAIN_ONLY, Changes, Items, Receiver, Service
 from busway.adapters.threads_host import Count, Host
+from busway.adapters.threads_selected import SelectedCalls
 from busway.adapters.threads_signals import interrupt, raise_pending, shielded
 from busway.adapters.typed import (
+    CopyOptions,
     FutureOptions,
     Kind,
     M,
@@ -66,6 +69,7 @@ from busway.adapters.typed import (
     U,
     V,
     W,
+    Whom,
 )
 from busway.payloads import encode
 from busway.protocol import codes, events
@@ -77,11 +81,13 @@ if TYPE_CHECKING:
 
     from busway.adapters.sealed_calls import Call
     from busway.adapters.threads_presence import Presence
+    from busway.selectors import Selector
 
 S = TypeVar("S")
+_ANY = "any"
 
 
-class Bus(BaseBus):
+class Bus(SelectedCalls, BaseBus):
     """A program's place on the bus, for threads. Every method blocks, and any thread may call it.
 
     Its arguments are those of `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find
@@ -128,24 +134,33 @@ class Bus(BaseBus):
     # Sending
 
     @overload
-    def send(self, to: type[M], payload: M, **options: Unpack[SendOptions]) -> None: ...
+    def send(self, target: type[M], payload: M, /, **options: Unpack[SendOptions]) -> None: ...
 
     @overload
-    def send(self, to: Name, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
+    def send(self, target: Whom, /, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
+
+    @overload
+    def send(
+        self, target: Selector, /, payload: Any = None, *, to: Literal["all"], **options: Unpack[CopyOptions]
+    ) -> list[Delivery]: ...
 
     def send(
         self,
-        to: Target,
+        target: Any,
+        /,
         payload: Any = None,
         *,
+        to: Any = _ANY,
+        others_only: bool = False,
         confirm: bool = False,
         ttl: float = NO_TTL_S,
         timeout: float | None = TIMEOUT_S,
         node: bytes | None = ANY_NODE,
         sealed: bool | str = False,
         priority: Priority = "normal",
-    ) -> None:
-        """Send to whoever holds `to`; returns when the message is accepted for transport.
+    ) -> Any:
+        """Send to whoever holds `target`, or is meant by a selector; returns when the message is accepted for
+        transport.
 
         Arguments and errors as `AsyncBus.send`. Waits while the receiver gives no credit, or for `timeout`
         seconds if that is given. What was accepted leaves within about a millisecond.
@@ -158,8 +173,10 @@ class Bus(BaseBus):
             and timeout is TIMEOUT_S
             and priority == "normal"
             and not self._process_only
+            and to is _ANY
+            and others_only is False
         ):
-            endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
+            endpoint = id_of_name(target) if type(target) is str else id_taking(target, payload)
             try:
                 if type(payload) is bytes:
                     outcome = self._host.send_now(endpoint, payload)
@@ -169,9 +186,15 @@ class Bus(BaseBus):
                 if interrupt.pending:
                     raise_pending()
             if outcome is not None:
-                check_accepted(outcome, to)
+                check_accepted(outcome, target)
+        elif check_copies(to, target, others_only):
+            check_alone(node, sealed)
+            check_flag("confirm", confirm)
+            return self._send_all(target, payload, confirm, ttl, timeout, priority, others_only)
         else:
-            self._send_with(to, payload, confirm, ttl, timeout, node, sealed, priority)
+            target = others_of(target, others_only)
+            self._send_with(target, payload, confirm, ttl, timeout, node, sealed, priority)
+        return None
 
     @shielded
     def _send_with(
@@ -267,7 +290,7 @@ class Bus(BaseBus):
 
     @overload
     def request(
-        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[RequestOptions]
+        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[RequestOptions]
     ) -> R: ...
 
     @overload
@@ -277,13 +300,18 @@ class Bus(BaseBus):
 
     @overload
     def request(
-        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+        self,
+        to: Whom,
+        payload: Any = None,
+        *,
+        reply: Any = None,
+        **options: Unpack[RequestOptions],
     ) -> Any: ...
 
     @shielded
     def request(
         self,
-        to: Target,
+        to: Whom | type,
         payload: Any = None,
         *,
         timeout: float | None = 30.0,
@@ -292,9 +320,11 @@ class Bus(BaseBus):
         reply: Any = None,
         sealed: bool | str = False,
         priority: Priority = "normal",
+        others_only: bool = False,
     ) -> Any:
         """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
         wanted = wanted_reply(reply)
+        to = others_of(to, others_only)
         if sealed is not False:
             call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout), priority)
             self._steps(call.finding())
@@ -317,7 +347,7 @@ class Bus(BaseBus):
 
     @overload
     def request_future(
-        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[FutureOptions]
+        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[FutureOptions]
     ) -> Future[R]: ...
 
     @overload
@@ -327,12 +357,12 @@ class Bus(BaseBus):
 
     @overload
     def request_future(
-        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[FutureOptions]
+        self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[FutureOptions]
     ) -> Future[Any]: ...
 
     def request_future(
         self,
-        to: Target,
+        to: Whom | type,
         payload: Any = None,
         *,
         timeout: float | None = 30.0,
@@ -340,12 +370,14 @@ class Bus(BaseBus):
         node: bytes | None = ANY_NODE,
         reply: Any = None,
         priority: Priority = "normal",
+        others_only: bool = False,
     ) -> Future[Any]:
         """Ask without waiting, for programs with a window: a `concurrent.futures.Future` of the reply.
 
         Its callbacks run in a thread of the bus; `cancel()` cancels the request. Arguments as `request`,
         whose errors it tells; what is wrong with the arguments is raised at once.
         """
+        to = others_of(to, others_only)
         waiter = FutureReply(self._host, to, wanted_reply(reply))
         token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter, priority)
         waiter.watch(token)
@@ -358,7 +390,7 @@ class Bus(BaseBus):
 
     @overload
     def request_stream(
-        self, to: Name, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
+        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
     ) -> Generator[R, None, None]: ...
 
     @overload
@@ -368,12 +400,12 @@ class Bus(BaseBus):
 
     @overload
     def request_stream(
-        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
+        self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
     ) -> Generator[Any, None, None]: ...
 
     def request_stream(
         self,
-        to: Target,
+        to: Whom | type,
         payload: Any = None,
         *,
         timeout: float | None = 30.0,
@@ -383,12 +415,14 @@ class Bus(BaseBus):
         reply: Any = None,
         sealed: bool | str = False,
         priority: Priority = "normal",
+        others_only: bool = False,
     ) -> Generator[Any, None, None]:
         """Ask a handler that answers in parts; an iterator over their values. Closing it early cancels.
 
         Arguments and errors as `AsyncBus.request_stream`.
         """
         wanted = wanted_reply(reply)
+        to = others_of(to, others_only)
         check_window(window)
         parts = Items(self._host.engine)
         call: Call | None = None

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from busway.errors import PayloadError
+    from busway.selectors import Selector
 
     Name = str | bytes | UUID
     Target = Name | type
+    Whom = Name | Selector
     T = TypeVar("T", default=Any)
     U = TypeVar("U", default=Any)
     V = TypeVar("V", default=Any)
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
 else:
     from typing import TypeVar
 
-    M = T = U = V = W = R = Name = Target = Any  # which stand in annotations only
+    M = T = U = V = W = R = Name = Target = Whom = Any  # which stand in annotations only
     T_co = TypeVar("T_co", covariant=True)
     Message = protocol.Message
     Request = protocol.Request
@@ -102,6 +104,15 @@ if TYPE_CHECKING:
         node: bytes | None
         sealed: bool | str
         priority: Priority
+        to: Literal["any"]
+        others_only: bool
+
+    class CopyOptions(TypedDict, total=False):
+        confirm: bool
+        ttl: float
+        timeout: float | None
+        priority: Priority
+        others_only: bool
 
     class PublishOptions(TypedDict, total=False):
         retain: bool | None
@@ -116,6 +127,7 @@ if TYPE_CHECKING:
         ttl: float
         node: bytes | None
         priority: Priority
+        others_only: bool
 
     class RequestOptions(FutureOptions, total=False):
         sealed: bool | str
@@ -125,4 +137,5 @@ if TYPE_CHECKING:
 
 else:
     QueueOptions = RegisterOptions = SubscribeOptions = ServeOptions = dict[str, Any]
-    SendOptions = PublishOptions = FutureOptions = RequestOptions = StreamOptions = dict[str, Any]
+    SendOptions = CopyOptions = PublishOptions = FutureOptions = RequestOptions = dict[str, Any]
+    StreamOptions = dict[str, Any]

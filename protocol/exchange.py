@@ -24,9 +24,9 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import uuid_of
+from busway.protocol.wire.address import is_selector, uuid_of
 from busway.protocol.wire.hello import Hello
-from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, TreeFrame
+from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, SelectedSignal, TreeFrame
 from busway.protocol.wire.traits import without_gone
 
 TYPE_CHECKING = False
@@ -320,6 +320,10 @@ class Exchange(RoutingHost):
             self.lookups.who(link, peer, frame.endpoint, max(link.realm, frame.realm()), now)
         elif isinstance(frame, HaveFrame):
             self.lookups.have(link, peer, frame, now)
+        elif signal == codes.SELECT:
+            self.mesh.selects.asked(link, peer, frame, now)
+        elif isinstance(frame, SelectedSignal):
+            self.mesh.selects.selected(link, peer, frame, now)
         elif signal == codes.TRACE:
             self.forwarder.traced(link, peer.key, frame.id, now)
         elif isinstance(frame, TreeFrame) and peer is link.peer:
@@ -384,6 +388,8 @@ class Exchange(RoutingHost):
         self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
         if known is None and entry.kind == codes.BROADCAST:
             self.origin.retained.subscribed(entry)
+        self.mesh.selections.announced(entry)
+        self.origin.unresolved.settle_selectors(now)
 
     def endpoint_down(self, entry: Entry, now: int) -> None:
         how = events.WITHDRAWN
@@ -395,6 +401,8 @@ class Exchange(RoutingHost):
                 entry.traits = without_gone(entry.traits)
             self.departures.keep(entry, now)
         self.origin.withdrawn(entry.peer, entry.uuid, now)
+        self.mesh.selections.withdrawn(entry)
+        self.origin.unresolved.settle_selectors(now)  # another one may count now
 
     def _endpoint_gone(self, entry: Entry, how: int, now: int) -> None:
         """It is known now how an endpoint has gone whose node had disappeared."""
@@ -435,8 +443,8 @@ class Exchange(RoutingHost):
         return uuid in self.receiving.endpoints
 
     def wanted(self) -> "list[bytes]":
-        waiting = [uuid_of(address) for address in self.origin.unresolved.waiting]
-        return waiting + list(self.sought)
+        waiting = self.origin.unresolved.waiting
+        return [uuid_of(address) for address in waiting if not is_selector(address)] + list(self.sought)
 
     def ask_again(self, now: int) -> None:
         self.origin.unresolved.ask_again(now)

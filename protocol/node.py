@@ -3,6 +3,7 @@ one.
 """
 
 from busway.protocol import events
+from busway.protocol.checks import check_id, check_time, policy_of
 from busway.protocol.errors import ClosedError, LocalError
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
@@ -13,7 +14,7 @@ from busway.protocol.retaining import Retaining, rank
 from busway.protocol.routing.guard import Guard
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address
+from busway.protocol.wire.address import Address, is_selector, sought
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, Options
 from busway.protocol.wire.traits import pack_traits
@@ -59,7 +60,7 @@ class Node(Retaining):
         encode: "Callable[[object], bytes] | None" = None,
         wake: "Callable[[], None] | None" = None,
     ) -> None:
-        _check_id("node_id", node_id)
+        check_id("node_id", node_id)
         if leaf and transit:
             raise LocalError("a leaf never forwards: leave transit out")
         if not 1 <= len(bus.encode()) <= codes.TEXT_SIZE_MAX:
@@ -227,7 +228,7 @@ class Node(Retaining):
         EndpointTakenError, LocalError.
         """
         self._check_open()
-        _check_id("endpoint", endpoint)
+        check_id("endpoint", endpoint)
         if not codes.UNICAST <= kind <= codes.BROADCAST:
             raise LocalError("kind must be UNICAST, ANYCAST or BROADCAST (1, 2, 3), not %r" % kind)
         if not codes.PROCESS <= realm <= codes.GLOBAL:
@@ -242,14 +243,19 @@ class Node(Retaining):
             raise LocalError("opening must be 1 to 4 messages, not %r" % opening)
         if endpoint in (codes.INTROSPECTION, codes.LOOKUP):
             raise LocalError("every node answers that endpoint itself: choose another")
-        policy = _policy(policy, kind)
+        policy = policy_of(policy, kind)
         traits = pack_traits(labels, gone) if labels or gone else b""
         made = Endpoint(self.receiving, endpoint, kind, realm, name, cost, opening, traits)
         receiver = self.receiving.register(made, queue_max, size_max, policy)
         if self.leaf and kind == codes.UNICAST and realm != codes.PROCESS:
             self.lookups.watch(endpoint)
-        if self.origin.unresolved.is_awaited(endpoint):
-            self.origin.arrived[endpoint] = True
+        unresolved = self.origin.unresolved
+        awaited = [sought(address) for address in unresolved.selectors]
+        if unresolved.is_awaited(endpoint):
+            awaited.append(endpoint)
+        for address in awaited:
+            self.origin.arrived[address] = True
+        if awaited:
             self.timers.arm(self._arrival, 0)
             if self._wake is not None:
                 self._wake()
@@ -307,11 +313,11 @@ class Node(Retaining):
         if usual and type(payload) is bytes and 0 <= format < 3:  # 3: TYPED
             if self.post(endpoint, payload, now, format):
                 return 0
-        _check_time("ttl_ms", ttl_ms)
+        check_time("ttl_ms", ttl_ms)
         if timeout_ms is None:
             timeout_ms = 30000 if confirm else -1
         else:
-            _check_time("timeout_ms", timeout_ms)
+            check_time("timeout_ms", timeout_ms)
         kind = codes.CONFIRM if confirm else codes.SEND
         out = self.message(kind, endpoint, payload, format, type_id, node_id, now)
         if priority != _NORMAL:
@@ -477,8 +483,8 @@ class Node(Retaining):
         with `consume_part`), then ENDED or another; the timeout then counts from the last part. `priority` as
         for `send`; the answer has it, too.
         """
-        _check_time("ttl_ms", ttl_ms)
-        _check_time("timeout_ms", timeout_ms)
+        check_time("ttl_ms", ttl_ms)
+        check_time("timeout_ms", timeout_ms)
         if not 0 <= window < 0x8000:
             raise LocalError("window must be 0 to 32767 parts, not %r" % window)
         out = self.message(codes.REQUEST, endpoint, payload, format, type_id, node_id, now)
@@ -495,15 +501,26 @@ class Node(Retaining):
 
     def locate(self, id: bytes, now: int, *, timeout_ms: int = 5000, ttl_ms: int = 0) -> int:
         """Find the node that a message to the endpoint `id` would go to, or that has this id, asking where
-        that is needed; `ttl_ms` waits for it to appear.
+        that is needed; `ttl_ms` waits for it to appear. Of a selector find all that it means: `matches` says
+        which.
 
         Returns a token; its Outcome is TRACED with the node's id, or UNDELIVERED.
         """
         self._check_open()
-        _check_id("id", id)
-        _check_time("timeout_ms", timeout_ms)
-        _check_time("ttl_ms", ttl_ms)
+        if is_selector(id):
+            self.origin.selecting.check(id)
+        else:
+            check_id("id", id)
+        check_time("timeout_ms", timeout_ms)
+        check_time("ttl_ms", ttl_ms)
         return self.origin.unresolved.locate(id, timeout_ms, ttl_ms, now)
+
+    def matches(self, selector: Address) -> "list[tuple[bytes, bytes]]":
+        """All that a selector means, as far as is known: uuid and node id of each, the cheapest first.
+        `locate` asks who has to be asked.
+        """
+        self.origin.selecting.check(selector)
+        return [(match.uuid, match.peer.node_id) for match in self.origin.selecting.matches(selector)]
 
     def trace(self, node_id: bytes, hops: int, now: int, *, timeout_ms: int = 5000) -> int:
         """Ask the node `hops` nodes on the way to `node_id` by which link a message came to it.
@@ -512,8 +529,8 @@ class Node(Retaining):
         section 7), UNDELIVERED, or TIMED_OUT.
         """
         self._check_open()
-        _check_id("node_id", node_id)
-        _check_time("timeout_ms", timeout_ms)
+        check_id("node_id", node_id)
+        check_time("timeout_ms", timeout_ms)
         if not 0 <= hops <= codes.HOPS_MAX:
             raise LocalError("hops must be 0 to 255, not %r" % hops)
         return self.origin.answers.trace(node_id, hops, timeout_ms, now)
@@ -591,9 +608,13 @@ class Node(Retaining):
     ) -> Frame:
         """A message that may be sent, as far as its caller says of it."""
         self._check_open()
-        _check_id("endpoint", endpoint)
+        if is_selector(endpoint):
+            self._check_payload(payload, format, type_id)
+            self.arm_sweep(now)
+            return self.origin.selecting.message(kind, endpoint, payload, format, type_id, node_id, now)
+        check_id("endpoint", endpoint)
         if node_id:
-            _check_id("node_id", node_id)
+            check_id("node_id", node_id)
         here = format == codes.OBJECT and node_id in (b"", self.node_id)
         if not here or endpoint not in self.receiving.process_only:
             self._check_payload(payload, format, type_id)
@@ -611,7 +632,7 @@ class Node(Retaining):
         if not codes.RAW <= format <= codes.TYPED:
             raise LocalError("format must be RAW, CBOR, TYPED_AS_ENDPOINT or TYPED (0 to 3), not %r" % format)
         if format == codes.TYPED:
-            _check_id("type_id", type_id)
+            check_id("type_id", type_id)
         if len(payload) > self.limits.message_size_max:
             raise LocalError(
                 "a payload of %d bytes exceeds message_size_max of %d: send it in parts"
@@ -654,31 +675,3 @@ class Node(Retaining):
     def endpoints(self) -> "list[Endpoint]":
         """This node's own endpoints, the built-in one included."""
         return list(self.receiving.endpoints.values())
-
-
-def _check_time(name: str, value: int) -> None:
-    """Whole milliseconds, not negative, at most 24 days: fits the wire and a 32-bit board."""
-    if not 0 <= value <= 0x7FFFFFFF:
-        raise LocalError("%s must be 0 to 2147483647 ms, not %r" % (name, value))
-
-
-def _policy(policy: int, kind: int) -> int:
-    """The policy of a full queue, as receiving knows it."""
-    if not -1 <= policy <= codes.LATEST:
-        raise LocalError(
-            "policy must be REFUSE, DROP_OLDEST, DROP_NEWEST or LATEST (0 to 3), not %r" % policy
-        )
-    if kind != codes.BROADCAST:
-        if policy == codes.LATEST:
-            raise LocalError(
-                "policy must be REFUSE, DROP_OLDEST or DROP_NEWEST here: LATEST is for broadcast endpoints"
-            )
-        return max(policy, codes.REFUSE)
-    if policy < 0:
-        return codes.DROP_OLDEST
-    return codes.DROP_NEWEST if policy == codes.REFUSE else policy
-
-
-def _check_id(name: str, value: bytes) -> None:
-    if type(value) is not bytes or len(value) != codes.ID_SIZE:
-        raise LocalError("%s must be 16 bytes" % name)

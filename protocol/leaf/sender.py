@@ -376,7 +376,7 @@ class LeafOrigin(LeafHost):
             count += 1
             if count > codes.HOLDERS_MAX:
                 raise Refusal(codes.MALFORMED, "more than 16 holders")
-            key, kind, realm, metric, credit, cost, _, _ = read_holder(reader, link.nodes_in)
+            key, _, kind, realm, metric, credit, cost, _, _ = read_holder(reader, link.nodes_in)
             widest = metric >> 14
             if not kind or key == self.key or realm < max(widest, crossed):
                 continue

@@ -17,18 +17,15 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.hello import Limits
-from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
-from busway.protocol.wire.traits import fit_traits, write_traits
+from busway.protocol.wire.holders import cut_selected, fit_have
+from busway.protocol.wire.messages import Frame, HaveFrame, SelectedSignal, cut, write_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
 _NOWHERE: "Final" = 1 << 62  # in a stream
-_HAVE_SIZE: "Final" = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
-_HOLDER_SIZE: "Final" = (
-    104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
-)
+_SIGNAL_SIZE: "Final" = 60  # of a signal besides its payload, with both nodes bound in it
 
 
 class Partial:
@@ -430,6 +427,8 @@ class Outbox:
         """
         if isinstance(out, HaveFrame):
             return self._write_have(out, parts, size, now)
+        if isinstance(out, SelectedSignal):
+            return self._write_selected(out, parts, size, now)
         payload: bytes = out.payload
         if out.cancelled:
             return size
@@ -446,6 +445,8 @@ class Outbox:
             return size
         if self._is_large(out):
             if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
+                if len(payload) <= self.limits.frame_size_max - _SIGNAL_SIZE:
+                    return self._put(out, payload, parts, size, now)
                 self._host.count("signals_dropped")
                 return size
             return self._write_first_piece(out, payload, parts, size, now)
@@ -464,22 +465,17 @@ class Outbox:
         return size + len(header) + len(payload)
 
     def _write_have(self, out: HaveFrame, parts: "list[Any]", size: int, now: int) -> int:
-        """As many holders as the frame takes, whatever their names; the nearest come first. Labels and last
-        words have what room is left.
-        """
+        """As many holders as the frame takes; the nearest come first."""
         out.refresh()
         out.written = True
-        fitting = (self.limits.frame_size_max - _HAVE_SIZE) // _HOLDER_SIZE
-        if not fitting:
-            for holder in out.holders:
-                holder.name = ""
-        out.holders = out.holders[: max(1, fitting)]
-        room = self.limits.frame_size_max - _HAVE_SIZE - len(out.holders) * _HOLDER_SIZE
-        for holder in out.holders:
-            if holder.traits:
-                holder.traits = fit_traits(holder.traits, room) if self._addressing else b""
-                room -= len(write_traits(holder.traits))
+        fit_have(out, self.limits.frame_size_max, self._addressing)
         return self._put(out, b"", parts, size, now)
+
+    def _write_selected(self, out: SelectedSignal, parts: "list[Any]", size: int, now: int) -> int:
+        """All endpoints, in as many frames as they take."""
+        for piece in cut_selected(out, self.limits.frame_size_max):
+            size = self._put(piece, b"", parts, size, now)
+        return size
 
     def _is_next_large(self, item: Frame) -> bool:
         return item.kind >= 0 and self._is_large(item)

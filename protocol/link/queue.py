@@ -231,6 +231,8 @@ EXPRESS = (
     codes.GRAFT,
     codes.TRACE,
     codes.TRACED,
+    codes.SELECT,
+    codes.SELECTED,
 )
 
 

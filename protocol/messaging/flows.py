@@ -29,9 +29,10 @@ PARKED: "Final" = 0  # with a holder, or all of them
 LAUNCHED: "Final" = 1
 UNPLACED: "Final" = 2  # nobody is known to have the endpoint, or no longer
 FINISHED: "Final" = 3  # by its one terminal outcome
+RECALLED: "Final" = 4  # to a selector, launched, and never written: its node is gone
 
 # (state, what happened) -> the next state. What is not here does not happen: above all, nothing is launched
-# twice, and what has been launched never waits again, so no message is sent twice and none has two outcomes.
+# twice, and what has been written never waits again, so no message is sent twice and none has two outcomes.
 NEXT: "Final" = {
     (UNRESOLVED, PARKED): WAITING,
     (UNRESOLVED, LAUNCHED): SENT,
@@ -41,6 +42,7 @@ NEXT: "Final" = {
     (WAITING, UNPLACED): UNRESOLVED,
     (WAITING, FINISHED): OVER,
     (SENT, FINISHED): OVER,
+    (SENT, RECALLED): WAITING,
 }
 
 UNLIMITED: "Final" = 1 << 62  # the limit of a flow without credit: replies, broadcasts

@@ -163,6 +163,10 @@ class Receiving(Replaying):
             return
         mesh, entry = self.mesh, self.entry_of(endpoint)
         here = uuid in self.endpoints
+        if here:
+            mesh.selections.announced(entry)
+        else:
+            mesh.selections.withdrawn(entry)
         self.host.emit(EndpointEvent(ENDPOINT_UP if here else ENDPOINT_DOWN, entry))
         if entry.realm != codes.PROCESS:
             if here:

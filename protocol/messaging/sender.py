@@ -30,6 +30,7 @@ from busway.protocol.messaging.flows import (
     LAUNCHED,
     NEXT,
     PARKED,
+    RECALLED,
     SENT,
     UNPLACED,
     UNRESOLVED,
@@ -37,11 +38,13 @@ from busway.protocol.messaging.flows import (
     MarkedFlow,
     OutFlow,
     Pending,
+    Target,
 )
 from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
 from busway.protocol.messaging.retained import Retained
+from busway.protocol.messaging.selecting import SelectedFrame, Selecting
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.messaging.unresolved import Unresolved
 from busway.protocol.outcomes import Outcome
@@ -50,7 +53,7 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address, lane_at, uuid_of
+from busway.protocol.wire.address import Address, is_selector, lane_at, sought, uuid_of
 from busway.protocol.wire.messages import Frame, signal, signal_about
 
 TYPE_CHECKING = False
@@ -73,11 +76,14 @@ class Origin(SenderSide):
         self.answers = Answers(self)
         self.ids = ids
         self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders
+        self.selecting = Selecting(self)
 
     # Resolution
 
     def forget_target(self, uuid: bytes) -> None:
         """The holders of an endpoint changed: resolve it anew, and let those go that waited for one."""
+        if self.selecting.used:
+            self.selecting.forget()
         if self.marked:
             for address in self.addresses(uuid):
                 self._forget_address(address)
@@ -95,6 +101,8 @@ class Origin(SenderSide):
         """The same of all these. Others may have told any number of them, so those in use here are gone
         through, if they are fewer.
         """
+        if self.selecting.used:
+            self.selecting.forget()
         used = list(self.targets) + list(self.crowds)
         for address in used if len(used) < len(entries) else list(entries):
             uuid = uuid_of(address)
@@ -109,6 +117,8 @@ class Origin(SenderSide):
         crowd = self.crowds.get(address)
         if crowd is None:
             crowd = self.crowds[address] = Crowd(self, address)
+            if is_selector(address):
+                self.selecting.crowds[address] = crowd
         crowd.adopt(target.flows)
         return crowd
 
@@ -137,8 +147,8 @@ class Origin(SenderSide):
         """
         kind = out.kind
         address = out.endpoint
-        if self.arrived and uuid_of(address) in self.arrived:
-            self.unresolved.settle(uuid_of(address), now)  # those who waited go first
+        if self.arrived and sought(address) in self.arrived:
+            self.unresolved.settle(sought(address), now)  # those who waited go first
         flow = None if node_id else self.direct.get(address)
         if flow is None:
             flow = self.flow_for(address, node_id, now)
@@ -152,6 +162,7 @@ class Origin(SenderSide):
             raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
         if kind == codes.SEND and goes and flow is not None:
             out.destination = flow.peer.key
+            out.endpoint = flow.endpoint  # of a selector it was not known before
             self.transmit(flow, out, now)
             return 0
         pending = self.open(out)
@@ -186,6 +197,7 @@ class Origin(SenderSide):
     def launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
         pending.state = NEXT[pending.state, LAUNCHED]
         assign(pending, flow)
+        pending.out.endpoint = flow.endpoint  # of a selector it was not known before
         if pending.out.kind == codes.CONFIRM or pending.out.kind == codes.REQUEST:
             flow.open += 1
             if pending.deadline < 0:
@@ -260,11 +272,14 @@ class Origin(SenderSide):
         crowd = self.crowds.get(flow.endpoint)
         if crowd is not None:
             crowd.pump(now)
+        if self.selecting.crowds:
+            self.selecting.wake(flow)
 
     def probe(self, flow: OutFlow, now: int) -> None:
         """Blocked for long: ask the destination, in case credit or messages were lost, or counts differ."""
         crowd = self.crowds.get(flow.endpoint)
         waits = len(flow.waiting) or (crowd is not None and len(crowd.waiting))
+        waits = waits or self.selecting.waits_for(flow)
         if not waits or flow.sent < flow.limit:
             return
         self.counters["probes"] += 1
@@ -332,6 +347,8 @@ class Origin(SenderSide):
         crowd = self.crowds.get(flow.endpoint)
         if crowd is not None:
             crowd.wake()
+        if self.selecting.crowds:
+            self.selecting.wake(flow)
 
     def due(self, pending: Pending, now: int) -> None:
         """A pending message's time is up."""
@@ -413,7 +430,8 @@ class Origin(SenderSide):
         told as it is.
         """
         for out in unsent:
-            self.undeliverable(out, codes.NO_ROUTE)
+            if not isinstance(out, SelectedFrame) or not self._select_again(out, now):
+                self.undeliverable(out, codes.NO_ROUTE)
         for flow in list(talk(peer).out_flows.values()):
             flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
@@ -422,6 +440,34 @@ class Origin(SenderSide):
             ran = pending.out.kind == codes.REQUEST and pending.state == SENT
             reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE
             self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, reason)
+
+    def _select_again(self, out: SelectedFrame, now: int) -> bool:
+        """Of a message to a selector nothing was written to a node that is gone: another one gets it, if
+        there is one; of a plain send, which was accepted already, if it may go at once.
+        """
+        pending = self.pending.get(out.id) if out.id else None
+        if pending is not None and pending.out is out:
+            self.recall(pending)
+            out.endpoint = out.selector
+            self.reroute(pending, now)
+            return True
+        target = self.target(out.selector, now) if out.kind == codes.SEND else None
+        for flow in [] if target is None else target.flows:
+            if not len(flow.waiting) and self.ready(flow):
+                out.destination = flow.peer.key
+                out.endpoint = flow.endpoint
+                self.transmit(flow, out, now)
+                return True
+        return False
+
+    def recall(self, pending: Pending) -> None:
+        """It was launched, and nothing of it written: it waits again."""
+        pending.state = NEXT[pending.state, RECALLED]
+        self._finish_request(pending, outcomes.UNDELIVERED)
+        release(pending)
+
+    def select(self, address: Address, now: int) -> "Target | None":
+        return self.selecting.target(address, now)
 
     def withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
         """An endpoint is gone from a node. Its numbers go on where they were if it comes back; at this node,
@@ -487,6 +533,7 @@ class Origin(SenderSide):
         for address, crowd in list(self.crowds.items()):
             if not len(crowd.waiting) and address not in self.targets:
                 del self.crowds[address]
+                self.selecting.crowds.pop(address, None)
         for peer in self.routes.peers.values():
             self._sweep_flows(talk(peer).out_flows, now)
 

@@ -12,10 +12,10 @@ from busway.protocol.messaging.requests import Request
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
-from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address, addresses_of, lane_at, uuid_of
+from busway.protocol.wire.address import Address, addresses_of, is_selector, lane_at, uuid_of
 from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from typing import Final
 
 _REALM_COST: "Final" = 1 << 20  # a wider realm on the way weighs more than any cost
+
+
+def price(entry: Entry) -> int:
+    """The cost of another node's endpoint, with that of the way there."""
+    metric = entry.peer.metric
+    return (metric >> 14) * _REALM_COST + (metric & 0x3FFF) + entry.cost
 
 
 class ReceiverSide(EndpointHost):
@@ -84,8 +90,10 @@ class SenderSide(FlowOwner):
         """Where messages to an address go; None: nobody is known to have it."""
         found = self.targets.get(address)
         if found is None:
-            if len(address) > codes.ID_SIZE:
+            if len(address) > codes.ID_SIZE and lane_at(address) != codes.NORMAL:
                 self.marked = True
+            if is_selector(address):
+                return self.select(address, now)
             found = self._build_target(address, now)
             if found is not None:
                 self.targets[address] = found
@@ -94,16 +102,9 @@ class SenderSide(FlowOwner):
         return found
 
     def _build_target(self, address: Address, now: int) -> "Target | None":
-        uuid = uuid_of(address)
-        local = self.receiving.endpoints.get(uuid)
-        entries = self.directory.holders(uuid)
-        if local is not None and local.realm == codes.PROCESS:
-            entries = []  # what is meant for it are objects, which cannot leave
+        local, entries = self.counted(uuid_of(address))
         if local is None and not entries:
             return None
-        if local is not None and entries and entries[0].realm < local.realm:
-            if local.kind != entries[0].kind or local.kind == codes.UNICAST:
-                local = None  # of two realms the narrower counts
         target = Target(local.kind if local is not None else entries[0].kind)
         if target.kind == codes.BROADCAST:
             return target
@@ -112,16 +113,29 @@ class SenderSide(FlowOwner):
             best = local.cost
             target.flows = [self.flow(self.me, address, local.opening, now)]
         for entry in entries:
-            if entry.kind != target.kind or (local is not None and target.kind == codes.UNICAST):
-                continue
-            metric = entry.peer.metric
-            cost = (metric >> 14) * _REALM_COST + (metric & 0x3FFF) + entry.cost
+            cost = price(entry)
             if best < 0 or cost < best:
                 best = cost
                 target.flows = []
             if cost == best:
                 target.flows.append(self.flow(entry.peer, address, entry.credit, now))
-        return target if target.flows else None
+        return target
+
+    def counted(self, uuid: bytes) -> "tuple[Endpoint | None, list[Entry]]":
+        """An endpoint of this node, and those of others, that messages to a uuid may go to: of one kind, and
+        in no conflict.
+        """
+        local = self.receiving.endpoints.get(uuid)
+        entries = self.directory.holders(uuid)
+        if local is None or not entries:
+            return local, entries
+        if local.realm == codes.PROCESS:
+            return local, []  # what is meant for it are objects, which cannot leave
+        kind = local.kind
+        alone = kind == codes.UNICAST or kind != entries[0].kind
+        if alone and entries[0].realm < local.realm:
+            return None, entries  # of two realms the narrower counts
+        return local, [] if alone else entries
 
     def addresses(self, uuid: bytes) -> "list[Address]":
         """The addresses of an endpoint that may be in use."""
@@ -178,6 +192,10 @@ class SenderSide(FlowOwner):
             self.timers.arm(flow, now + (1 if flow.in_doubt else flow.probe_ms))
 
     # Of the part above
+
+    def select(self, address: Address, now: int) -> "Target | None":
+        """Where messages to a selector go."""
+        raise NotImplementedError
 
     def ready(self, flow: OutFlow) -> bool:
         """Whether the flow has credit and its link room. A local flow needs no link."""

@@ -34,6 +34,8 @@ _FAR_SIGNALS = (
     codes.HAVE,
     codes.TRACE,
     codes.TRACED,
+    codes.SELECT,
+    codes.SELECTED,
 )
 _PATIENCE: "Final" = 64  # broadcasts that come in spite of a PRUNE before it is sent again
 

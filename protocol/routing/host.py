@@ -60,6 +60,10 @@ class RoutingHost(LinkHost):
         """Another node has it no longer."""
         raise NotImplementedError
 
+    def own_entries(self) -> "list[Entry]":
+        """The endpoints of this node, also those of realm PROCESS."""
+        raise NotImplementedError
+
     def name_lost(self, uuid: bytes, now: int) -> None:
         """An endpoint of ours belongs to another node."""
         raise NotImplementedError

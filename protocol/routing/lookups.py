@@ -13,7 +13,7 @@ from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address
+from busway.protocol.wire.address import Address, is_selector
 from busway.protocol.wire.messages import HaveFrame, Holder, signal
 
 TYPE_CHECKING = False
@@ -24,6 +24,34 @@ if TYPE_CHECKING:
 
     Watched = dict[bytes, HaveFrame | None]
 _AGAIN_MS: "Final" = 5000  # between two lookups of the subscribers of one endpoint
+
+
+class SelectorQuestions:
+    """The same for selectors (selects.py), as far as single endpoints have to do with them."""
+
+    def ask(self, address: Address, now: int) -> bool:
+        """Whether it is worth to wait for an answer: somebody is being asked."""
+        raise NotImplementedError
+
+    def is_asking(self, address: Address) -> bool:
+        """Whether an answer is waited for."""
+        raise NotImplementedError
+
+    def tells(self, key: bytes, uuid: bytes) -> bool:
+        """Whether somebody was asked for a selector and says that a node has that endpoint."""
+        raise NotImplementedError
+
+    def refused(self, peer: Peer, uuid: bytes) -> None:
+        """A node that was said to have an endpoint has it no longer."""
+        raise NotImplementedError
+
+    def met(self) -> None:
+        """There is somebody new to ask."""
+        raise NotImplementedError
+
+    def peer_lost(self, peer: Peer, now: int) -> None:
+        """A node is gone."""
+        raise NotImplementedError
 
 
 class Query(Timer):
@@ -64,6 +92,7 @@ class Lookups:
     def __init__(self, mesh: Topology, names: Names) -> None:
         self._mesh = mesh
         self._names = names
+        self.selects = SelectorQuestions()
         self.queries: "dict[Address, Query]" = {}
         self._waited: "dict[bytes, dict[Query, bool]]" = {}  # those for whose answers nodes are waited for
         self._of_links: "dict[LinkFace, int]" = {}  # how many were asked for over each link
@@ -86,6 +115,8 @@ class Lookups:
 
     def ask(self, address: Address, now: int) -> bool:
         """Whether it is worth to wait for an answer: somebody is being asked."""
+        if is_selector(address):
+            return self.selects.ask(address, now)
         query = self.queries.get(address)
         if query is None:
             query = self._start(address, None, None, now)
@@ -93,7 +124,7 @@ class Lookups:
 
     def watch(self, uuid: bytes) -> None:
         """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
-        for peer in self._targets(uuid, None):
+        for peer in self.targets(uuid, None):
             self._names.asked[uuid] = True
             self._send_who(peer, uuid)
 
@@ -110,7 +141,7 @@ class Lookups:
 
     def ask_for_subscribers(self, address: Address, now: int) -> None:
         """Nobody is known to have subscribed: ask behind the slow links, now and then."""
-        if self._targets(address, None) and now - self._asked.get(address, -_AGAIN_MS) >= _AGAIN_MS:
+        if self.targets(address, None) and now - self._asked.get(address, -_AGAIN_MS) >= _AGAIN_MS:
             if len(self._asked) >= codes.WATCHES_MAX:
                 self._asked = {}
             self._asked[address] = now
@@ -122,6 +153,7 @@ class Lookups:
         if now - self._met.get(peer.key, now - codes.SYNC_MS) < codes.SYNC_MS:
             return
         self._met[peer.key] = now
+        self.selects.met()
         # Else it is a router with such links, which those of our side ask themselves.
         slow = peer.direct() is not None
         wanted = dict.fromkeys(mesh.host.wanted())
@@ -145,7 +177,7 @@ class Lookups:
     def _start(
         self, address: Address, asker: "Peer | None", link: "LinkFace | None", now: int
     ) -> "Query | None":
-        for peer in self._targets(address, asker):
+        for peer in self.targets(address, asker):
             self._ask(peer, address, link, now)
         return self.queries.get(address)
 
@@ -186,11 +218,11 @@ class Lookups:
             del self._waited[key]
         return not query.waiting
 
-    def _name(self, peer: "Peer") -> bytes:
+    def name_of(self, peer: "Peer") -> bytes:
         """The one whose word stands until the next: to a leaf all its routers are one."""
         return b"" if self._mesh.leaf and peer.connections else peer.key
 
-    def _targets(self, uuid: bytes, asker: "Peer | None") -> "list[Peer]":
+    def targets(self, uuid: bytes, asker: "Peer | None") -> "list[Peer]":
         """A leaf asks its router; a router the neighbours behind its slow links, else the routers that have
         such links.
         """
@@ -217,13 +249,14 @@ class Lookups:
 
     def refused(self, peer: "Peer", uuid: bytes, now: int) -> None:
         """A node that was said to have an endpoint has it no longer."""
-        refused = False
+        refused = self.selects.tells(peer.key, uuid)
+        self.selects.refused(peer, uuid)
         for keys in self.told.get(uuid, {}).values():
             if peer.key in keys:
                 keys.remove(peer.key)
                 refused = True
         if refused:
-            self._drop(peer.key, uuid, now)
+            self.drop(peer.key, uuid, now)
 
     def _send_who(self, peer: "Peer", address: Address) -> None:
         told = self.told.get(address)
@@ -231,7 +264,7 @@ class Lookups:
             if len(self.told) >= codes.ENTRIES_MAX:
                 self._forget_told(next(iter(self.told)))
             told = self.told[address] = {}
-        name = self._name(peer)
+        name = self.name_of(peer)
         told.setdefault(name, [])
         self._answered_by.setdefault(name, {})[address] = True
         if peer.hop is not None:
@@ -248,7 +281,7 @@ class Lookups:
         holders = frame.holders
         realm = max(link.realm, frame.realm())
         told = self.told.get(uuid)
-        name = self._name(peer)
+        name = self.name_of(peer)
         if told is None or name not in told:
             return  # nobody asked it
         former = told[name]
@@ -256,7 +289,7 @@ class Lookups:
         if self._mesh.leaf:
             self._sort(holders, uuid)
         for holder in holders:
-            if self._take(holder, uuid, link, realm, now):
+            if self.take(holder, uuid, link, realm, now):
                 keys.append(holder.key)
         self._names.asked.pop(uuid, None)
         self._drop_untold(former, uuid, now)
@@ -273,7 +306,15 @@ class Lookups:
             if known is not None:
                 known.order = holder.order
 
-    def _take(self, holder: Holder, uuid: bytes, link: "LinkFace", realm: int, now: int) -> bool:
+    def tells(self, key: bytes, uuid: bytes) -> bool:
+        """Whether somebody was asked for an endpoint and says that a node has it."""
+        return any([key in keys for keys in self.told.get(uuid, {}).values()])
+
+    def is_asking(self, address: Address) -> bool:
+        """Whether an answer is waited for."""
+        return address in self.queries or self.selects.is_asking(address)
+
+    def take(self, holder: Holder, uuid: bytes, link: "LinkFace", realm: int, now: int) -> bool:
         mesh = self._mesh
         if holder.key == mesh.me.key:
             return False
@@ -314,10 +355,10 @@ class Lookups:
         """One of those who were asked does not say of these any more that they have it."""
         told = self.told.get(uuid, {})
         for key in keys:
-            if not any([key in others for others in told.values()]):
-                self._drop(key, uuid, now)
+            if not any([key in others for others in told.values()]) and not self.selects.tells(key, uuid):
+                self.drop(key, uuid, now)
 
-    def _drop(self, key: bytes, uuid: bytes, now: int) -> None:
+    def drop(self, key: bytes, uuid: bytes, now: int) -> None:
         peer = self._mesh.routes.find(key)
         if peer is not None and not _is_in_line(peer, uuid):
             self._mesh.entry_withdrawn(peer, uuid, now)
@@ -461,15 +502,15 @@ class Lookups:
         mesh = self._mesh
         widest = asker.metric >> 14
         mine = mesh.own(uuid)
-        if mine is not None and mine.realm >= widest and self._shows(asker, mine, True):
+        if mine is not None and mine.realm >= widest and self.shows(asker, mine, True):
             return True
         for entry in mesh.directory.known(uuid)[: codes.HOLDERS_SEEN_MAX]:
             if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
-                if self._shows(asker, entry, True):
+                if self.shows(asker, entry, True):
                     return True
         return uuid == mesh.me.node_id or uuid in mesh.routes.peers
 
-    def _shows(self, asker: "Peer", entry: Entry, asked: bool) -> bool:
+    def shows(self, asker: "Peer", entry: Entry, asked: bool) -> bool:
         """Whether who asks may see a holder; if it may not, that is told where it has `asked`."""
         gate = self._mesh.gate
         link = asker.hop
@@ -492,7 +533,7 @@ class Lookups:
             if entry.realm >= max(widest, entry.peer.metric >> 14):
                 visible.append(entry)
         if mesh.gate.guard is not None:
-            visible = [entry for entry in visible if self._shows(asker, entry, False)]
+            visible = [entry for entry in visible if self.shows(asker, entry, False)]
         for entry in counting(visible) if len(visible) > 1 else visible:
             peer = entry.peer
             metric = peer.metric  # 0 of this node itself
@@ -507,7 +548,7 @@ class Lookups:
                     entry.name,
                     entry.traits,
                 )
-                found.append((metric, _mix(asker, peer.key), holder))
+                found.append((metric, mix(asker, peer.key), holder))
         self._add_node(asker, uuid, found)
         found.sort(key=lambda item: item[:2])
         return [holder for _, _, holder in found[: codes.HOLDERS_MAX]]
@@ -548,6 +589,7 @@ class Lookups:
         any more.
         """
         self._met.pop(peer.key, None)
+        self.selects.peer_lost(peer, now)
         self._forget_denied(peer)
         for uuid in list(self._far.get(peer.key, ())):
             self._forget_far(peer.key, uuid)
@@ -572,5 +614,5 @@ def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
     return any([uuid in line.entries or uuid in line.denied for line in peer.lines])
 
 
-def _mix(asker: "Peer", key: bytes) -> int:
+def mix(asker: "Peer", key: bytes) -> int:
     return crc32(asker.key + key)

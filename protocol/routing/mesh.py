@@ -17,6 +17,8 @@ from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer, nearest
 from busway.protocol.routing.router import Child, Neighbour, Route, Router
+from busway.protocol.routing.selections import Selections
+from busway.protocol.routing.selects import Selects
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
@@ -52,7 +54,9 @@ class Mesh(Topology):
         self.lines = Lines(self)
         self.forwarder = Forwarder(self)
         self.names = Names(self)
+        self.selections = Selections(self, host)
         self.lookups = Lookups(self, self.names)
+        self.selects = Selects(self, self.lookups, self.selections)
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
         self._media: "dict[str, int]" = {}  # of the links with routers: how many

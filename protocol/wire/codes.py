@@ -115,6 +115,12 @@ PRUNE: "Final" = 9
 GRAFT: "Final" = 10
 TRACE: "Final" = 11
 TRACED: "Final" = 12
+SELECT: "Final" = 13
+SELECTED: "Final" = 14
+
+# Flags of SELECTED.
+MORE_FOLLOW: "Final" = 1
+REFUSED: "Final" = 2  # the expression is not understood, or too much was asked
 
 # Entries of a ROUTES frame (section 10).
 RETRACT: "Final" = 0
@@ -262,6 +268,13 @@ HEADER_SIZE_MAX: "Final" = 116
 LABELS_MAX: "Final" = 8  # of one endpoint
 LABEL_SIZE_MAX: "Final" = 32
 GONE_SIZE_MAX: "Final" = 128  # of a last word, its format and type not counted
+SELECTOR_SIZE_MAX: "Final" = 512
+SELECTOR_TERMS_MAX: "Final" = 64  # labels, names and operators
+SELECTIONS_MAX: "Final" = 64  # selectors of which a node knows what they mean
+SELECTED_MAX: "Final" = 256  # endpoints that one answer to a SELECT names
+SELECTS_LINK_MAX: "Final" = 16  # selectors that are asked on for one link at once
+SELECT_WORK_MAX: "Final" = 500000  # terms times endpoints looked at in a second for others
+SELECT_MS: "Final" = 5000  # how long an answer to a SELECT counts
 ENTRIES_MAX: "Final" = 16384
 DIRECTORY_MAX: "Final" = 65536  # entries of all other nodes together
 ENTRIES_LINK_MAX: "Final" = 32768  # ... of these told over one link

@@ -70,15 +70,18 @@ def read_entry(reader: Reader) -> "tuple[int, bytes, int, int, str, bytes]":
     return head & 3, uuid, credit, cost, name, extension
 
 
-def read_holder(reader: Reader, nodes: "AliasTable") -> "tuple[bytes, int, int, int, int, int, str, bytes]":
-    """One holder of HAVE: node and incarnation, kind, realm, metric, opening credit, cost, name,
-    extension (traits.py). Raises Refusal.
+def read_holder(
+    reader: Reader, nodes: "AliasTable", aliases: "AliasTable | None" = None
+) -> "tuple[bytes, bytes, int, int, int, int, int, str, bytes]":
+    """One holder of HAVE, or with the `aliases` of endpoints of SELECTED: node and incarnation, endpoint (of
+    HAVE b""), kind, realm, metric, opening credit, cost, name, extension (traits.py). Raises Refusal.
     """
     head = reader.u8()
     key = nodes.read(reader)
+    uuid = b"" if aliases is None else aliases.read(reader)
     metric = reader.u16()
     credit, cost, name, extension = _read_rest(head, reader)
-    return key, head & 3, head >> 2 & 3, metric, credit, cost, name, extension
+    return key, uuid, head & 3, head >> 2 & 3, metric, credit, cost, name, extension
 
 
 def read_route(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, int, int, list[int]]":

@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.wire.aliases import AliasTable
 
-_ABOUT_A_MESSAGE = b"\1\4\6\x0b\x0c"  # the signals with an id: CANCEL, PART_CREDIT, END, TRACE, TRACED
+# The signals with an id: CANCEL, PART_CREDIT, END, TRACE, TRACED, SELECT, SELECTED.
+_ABOUT_A_MESSAGE = b"\1\4\6\x0b\x0c\x0d\x0e"
 
 
 class Header:
@@ -71,6 +72,8 @@ def read_signal(message: Header, reader: Reader, aliases: "AliasTable") -> None:
         message.number = reader.u16()
         if which == codes.UNDELIVERABLE:
             message.code = reader.u8()
+    elif which == codes.SELECTED:
+        message.code = reader.u8()
 
 
 def _read_id(reader: Reader) -> int:
@@ -110,4 +113,6 @@ def write_signal(message: Header, aliases: "AliasTable") -> bytes:
         fields += u16(message.number)
         if which == codes.UNDELIVERABLE:
             fields += bytes((message.code,))
+    elif which == codes.SELECTED:
+        fields += bytes((message.code,))
     return fields

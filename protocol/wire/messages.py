@@ -134,9 +134,11 @@ class TreeFrame(Frame):
 
 
 class Holder:
-    """One holder of an endpoint in a HAVE (section 7). `kind` 0: the uuid is this node's id."""
+    """One holder of an endpoint in a HAVE (section 7), or of that `endpoint` in a SELECTED. `kind` 0: the
+    uuid is this node's id.
+    """
 
-    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "order", "realm", "traits")
+    __slots__ = ("cost", "credit", "endpoint", "key", "kind", "metric", "name", "order", "realm", "traits")
 
     def __init__(
         self,
@@ -157,6 +159,7 @@ class Holder:
         self.cost = cost
         self.name = name
         self.traits = traits
+        self.endpoint = b""
         self.order = 0  # the reader's: among all that it knows
 
 
@@ -173,6 +176,26 @@ class HaveFrame(Frame):
 
     def refresh(self) -> None:
         """It is about to be written."""
+
+
+class SelectedSignal(Frame):
+    """SELECTED: the endpoints that a selector means; `code` are its flags."""
+
+    __slots__ = ("holders",)
+
+    def __init__(self, destination: bytes, id: int, flags: int, holders: "list[Holder]") -> None:
+        super().__init__(codes.SIGNAL, destination, b"", 0, b"", codes.RAW, b"")
+        self.signal = codes.SELECTED
+        self.id = id
+        self.code = flags
+        self.holders = holders
+
+
+def select_signal(destination: bytes, id: int, expression: bytes) -> Frame:
+    """SELECT: the question which endpoints a selector means."""
+    frame = signal(codes.SELECT, destination, b"", 0, id)
+    frame.payload = expression
+    return frame
 
 
 def signal(which: int, destination: bytes, endpoint: bytes = b"", number: int = 0, id: int = 0) -> Frame:
@@ -250,17 +273,21 @@ def _read_signal(reader: Reader, destination: bytes, aliases: AliasTable, nodes:
     which = reader.u8()
     if which == codes.HAVE:
         frame: Frame = HaveFrame(destination, b"", [])
+    elif which == codes.SELECTED:
+        frame = SelectedSignal(destination, 0, 0, [])
     elif which in (codes.PRUNE, codes.GRAFT):
         frame = TreeFrame(which, destination, b"", b"")
     else:
         frame = signal(which, destination)
-    if not 0 < which <= codes.TRACED:
+    if not 0 < which <= codes.SELECTED:
         return frame  # unknown: skipped, with all that follows
     read_signal(frame, reader, aliases)
-    if which == codes.TRACED:
+    if which == codes.TRACED or which == codes.SELECT:
         return frame  # the rest is its payload
     if isinstance(frame, HaveFrame):
-        frame.holders = _read_holders(reader, nodes)
+        frame.holders = _read_holders(reader, nodes, None)
+    elif isinstance(frame, SelectedSignal):
+        frame.holders = _read_holders(reader, nodes, aliases)
     elif isinstance(frame, TreeFrame):
         frame.node = nodes.read(reader)
     if reader.left():
@@ -268,14 +295,16 @@ def _read_signal(reader: Reader, destination: bytes, aliases: AliasTable, nodes:
     return frame
 
 
-def _read_holders(reader: Reader, nodes: AliasTable) -> "list[Holder]":
+def _read_holders(reader: Reader, nodes: AliasTable, aliases: "AliasTable | None") -> "list[Holder]":
+    """Of a SELECTED with the `aliases` of their endpoints."""
     holders: "list[Holder]" = []
     while reader.left():
         if len(holders) == codes.HOLDERS_MAX:
             raise Refusal(codes.MALFORMED, "more than 16 holders")
-        key, kind, realm, metric, credit, cost, name, extension = read_holder(reader, nodes)
-        traits = read_traits(extension)
-        holders.append(Holder(key, kind, realm, metric, credit, cost, name, traits))
+        key, uuid, kind, realm, metric, credit, cost, name, extension = read_holder(reader, nodes, aliases)
+        holder = Holder(key, kind, realm, metric, credit, cost, name, read_traits(extension))
+        holder.endpoint = uuid
+        holders.append(holder)
     return holders
 
 
@@ -299,7 +328,9 @@ def write_header(frame: Frame, aliases: AliasWriter, nodes: AliasWriter, direct:
         return start + write_fields(frame, aliases, now)
     start += write_signal(frame, aliases)
     if isinstance(frame, HaveFrame):
-        return start + _write_holders(frame.holders, nodes)
+        return start + _write_holders(frame.holders, nodes, None)
+    if isinstance(frame, SelectedSignal):
+        return start + _write_holders(frame.holders, nodes, aliases)
     return start + nodes.write(frame.node) if isinstance(frame, TreeFrame) else start
 
 
@@ -321,10 +352,13 @@ def _write_route(frame: Frame, nodes: AliasWriter, direct: bytes) -> bytes:
     return bytes((how, hops)) + tail
 
 
-def _write_holders(holders: "list[Holder]", nodes: AliasWriter) -> bytes:
+def _write_holders(holders: "list[Holder]", nodes: AliasWriter, aliases: "AliasWriter | None") -> bytes:
     data = b""
     for holder in holders:
-        place = nodes.write(holder.key) + u16(holder.metric)
+        place = nodes.write(holder.key)
+        if aliases is not None:
+            place += aliases.write(holder.endpoint)
+        place += u16(holder.metric)
         head = holder.kind | holder.realm << 2
         extension = write_traits(holder.traits)
         data += write_entry(head, place, holder.credit, holder.cost, holder.name, extension)

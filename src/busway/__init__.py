@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from busway.adapters.ends import Service
     from busway.adapters.records import (
         Change,
+        Delivery,
         EndpointInfo,
         Hop,
         LinkInfo,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from busway.messages import message
     from busway.names import NAMESPACE, endpoint_id
     from busway.protocol import Connection, Limits, Link, Node
+    from busway.selectors import Selector, where
 
 __version__ = "0.1.0"
 
@@ -60,6 +62,7 @@ _HOME = {
     "BusError": "busway.errors",
     "Change": "busway.adapters.records",
     "Connection": "busway.protocol",
+    "Delivery": "busway.adapters.records",
     "DeliveryUnknown": "busway.errors",
     "DialledLink": "busway.adapters.dialled",
     "EndpointInfo": "busway.adapters.records",
@@ -86,6 +89,7 @@ _HOME = {
     "Retry": "busway.adapters.retrying",
     "SealError": "busway.errors",
     "RouteInfo": "busway.adapters.records",
+    "Selector": "busway.selectors",
     "Service": "busway.adapters.ends",
     "Sighting": "busway.adapters.records",
     "TrustFileError": "busway.errors",
@@ -94,6 +98,7 @@ _HOME = {
     "UnknownType": "busway.errors",
     "endpoint_id": "busway.names",
     "message": "busway.messages",
+    "where": "busway.selectors",
 }
 
 __all__ = [
@@ -104,6 +109,7 @@ __all__ = [
     "BusError",
     "Change",
     "Connection",
+    "Delivery",
     "DeliveryUnknown",
     "DialledLink",
     "EndpointInfo",
@@ -129,6 +135,7 @@ __all__ = [
     "Retry",
     "RouteInfo",
     "SealError",
+    "Selector",
     "Service",
     "Sighting",
     "TrustFileError",
@@ -137,6 +144,7 @@ __all__ = [
     "UnknownType",
     "endpoint_id",
     "message",
+    "where",
 ]
 
 

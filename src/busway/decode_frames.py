@@ -509,6 +509,8 @@ _SIGNALS: Mapping[int, _Layout] = {
     codes.GRAFT: {"endpoint": _place, "tree": _node},
     codes.TRACE: {"id": _count},
     codes.TRACED: {"id": _count},
+    codes.SELECT: {"id": _count, "expression": _rest},
+    codes.SELECTED: {"id": _count, "selected_flags": _u8},
 }
 _REPORT: _Layout = {"realm": _u8, "cost": varint, "medium": _text8, "label": _text8}
 
@@ -521,14 +523,23 @@ def _signal(body: Body) -> dict[str, Any]:
             frame["holders"] = body.read_many(_holder)
             if len(frame["holders"]) > codes.HOLDERS_MAX:
                 raise Refused(f"at most {codes.HOLDERS_MAX} holders")
+    elif signal == codes.SELECTED:
+        with body.failing_at("holders"):
+            if len(body.read_many(_chosen)) > codes.HOLDERS_MAX:
+                raise Refused(f"at most {codes.HOLDERS_MAX} holders")
     elif signal == codes.TRACED:
         _report(body)
     return frame
 
 
-def _holder(body: Body) -> dict[str, Any]:
+def _chosen(body: Body) -> dict[str, Any]:
+    """A holder with its endpoint, which a HAVE names once for all."""
+    return _holder(body, {"node": _node, "endpoint": _place, "metric": _u16})
+
+
+def _holder(body: Body, place: _Layout | None = None) -> dict[str, Any]:
     head = body.read("holder", _u8)
-    body.read_all({"node": _node, "metric": _u16})
+    body.read_all(place or {"node": _node, "metric": _u16})
     holder = body.read_announced(head, _TRAITS)
     if head & 0x80:
         _extension(body)

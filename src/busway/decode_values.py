@@ -139,6 +139,20 @@ def _size(value: int) -> str:
     return "1 byte" if value == 1 else f"{value} bytes"
 
 
+def _expression(data: bytes) -> str:
+    from busway.selectors import read_expression
+
+    try:
+        return f"{bytes_text(data)}: {read_expression(data)}"
+    except ValueError as error:
+        return f"{bytes_text(data)}: {error}"
+
+
+def _selected(flags: int) -> str:
+    words = {1: "more follow", 2: "refused"}
+    return ", ".join([f"0x{flags:02x}", *(word for bit, word in words.items() if flags & bit)])
+
+
 _TEXTS: dict[str, Callable[[Any], str]] = {
     "head": _head,
     "message_head": _head,
@@ -168,6 +182,8 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "signal": lambda value: named(value, SIGNAL_NAMES),
     "reason": reason_text,
     "option": lambda value: named(value, OPTION_NAMES),
+    "expression": _expression,
+    "selected_flags": _selected,
     "extension_length": _size,
     "item": lambda value: named(value, {1: "LABEL", 2: "GONE"}),
     "item_length": _size,

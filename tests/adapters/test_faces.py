@@ -23,7 +23,7 @@ PUBLIC = {
     *("id", "name", "label", "node", "undeliverable"),
     *("open", "close"),
     *("register", "subscribe", "serve"),
-    *("send", "send_many", "try_send", "publish", "request", "request_stream"),
+    *("send", "send_many", "try_send", "publish", "request", "request_all", "request_stream"),
     "last",
     *("connect", "listen", "attach"),
     *("nodes", "endpoints", "links", "routes", "changes", "presence", "trace"),

@@ -17,6 +17,7 @@ from busway.protocol.messaging.flows import (
     LAUNCHED,
     OVER,
     PARKED,
+    RECALLED,
     SENT,
     UNPLACED,
     UNRESOLVED,
@@ -159,11 +160,16 @@ def unplaced(net: Sending, pending: Pending) -> None:
     net.a.origin.unresolved.park(pending, 5000, net.now)
 
 
+def recalled(net: Sending, pending: Pending) -> None:
+    net.a.origin.recall(pending)
+
+
 HAPPENS: dict[int, Callable[[Sending, Pending], None]] = {
     PARKED: parked,
     LAUNCHED: launched,
     UNPLACED: unplaced,
     FINISHED: cancelled,
+    RECALLED: recalled,
 }
 MESSAGE_STEPS = list(itertools.product((UNRESOLVED, WAITING, SENT, OVER), HAPPENS))
 
@@ -192,8 +198,8 @@ def test_a_message_that_is_over_is_not_finished_again() -> None:
 
 
 def test_one_outcome_at_most_and_none_is_sent_twice() -> None:
-    """The table itself: nothing leaves OVER, and from SENT only that is left."""
-    assert [after for (state, _), after in flows.NEXT.items() if state in (SENT, OVER)] == [OVER]
+    """The table itself: nothing leaves OVER, nor SENT but for what was not written."""
+    assert [after for (state, _), after in flows.NEXT.items() if state in (SENT, OVER)] == [OVER, WAITING]
 
 
 def test_credit_launches_what_was_parked_and_a_holder_that_goes_gives_it_back() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import Limits, LocalError, codes
 from busway.protocol.errors import Refusal
+from busway.protocol.report import report
 from busway.protocol.wire.traits import (
     fit_traits,
     gone_of,
@@ -227,3 +228,19 @@ def test_a_small_leaf_refuses_what_is_no_label(labels: Any) -> None:
     net = LeafNet("m")
     with pytest.raises(LocalError, match="at most 8 texts"):
         net.leaf.register(E, UNICAST, labels=labels)
+
+
+def test_of_what_has_no_last_word_there_is_none() -> None:
+    assert gone_of(pack_traits(["a", "b"], b"")) == b""
+    assert gone_of(pack_traits(["a", "b"], b"\0x")) == b"\0x"
+
+
+def test_a_report_says_labels_where_there_are_any() -> None:
+    net = Pair()
+    net.a.register(E, ANYCAST, labels=["x", "y"])
+    net.a.register(F, ANYCAST, gone=b"\0")
+    net.pump()
+    mine, theirs = report(net.a, net.now), report(net.b, net.now)
+    for rows in (mine["endpoints"], theirs["seen"]):
+        assert isinstance(rows, list)
+        assert [row.get("labels") for row in rows] == [["x", "y"], None]

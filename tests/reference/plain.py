@@ -14,7 +14,7 @@ _REALMS = {name: number for number, name in REALM_NAMES.items()}
 _ENDPOINT_KINDS = {name: number for number, name in ENDPOINT_KIND_NAMES.items()}
 _ROUTES = {name: number for number, name in ROUTE_NAMES.items()}
 _SIGNALS = {name: number for number, name in SIGNAL_NAMES.items()}
-_HEX = ("node", "incarnation", "message", "payload")
+_HEX = ("node", "incarnation", "message", "payload", "expression")
 _FLAGS = ("leaf", "dialled", "lookups")
 _NODES = ("node", "destination", "source", "tree")
 _INTERNAL = (
@@ -64,7 +64,9 @@ def plain(frame: Any, aliases: dict[int, bytes]) -> dict[str, Any]:
     elif frame.kind == "SIGNAL":
         _plain_signal(out)
         if frame.get("holders") is not None:
-            out["holders"] = [_plain_holder(holder) for holder in frame.holders]
+            out["holders"] = [_plain_holder(holder, aliases) for holder in frame.holders]
+        if "selected_flags" in out:
+            out["flags"] = out.pop("selected_flags")
         if frame.get("report") is not None:
             out["report"] = _plain_report(frame.report)
     elif frame.kind == "RUN":
@@ -92,8 +94,11 @@ def _plain_route(entry: Any) -> dict[str, Any]:
     return out
 
 
-def _plain_holder(holder: Any) -> dict[str, Any]:
-    return {
+def _plain_holder(holder: Any, aliases: dict[int, bytes]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    if "endpoint" in holder:
+        _plain_alias(out, "endpoint", holder.endpoint, aliases)
+    out |= {
         "kind": ENDPOINT_KIND_NAMES[holder.endpoint_kind],
         "realm": holder.realm,
         "node": _plain_node(holder.node),
@@ -101,7 +106,8 @@ def _plain_holder(holder: Any) -> dict[str, Any]:
         "credit": 4 if holder.credit is None else holder.credit,
         "cost": holder.cost or 0,
         "name": holder.name or "",
-    } | _plain_traits(holder.extension)
+    }
+    return out | _plain_traits(holder.extension)
 
 
 def _plain_traits(extension: Any) -> dict[str, Any]:
@@ -222,6 +228,8 @@ def buildable(vector: dict[str, Any]) -> dict[str, Any]:
         frame["payloads"] = [bytes.fromhex(payload) for payload in frame["payloads"]]
     elif frame["kind"] == "SIGNAL":
         frame = _buildable_nodes(frame)
+        if "flags" in frame:
+            frame["selected_flags"] = frame["flags"]
         if "holders" in frame:
             frame["holders"] = [_buildable_holder(holder) for holder in frame["holders"]]
         if isinstance(frame.get("report"), str):
@@ -242,6 +250,9 @@ def _buildable_nodes(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _buildable_holder(holder: dict[str, Any]) -> dict[str, Any]:
     out = _buildable_nodes(holder) | {"endpoint_kind": _ENDPOINT_KINDS[holder["kind"]]}
+    if "endpoint" in holder:
+        id = bytes.fromhex(holder["endpoint"]) if holder.get("endpoint_binds") else None
+        out["endpoint"] = {"number": holder["endpoint_alias"], "id": id}
     for key, default in (("credit", 4), ("cost", 0), ("name", "")):
         if holder[key] == default:
             out[key] = None

@@ -321,6 +321,19 @@ holders = st.fixed_dictionaries(
         "extension": extensions,
     }
 )
+chosen = st.fixed_dictionaries(
+    {
+        "endpoint_kind": st.integers(0, 3),
+        "realm": st.integers(0, 3),
+        "node": node,
+        "endpoint": alias,
+        "metric": u16,
+        "credit": st.none() | u32,
+        "cost": st.none() | u32,
+        "name": st.none() | texts,
+        "extension": extensions,
+    }
+)
 reports = st.binary(max_size=2) | st.fixed_dictionaries(
     {"realm": u8, "cost": u32, "medium": texts, "label": texts}
 )
@@ -396,7 +409,9 @@ frames = st.one_of(
     a_signal(10, endpoint=alias, tree=node),
     a_signal(11, id=positive),
     a_signal(12, id=positive, report=reports),
-    a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(13, 255), payload=payload),
+    a_signal(13, id=positive, expression=payload),
+    a_signal(14, id=positive, selected_flags=u8, holders=st.lists(chosen, max_size=3)),
+    a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(15, 255), payload=payload),
     a_frame(
         "IGNORED", head=st.integers(0x40, 0x7F).filter(lambda head: head != 0x41), payload=payload
     ),  # SLEEP

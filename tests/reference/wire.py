@@ -614,6 +614,20 @@ Holder = c.Struct(
 )
 
 
+Chosen = c.Struct(
+    marked("holder", c.Rebuild(U8, _holder_head)),
+    "endpoint_kind" / c.Computed(lambda this: this.holder & 3),
+    "realm" / c.Computed(lambda this: this.holder >> 2 & 3),
+    marked("node", Node),
+    marked("endpoint", Alias),
+    marked("metric", U16),
+    optional("credit", lambda this: this.holder & _CREDIT, Varint),
+    optional("cost", lambda this: this.holder & _COST, Varint),
+    optional("name", lambda this: this.holder & _NAME, Text8),
+    "extension" / c.Default(c.If(lambda this: this.holder & _EXTENSION, Extension), None),
+)
+
+
 class _Few(c.Subconstruct):  # type: ignore[misc]
     """At most 16 holders."""
 
@@ -664,6 +678,8 @@ _SIGNAL_FIELDS = {
     10: c.Struct(_Endpoint, marked("tree", Node), End),
     11: c.Struct(_Id, End),
     12: c.Struct(_Id, "report" / _Legible(Report)),
+    13: c.Struct(_Id, marked("expression", Rest)),
+    14: c.Struct(_Id, marked("selected_flags", U8), "holders" / _Few(UntilEnd(Chosen))),
 }
 _UnknownSignal = c.Struct(marked("payload", Rest))
 

@@ -26,6 +26,8 @@ SIGNALS: Final = {
     10: "GRAFT",
     11: "TRACE",
     12: "TRACED",
+    13: "SELECT",
+    14: "SELECTED",
 }
 SIGNAL_NUMBERS: Final = {name: number for number, name in SIGNALS.items()}
 HOLDERS: Final = ("withdrawn", "unicast", "anycast", "broadcast")
@@ -521,31 +523,38 @@ def _read_signal(reader: Reader, tables: Tables, frame: Frame) -> None:
     if name == "UNKNOWN":
         frame.update(number=number, payload=reader.rest().hex(), skipped=True)
         return
-    if name in ("CANCEL", "PART_CREDIT", "END", "TRACE", "TRACED"):
+    if name in ("CANCEL", "PART_CREDIT", "END", "TRACE", "TRACED", "SELECT", "SELECTED"):
         frame["id"] = reader.id()
     else:
         _read_id(reader, tables, "endpoint", frame)
     if name == "TRACED":
         frame["report"] = _read_report(reader.rest())
         return
+    if name == "SELECT":
+        frame["expression"] = reader.rest().hex()
+        return
+    if name == "SELECTED":
+        frame["flags"] = reader.u8()
     if name in _SIGNAL_U16:
         frame[_SIGNAL_U16[name]] = reader.u16()
     if name == "UNDELIVERABLE":
         frame["reason"] = reader.u8()
     if name in ("PRUNE", "GRAFT"):
         frame["tree"] = _read_node(reader, tables)
-    if name == "HAVE":
+    if name in ("HAVE", "SELECTED"):
         frame["holders"] = []
         while reader.left():
-            frame["holders"].append(_read_holder(reader, tables))
+            frame["holders"].append(_read_holder(reader, tables, name == "SELECTED"))
             if len(frame["holders"]) > 16:
                 raise Fault(9, "more than 16 holders")
     reader.end()
 
 
-def _read_holder(reader: Reader, tables: Tables) -> Frame:
+def _read_holder(reader: Reader, tables: Tables, selected: bool = False) -> Frame:
     head = reader.u8()
     holder: Frame = {"kind": HOLDERS[head & 3], "realm": head >> 2 & 3, "node": _read_node(reader, tables)}
+    if selected:
+        _read_id(reader, tables, "endpoint", holder)
     holder["metric"] = reader.u16()
     _read_offer(reader, head, holder)
     return holder
@@ -619,11 +628,14 @@ def _signal(frame: Frame) -> bytes:
     body += varint(frame["id"]) if "id" in frame else _id("endpoint", frame)
     body += u16(frame[_SIGNAL_U16[name]]) if name in _SIGNAL_U16 else b""
     body += bytes([frame["reason"]]) if "reason" in frame else b""
+    body += bytes([frame["flags"]]) if name == "SELECTED" else b""
+    body += bytes.fromhex(frame["expression"]) if name == "SELECT" else b""
     body += _node(frame["tree"]) if "tree" in frame else b""
     for holder in frame.get("holders", ()):
         bits, tail = _offer(holder)
         bits |= HOLDERS.index(holder["kind"]) | holder["realm"] << 2
-        body += bytes([bits]) + _node(holder["node"]) + u16(holder["metric"]) + tail
+        endpoint = _id("endpoint", holder) if name == "SELECTED" else b""
+        body += bytes([bits]) + _node(holder["node"]) + endpoint + u16(holder["metric"]) + tail
     report: Any = frame.get("report")
     if isinstance(report, str):
         return body + bytes.fromhex(report)

@@ -728,9 +728,9 @@ SIGNAL_FRAMES = [
     vector("END", "06 f0 06 8001 0003", signal("END", id=128, parts=3)),
     vector(
         "unknown signals are skipped with all that follows",
-        "02 f0 00 05 f0 0d 010203 02 f0 ff 03 f0 01 05",
+        "02 f0 00 05 f0 0f 010203 02 f0 ff 03 f0 01 05",
         signal("UNKNOWN", number=0, payload="", skipped=True),
-        signal("UNKNOWN", number=13, payload="010203", skipped=True),
+        signal("UNKNOWN", number=15, payload="010203", skipped=True),
         signal("UNKNOWN", number=255, payload="", skipped=True),
         signal("CANCEL", id=5),
     ),
@@ -799,6 +799,36 @@ MESH_FRAMES = [
         "0a f0 0c 05 01 01 03 697063 02 03 f0 0c 05",
         signal("TRACED", id=5, report="01010369706302"),
         signal("TRACED", id=5, report=""),
+    ),
+    vector(
+        "SELECT: renderer and not codec, or a name",
+        "22 f0 0d ac02 01 08 72656e6465726572 01 05 636f646563 05 03 02 08 72656e6465722f2a 04",
+        signal("SELECT", id=300, expression="010872656e64657265720105636f6465630503020872656e6465722f2a04"),
+    ),
+    vector("SELECT without an expression", "03 f0 0d 05", signal("SELECT", id=5, expression="")),
+    vector("SELECTED: nobody", "04 f0 0e 05 00", signal("SELECTED", id=5, flags=0, holders=[])),
+    vector("SELECTED: refused", "04 f0 0e 05 02", signal("SELECTED", id=5, flags=2, holders=[])),
+    vector(
+        "SELECTED: two holders of two endpoints, one with a label, and more follow",
+        f"4f f0 0e 05 01 8a 01 00 01 {E1} 4001 03 01 01 61 5a 00 03 {NODE_C} 00 02 {E2} 8011 c801 03 6c6162",
+        signal(
+            "SELECTED",
+            id=5,
+            flags=1,
+            holders=[
+                holder("anycast", 2, node(1), 0x4001, labels=["a"], endpoint=E1, **bind("endpoint", 1)),
+                holder(
+                    "anycast",
+                    2,
+                    node(3, NODE_C),
+                    0x8011,
+                    credit=200,
+                    name="lab",
+                    endpoint=E2,
+                    **bind("endpoint", 2),
+                ),
+            ],
+        ),
     ),
     vector(
         "SEND with a routing header: from a node behind the sender, over GLOBAL so far, 9 more hops",

@@ -22,7 +22,15 @@ from busway.protocol.wire.address import uuid_of
 from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_reader, node_writer
 from busway.protocol.wire.fields import Reader, text8, varint
 from busway.protocol.wire.hello import Hello, Limits, read_hello, write_hello
-from busway.protocol.wire.messages import Frame, HaveFrame, TreeFrame, read_frame, read_run, write_header
+from busway.protocol.wire.messages import (
+    Frame,
+    HaveFrame,
+    SelectedSignal,
+    TreeFrame,
+    read_frame,
+    read_run,
+    write_header,
+)
 from busway.protocol.wire.runs import write_together
 from busway.protocol.wire.traits import gone_of, labels_of
 
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
 NOW = 1000
 KINDS = ("SEND", "PUBLISH", "CONFIRM", "REQUEST", "REPLY", "PART", "ERROR", "SIGNAL")
 SIGNALS = "- CANCEL CREDIT PROBE PART_CREDIT UNDELIVERABLE END WHO HAVE PRUNE GRAFT TRACE TRACED".split(" ")
+SIGNALS += ["SELECT", "SELECTED"]
 HOLDERS = ("withdrawn", "unicast", "anycast", "broadcast")
 NUMBERS = ("seq", "index", "limit", "sent", "parts")
 
@@ -183,9 +192,16 @@ def check_message(vector: "Vector", body: bytes, wanted: "Vector", tables: Table
     frame = read_frame(body[0], reader, tables.aliases, tables.nodes, NOW)
     found = fields(frame)
     for key in wanted:
-        if key in ("payload", "skipped", "number", "routing", "holders", "tree", "report") or key.split("_")[
-            -1
-        ] in (
+        if key in (
+            "payload",
+            "skipped",
+            "number",
+            "routing",
+            "holders",
+            "tree",
+            "report",
+            "expression",
+        ) or key.split("_")[-1] in (
             "alias",
             "binds",
         ):
@@ -195,6 +211,8 @@ def check_message(vector: "Vector", body: bytes, wanted: "Vector", tables: Table
     if wanted.get("skipped"):
         return
     payload = reader.rest()
+    if "expression" in wanted:
+        check(hexed(payload) == wanted["expression"], vector["name"], "expression", payload)
     if "report" in wanted:
         check(payload == report(wanted["report"]), vector["name"], "report", payload)
     if wanted["kind"] != "SIGNAL":
@@ -243,7 +261,7 @@ def check_nodes(vector: "Vector", frame: Frame, wanted: "Vector", tables: Tables
         node = frame.node if isinstance(frame, TreeFrame) else b""
         check(tables.number_of(node) == wanted["tree"]["number"], vector["name"], "tree")
     told_holders = wanted.get("holders", [])
-    holders = frame.holders if isinstance(frame, HaveFrame) else []
+    holders = frame.holders if isinstance(frame, (HaveFrame, SelectedSignal)) else []
     check(len(holders) == len(told_holders), vector["name"], len(holders), "holders")
     for holder, told in zip(holders, told_holders):  # noqa: B905 - MicroPython has no strict=
         found = {
@@ -255,6 +273,7 @@ def check_nodes(vector: "Vector", frame: Frame, wanted: "Vector", tables: Tables
             "name": holder.name,
             "labels": [label.decode() for label in labels_of(holder.traits)],
             "gone": hexed(gone_of(holder.traits)),
+            "endpoint": hexed(holder.endpoint),
         }
         for field in found:
             wanted_field = told.get(field, [] if field == "labels" else "")
@@ -286,6 +305,7 @@ def fields(frame: Frame) -> "Vector":
         found["cut"] = {"partial": frame.options.partial, "size": frame.options.size}
     if frame.kind == codes.SIGNAL:
         found["signal"] = SIGNALS[frame.signal] if 0 < frame.signal < len(SIGNALS) else "UNKNOWN"
+        found["flags"] = frame.code
     return found
 
 
@@ -373,6 +393,7 @@ NOT_FOR_LEAVES = (
     "SLEEP",
     "ROUTES that bind the last number",
     "a leaf names another node as source",
+    "SELECT",  # which it skips as any signal that it does not know
 )
 
 

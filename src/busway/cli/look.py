@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from busway.adapters.asyncio import AsyncBus
 from busway.cli import failures, output, session
 from busway.cli.options import Examples, Place, joins, json_option, node_option, timeout_option
+from busway.cli.selecting import is_meant, where_option
 from busway.cli.survey import (
     OTHER_VERSION,
     PUBLISHER,
@@ -23,6 +25,9 @@ from busway.cli.survey import (
     survey,
 )
 from busway.cli.tree import show_tree
+
+if TYPE_CHECKING:
+    from busway.selectors import Selector
 
 Show = Callable[["AsyncBus", "list[Found]", bool, bool], None]  # the last two: everything wanted, as JSON
 
@@ -58,20 +63,22 @@ def nodes(place: Place, tree: bool, node: str, timeout: float, as_json: bool) ->
 
 
 @click.command(cls=Examples)
+@where_option("Only what a selector means, such as 'renderer and not codec'.")
 @node_option(_ONLY)
 @timeout_option(2.0, _PATIENCE)
 @json_option("One JSON document: a list of endpoints.")
 @joins
-def endpoints(place: Place, node: str, timeout: float, as_json: bool) -> int:
+def endpoints(place: Place, where: Selector | None, node: str, timeout: float, as_json: bool) -> int:
     """Examples:
       busway endpoints
       busway endpoints -n readings --json
+      busway endpoints --where 'renderer or name:render/*'
 
     Counted since each node started: TAKEN by the program, DROPPED by the queue's policy.
     LABELS says what endpoints are, where some have labels.
     Exit status 3 if a node gave no answer, 1 if --node matches none.
     """
-    return look(place, "endpoints", node, timeout, as_json, _show_endpoints)
+    return look(place, "endpoints", node, timeout, as_json, partial(_show_endpoints, where))
 
 
 @click.command(cls=Examples)
@@ -184,10 +191,15 @@ def _node_document(bus: AsyncBus, found: Found) -> dict[str, object]:
 _COUNTS = ("cost", "receivers", "origins", "queued", "taken", "dropped", "refused")
 
 
-def _show_endpoints(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
+def _show_endpoints(
+    where: Selector | None, bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool
+) -> None:
     documents = [document for each in found for document in _endpoint_documents(bus, found, each)]
+    if where is not None:
+        documents = [document for document in documents if is_meant(where, document)]
     documents.sort(key=lambda row: (row["name"] or row["id"], row["label"], row["node"]))
-    nothing = f"no endpoints are known on bus {bus.node.bus!r}"
+    meant = "" if where is None else f" that {str(where)!r} means"
+    nothing = f"no endpoints are known{meant} on bus {bus.node.bus!r}"
     headings = ["ENDPOINT", "KIND", "REALM", "NODE", ">RECEIVERS", ">QUEUED", ">TAKEN", ">DROPPED"]
     rows = [_endpoint_row(document) for document in documents]
     labels = [", ".join(document.get("labels", ())) for document in documents]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from busway.adapters.asyncio import AsyncBus
 from busway.adapters.asyncio_ends import Receiver
 from busway.adapters.bus import host_of
 from busway.adapters.typed import Policy, Priority, Realm
-from busway.cli import completing, failures, output, session
+from busway.cli import completing, failures, output, selecting, session
 from busway.cli import payload as payloads
 from busway.cli.failures import Failure
 from busway.cli.labels import Labels
@@ -34,6 +34,9 @@ from busway.errors import EndpointTaken, Undeliverable
 from busway.names import endpoint_id
 from busway.protocol import Message, Request, codes
 
+if TYPE_CHECKING:
+    from busway.selectors import Selector
+
 KINDS = click.Choice(["unicast", "anycast", "broadcast"])
 POLICIES = click.Choice(["refuse", "drop_oldest", "drop_newest", "latest"])
 REALMS = click.Choice(["userspace", "localnet", "global"])
@@ -41,6 +44,13 @@ NOT_ANSWERED = 256  # the error that `listen` answers requests with
 
 _HOLDER = "The holder to take, of several: a node's label, or the beginning of its id or label."
 _NAME = click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
+_NAME_OR = click.argument(
+    "name",
+    metavar="[NAME]",
+    required=False,
+    callback=selecting.check_name,
+    shell_complete=completing.endpoints,
+)
 _TTL = click.option(
     "--ttl",
     type=click.FloatRange(min=0, max=2_000_000),
@@ -224,8 +234,18 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
 
 
 @click.command(cls=Examples)
-@_NAME
+@_NAME_OR
+@selecting.where_option("To what has these labels, in place of NAME, such as 'renderer and not codec'.")
+@selecting.payload_first
 @payload_options
+@click.option(
+    "--to",
+    "copies",
+    type=click.Choice(["any", "all"]),
+    default="any",
+    show_default=True,
+    help="With --where: one that is meant, or all.",
+)
 @click.option("--confirm", is_flag=True, help="Wait until the receiving program has taken it.")
 @_TTL
 @_PRIORITY
@@ -236,7 +256,9 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
 def send(
     place: Place,
     name: str,
+    where: Selector | None,
     payload: object,
+    copies: str,
     confirm: bool,
     ttl: float,
     priority: Priority,
@@ -252,14 +274,27 @@ def send(
       tail -n 1 log | busway send lab/log -
       busway send lab/log --hex 0a:ff
       busway send lab/log '{"celsius": 21.5}' --type lab/reading
+      busway send --where 'renderer and not codec' '"stop"' --to all
 
     {payload}
 
-    Says nothing when it worked. Exit status 0: accepted for transport, with --confirm: taken by the program
-    there; 1: nobody has the endpoint, or it was not taken; 3: no verdict within --timeout.
+    Says nothing when it worked; with --to all a line for each copy that came to nothing. Exit status 0:
+    accepted for transport, with --confirm: taken by the program there; 1: nobody has the endpoint, or it was
+    not taken; 3: no verdict within --timeout.
     """
 
+    if where is not None:
+        refuse_beside("--where", "node")
+    else:
+        refuse_beside("NAME", "copies")
+
+    async def selected(bus: AsyncBus, selector: Selector) -> int:
+        value = _value(bus, payload)
+        return await selecting.send(bus, selector, value, copies, confirm, ttl, timeout, priority, as_json)
+
     async def job(bus: AsyncBus) -> int:
+        if where is not None:
+            return await selected(bus, where)
         _check_sendable(bus, name)
         to = session.one_node(bus, node)
         try:
@@ -279,7 +314,7 @@ def send(
         return failures.OK
 
     # A leaf is not found by those who come later.
-    return _run_asking(place, "send", name, job, leaf=not ttl)
+    return _run_asking(place, "send", name, job, leaf=not ttl, where=where)
 
 
 def _value(bus: AsyncBus, payload: object) -> object:
@@ -289,7 +324,9 @@ def _value(bus: AsyncBus, payload: object) -> object:
     return payload.instance(endpoint_id(session.target(bus, payload.name)))
 
 
-def _sent(name: str) -> dict[str, object]:
+def _sent(name: str, where: Selector | None = None) -> dict[str, object]:
+    if where is not None:
+        return {"where": str(where)}
     return {"endpoint": name, "endpoint_id": output.uuid_text(endpoint_id(name))}
 
 
@@ -298,7 +335,16 @@ def _check_sendable(bus: AsyncBus, name: str) -> None:
         raise Failure(failures.USAGE, f"{name} is a broadcast endpoint: use `busway publish`", "WRONG_KIND")
 
 
-def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool, endless: bool = False) -> int:
+def _run_asking(
+    place: Place,
+    command: str,
+    name: str,
+    job: Any,
+    *,
+    leaf: bool,
+    endless: bool = False,
+    where: Selector | None = None,
+) -> int:
     """Run a job that is about one endpoint; that nobody has it is told with names that look like it."""
 
     async def asking(bus: AsyncBus) -> int:
@@ -306,6 +352,8 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool, 
             status: int = await job(bus)
             return status
         except Undeliverable as error:
+            if where is not None and error.reason == codes.NO_ENDPOINT:
+                raise selecting.nobody_meant(bus, where) from None
             alone = error.reason == codes.NO_ROUTE and len(bus.nodes()) == 1  # no program to ask at all
             if error.reason == codes.NO_ENDPOINT or alone:
                 raise session.nobody_has(bus, name) from None
@@ -420,8 +468,11 @@ def last(place: Place, name: str, realm: Realm, timeout: float, as_json: bool) -
 
 
 @click.command(cls=Examples)
-@_NAME
+@_NAME_OR
+@selecting.where_option("Ask what has these labels, in place of NAME, such as 'renderer and not codec'.")
+@selecting.payload_first
 @payload_options
+@click.option("-a", "--all", "everyone", is_flag=True, help="With --where: ask all, a line for each answer.")
 @click.option(
     "--stream", is_flag=True, help="Take a reply in parts, one a line; --timeout counts from part to part."
 )
@@ -434,7 +485,9 @@ def last(place: Place, name: str, realm: Realm, timeout: float, as_json: bool) -
 def request(
     place: Place,
     name: str,
+    where: Selector | None,
     payload: object,
+    everyone: bool,
     stream: bool,
     ttl: float,
     priority: Priority,
@@ -448,6 +501,7 @@ def request(
       busway request lab/pump '{"rpm": 300}' --type lab/speed
       busway request lab/camera > picture.jpg
       busway request lab/scan --stream
+      busway request --where renderer --all --timeout 2
 
     {payload}
 
@@ -457,34 +511,49 @@ def request(
     no reply within --timeout.
     """
 
+    if where is not None:
+        refuse_beside("--where", "node")
+    else:
+        refuse_beside("NAME", "everyone")
+    if everyone:
+        refuse_beside("--all", "stream")
+
     async def job(bus: AsyncBus) -> int:
-        _check_sendable(bus, name)
-        to = session.one_node(bus, node)
-        whom, value = session.target(bus, name), _value(bus, payload)
+        value = _value(bus, payload)
+        if where is not None and everyone:
+            return await selecting.request_all(bus, where, value, ttl, timeout, priority, as_json)
+        whom: Any = where
+        to = b""
+        if where is None:
+            _check_sendable(bus, name)
+            to = session.one_node(bus, node)
+            whom = session.target(bus, name)
         if stream:
             parts = bus.request_stream(whom, value, timeout=timeout, ttl=ttl, node=to, priority=priority)
-            await _print_parts(name, parts, as_json)
+            await _print_parts(_sent(name, where), parts, as_json)
             return failures.OK
         began = time.perf_counter()
         reply = await bus.request(whom, value, timeout=timeout, ttl=ttl, node=to, priority=priority)
         if as_json:
-            output.say_json(_replied(name, reply) | {"ms": round((time.perf_counter() - began) * 1000, 3)})
+            output.say_json(
+                _replied(_sent(name, where), reply) | {"ms": round((time.perf_counter() - began) * 1000, 3)}
+            )
         else:
             output.write_value(reply)
         return failures.OK
 
-    return _run_asking(place, "request", name, job, leaf=not ttl)
+    return _run_asking(place, "request", name, job, leaf=not ttl, where=where)
 
 
-def _replied(name: str, reply: object) -> dict[str, object]:
-    return _sent(name) | {"format": "bytes" if isinstance(reply, bytes) else "cbor", "payload": reply}
+def _replied(asked: dict[str, object], reply: object) -> dict[str, object]:
+    return asked | {"format": "bytes" if isinstance(reply, bytes) else "cbor", "payload": reply}
 
 
-async def _print_parts(name: str, parts: AsyncIterator[Any], as_json: bool) -> None:
+async def _print_parts(asked: dict[str, object], parts: AsyncIterator[Any], as_json: bool) -> None:
     index = 0
     async for part in parts:
         if as_json:
-            output.say_json(_replied(name, part) | {"part": index})
+            output.say_json(_replied(asked, part) | {"part": index})
         else:
             output.write_value(part)
         index += 1

@@ -1,0 +1,153 @@
+"""Selectors at a shell: the option --where, and what `busway send` and `busway request` do with it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from busway.cli import failures, output
+from busway.cli.failures import Failure
+from busway.cli.options import check_endpoint
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus
+    from busway.selectors import Selector
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def where_option(help: str) -> Callable[[F], F]:
+    """The option --where, read as a selector before arguments are looked at."""
+    return click.option("--where", metavar="SELECTOR", callback=_read, is_eager=True, help=help)
+
+
+def _read(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Selector | None:
+    if value is None:
+        return None
+    from busway.selectors import where
+
+    try:
+        return where.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def check_name(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """As `check_endpoint`, where --where has not taken the place of NAME."""
+    if value is None or context.params.get("where") is not None:
+        return value
+    return check_endpoint(context, parameter, value)
+
+
+def payload_first(function: F) -> F:
+    """With --where there is no NAME: what stands in its place is the payload."""
+
+    @functools.wraps(function)
+    def command(
+        *args: Any, name: str | None, text: str | None, where: Selector | None, **options: Any
+    ) -> Any:
+        if where is None and name is None:
+            raise click.UsageError("Missing argument 'NAME': name the endpoint, or give --where")
+        if where is not None:
+            if text is not None:
+                raise click.UsageError("--where stands in place of NAME: give the PAYLOAD alone")
+            name, text = None, name
+        return function(*args, name=name, text=text, where=where, **options)
+
+    return command  # type: ignore[return-value]
+
+
+def nobody_meant(bus: AsyncBus, selector: Selector) -> Failure:
+    """The Failure of a selector that means nothing here."""
+    text = (
+        f"nobody is meant by {str(selector)!r} on bus {bus.node.bus!r}; "
+        "`busway endpoints` lists what there is, with its labels"
+    )
+    return Failure(failures.NEGATIVE, text, "NO_ENDPOINT")
+
+
+def is_meant(selector: Selector, row: dict[str, Any]) -> bool:
+    """Whether a selector means an endpoint, by a row about it."""
+    sent_to = row["kind"] in ("unicast", "anycast")
+    return sent_to and selector.means(row.get("labels", ()), row["name"])
+
+
+def node_shown(bus: AsyncBus, node: bytes) -> str:
+    """A node as people know it."""
+    label = next((each.label for each in bus.nodes() if each.id == node), "")
+    return output.node_text(node, label)
+
+
+async def send(
+    bus: AsyncBus,
+    selector: Selector,
+    payload: object,
+    to: str,
+    confirm: bool,
+    ttl: float,
+    timeout: float,
+    priority: Any,
+    as_json: bool,
+) -> int:
+    """Send to one that is meant, or all; returns the exit status. Raises Failure, Undeliverable."""
+    options = {"confirm": confirm, "ttl": ttl, "timeout": timeout, "priority": priority}
+    send_to: Any = bus.send
+    told = await send_to(selector, payload, to=to, **options)
+    await bus.close(timeout)  # what comes back until then is still heard
+    verdict = "taken" if confirm else "accepted"
+    late = {(lost.node, lost.endpoint): lost.error for lost in bus.undeliverable}
+    if told is None:
+        if late:
+            raise next(iter(late.values()))
+        if as_json:
+            output.say_json({"where": str(selector), "verdict": verdict})
+        return failures.OK
+    failed = 0
+    documents = []
+    for each in told:
+        error = each.error or late.get((each.node, each.endpoint))
+        failed += error is not None
+        if error is not None:
+            name = each.name or output.uuid_text(each.endpoint)
+            output.note(f"{name} at {node_shown(bus, each.node)}: {error}")
+        documents.append(
+            {
+                "endpoint": each.name,
+                "endpoint_id": output.uuid_text(each.endpoint),
+                "node": output.uuid_text(each.node),
+                "verdict": verdict if error is None else str(error),
+                "ok": error is None,
+            }
+        )
+    if as_json:
+        output.say_json({"where": str(selector), "copies": documents})
+    return failures.NEGATIVE if failed else failures.OK
+
+
+async def request_all(
+    bus: AsyncBus,
+    selector: Selector,
+    payload: object,
+    ttl: float,
+    timeout: float,
+    priority: Any,
+    as_json: bool,
+) -> int:
+    """Ask all that are meant, and print each answer as it comes; returns the exit status."""
+    status = failures.OK
+    async for node, reply in bus.request_all(selector, payload, ttl=ttl, timeout=timeout, priority=priority):
+        failed = isinstance(reply, Exception)
+        if failed:
+            late = isinstance(reply, TimeoutError)
+            status = failures.UNKNOWN if late else status or failures.NEGATIVE
+        if as_json:
+            about = {"error": str(reply)} if failed else {"payload": reply}
+            output.say_json({"node": output.uuid_text(node), "ok": not failed} | about)
+        elif failed:
+            output.note(f"{node_shown(bus, node)}: {reply}")
+        else:
+            output.say(f"{node_shown(bus, node)}  {output.value_text(reply)}")
+    return status
