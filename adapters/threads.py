@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, cast, overload
 
@@ -42,14 +41,12 @@ from busway.adapters.records import Delivery, Hop
 from busway.adapters.results import decode_outcome, error_of, replied
 from busway.adapters.retrying import Retry
 from busway.adapters.selected import check_alone, check_copies, others_of
-from busway.adapters.threads_callbacks import FutureReply
+from busway.adapters.threads_calls import Calls
 from busway.adapters.threads_ends import PLAIN_ONLY, Changes, Items, Receiver, Service
 from busway.adapters.threads_host import Count, Host
-from busway.adapters.threads_selected import SelectedCalls
 from busway.adapters.threads_signals import interrupt, raise_pending, shielded
 from busway.adapters.typed import (
     CopyOptions,
-    FutureOptions,
     Kind,
     M,
     Message,
@@ -87,7 +84,7 @@ S = TypeVar("S")
 _ANY = "any"
 
 
-class Bus(SelectedCalls, BaseBus):
+class Bus(BaseBus, Calls):
     """A program's place on the bus, for threads. Every method blocks, and any thread may call it.
 
     Its arguments are those of `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find
@@ -339,49 +336,6 @@ class Bus(SelectedCalls, BaseBus):
             priority=priority_of(priority),
         )
         return replied(outcome, wanted, to)
-
-    @overload
-    def request_future(
-        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[FutureOptions]
-    ) -> Future[R]: ...
-
-    @overload
-    def request_future(
-        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[FutureOptions]
-    ) -> Future[R]: ...
-
-    @overload
-    def request_future(
-        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[FutureOptions]
-    ) -> Future[Any]: ...
-
-    @overload
-    def request_future(
-        self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[FutureOptions]
-    ) -> Future[Any]: ...
-
-    def request_future(
-        self,
-        to: Whom | type,
-        payload: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        ttl: float = 0.0,
-        node: bytes | None = ANY_NODE,
-        reply: Any = None,
-        priority: Priority = "normal",
-        others_only: bool = False,
-    ) -> Future[Any]:
-        """Ask without waiting, for programs with a window: a `concurrent.futures.Future` of the reply.
-
-        Its callbacks run in a thread of the bus; `cancel()` cancels the request. Arguments as `request`,
-        whose errors it tells; what is wrong with the arguments is raised at once.
-        """
-        to = others_of(to, others_only)
-        waiter = FutureReply(self._host, to, wanted_reply(reply))
-        token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter, priority)
-        waiter.watch(token)
-        return waiter.future
 
     @overload
     def request_stream(

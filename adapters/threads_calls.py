@@ -1,30 +1,41 @@
-"""The calls of a Bus that go to all that a selector means. What becomes of the copies is selected.py's."""
+"""Calls of a Bus with several outcomes, or one that nobody waits for: to all that a selector means (what
+becomes of the copies is selected.py's), and requests as futures.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from busway.adapters.arguments import send_timeout_ms, timeout_ms, wanted_reply
+from busway.adapters.arguments import ANY_NODE, send_timeout_ms, timeout_ms, wanted_reply
+from busway.adapters.host import Asked
 from busway.adapters.selected import Copies, check_selector, others_of
+from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Items
 from busway.adapters.threads_host import Host
 from busway.adapters.threads_signals import shielded
-from busway.adapters.typed import Priority
+from busway.adapters.typed import FutureOptions, M, Priority, R, Whom
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from busway.adapters.records import Delivery
     from busway.protocol import events
     from busway.selectors import Selector
 
 
-class SelectedCalls:
-    """The part of a Bus that sends copies."""
+class Calls:
+    """A part of Bus."""
 
     _host: Host
 
     def _steps(self, steps: Generator[int, events.Outcome, Any]) -> Any:
         """Run a generator that yields tokens, and is sent their outcomes; returns what it returns."""
+        raise NotImplementedError
+
+    def _request(self, *words: Any) -> Asked:
+        """A request in the core's words."""
         raise NotImplementedError
 
     @shielded
@@ -79,3 +90,46 @@ class SelectedCalls:
                 yield copies.answer(items.next(), wanted)
         finally:
             self._host.engine.finish(copies.cancel)
+
+    @overload
+    def request_future(
+        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[FutureOptions]
+    ) -> Future[R]: ...
+
+    @overload
+    def request_future(
+        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[FutureOptions]
+    ) -> Future[R]: ...
+
+    @overload
+    def request_future(
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[FutureOptions]
+    ) -> Future[Any]: ...
+
+    @overload
+    def request_future(
+        self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[FutureOptions]
+    ) -> Future[Any]: ...
+
+    def request_future(
+        self,
+        to: Whom | type,
+        payload: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        ttl: float = 0.0,
+        node: bytes | None = ANY_NODE,
+        reply: Any = None,
+        priority: Priority = "normal",
+        others_only: bool = False,
+    ) -> Future[Any]:
+        """Ask without waiting, for programs with a window: a `concurrent.futures.Future` of the reply.
+
+        Its callbacks run in a thread of the bus; `cancel()` cancels the request. Arguments as `request`,
+        whose errors it tells; what is wrong with the arguments is raised at once.
+        """
+        to = others_of(to, others_only)
+        waiter = FutureReply(self._host, to, wanted_reply(reply))
+        token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter, priority)
+        waiter.watch(token)
+        return waiter.future
