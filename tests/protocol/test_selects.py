@@ -438,3 +438,14 @@ def test_a_full_table_of_questions_is_full() -> None:
     token = net["a"].locate(RENDERER, net.now)
     net.pump()
     assert verdicts(net, net["a"], token) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+
+
+def test_when_there_is_somebody_new_to_ask_an_answer_counts_no_more() -> None:
+    net = slow("ab", "ab")
+    renderers(net, "b")
+    assert found(net, "a") == "b"
+    net.add("c")
+    renderers(net, "c")
+    net.join("ac", lookups=True)
+    net.pump()
+    assert found(net, "a") == "bc"
