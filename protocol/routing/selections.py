@@ -18,10 +18,11 @@ _NONE_TOLD: "dict[bytes, bool]" = {}  # never changed
 class Selection:
     """The meaning of one selector: unicast and anycast endpoints, by their node's key and uuid."""
 
-    __slots__ = ("found", "selector", "told")
+    __slots__ = ("_bare", "found", "selector", "told")
 
     def __init__(self, selector: Selector) -> None:
         self.selector = selector
+        self._bare = selector.fits((), "")  # whether it means what has neither labels nor a name, as most do
         self.found: "dict[bytes, Entry]" = {}
         # Those that others, who were asked, say are meant: a small frame has no room for their labels.
         self.told = _NONE_TOLD
@@ -31,10 +32,15 @@ class Selection:
         key = entry.peer.key + entry.uuid
         if entry.kind == codes.BROADCAST or entry.uuid in _BUILT_IN:
             self.found.pop(key, None)
-        elif key in self.told or self.selector.fits(labels_of(entry.traits), entry.name):
+        elif key in self.told or self._fits(entry):
             self.found[key] = entry
         else:
             self.found.pop(key, None)
+
+    def _fits(self, entry: Entry) -> bool:
+        if not entry.traits and not entry.name:
+            return self._bare
+        return self.selector.fits(labels_of(entry.traits), entry.name)
 
     def forget(self, entry: Entry) -> None:
         """It is gone."""

@@ -17,18 +17,25 @@ from busway.protocol.wire.messages import Frame, Holder, SelectedSignal, select_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from busway.protocol.link.face import LinkFace
 
+_PAUSE_MS: "Final" = 1000  # until who refused is asked again
 _NONE_TOLD: "dict[bytes, bool]" = {}  # never changed
 
 
 class Inquiry(Timer):
     """One selector that is being asked for."""
 
-    __slots__ = ("address", "askers", "came", "id", "link", "selects", "waiting")
+    __slots__ = ("address", "askers", "came", "id", "link", "over_at", "refused", "selects", "waiting")
 
-    def __init__(self, selects: "Selects", address: Address, id: int, link: "LinkFace | None") -> None:
+    def __init__(
+        self, selects: "Selects", address: Address, id: int, link: "LinkFace | None", over_at: int
+    ) -> None:
         self.deadline = -1
+        self.over_at = over_at
+        self.refused: "list[Peer]" = []  # who had been asked too much, and is asked once more
         self.selects = selects
         self.address = address
         self.id = id
@@ -38,7 +45,10 @@ class Inquiry(Timer):
         self.askers: "list[tuple[Peer, int]]" = []  # whom to answer then, and under which id
 
     def fire(self, now: int) -> None:
-        self.selects.conclude(self, now)
+        if now < self.over_at:
+            self.selects.ask_again(self, now)
+        else:
+            self.selects.conclude(self, now)
 
 
 class Known:
@@ -64,7 +74,8 @@ class Selects(SelectorQuestions):
         self._id = 0
         self.known: "dict[Address, Known]" = {}
         self._claims: "dict[bytes, int]" = {}  # of each node's key with a uuid how many tell of it
-        self._work = 0  # done for others in the second that began then
+        # What was done for each link in the second that began then: questions, and work.
+        self._work: "dict[LinkFace, tuple[int, int]]" = {}
         self._work_at = 0
 
     # Asking
@@ -87,15 +98,25 @@ class Selects(SelectorQuestions):
             return False
         self._know(address).asked_at = now
         self._id = self._id % codes.ID_MAX + 1
-        inquiry = self.inquiries[address] = self._by_id[self._id] = Inquiry(self, address, self._id, link)
-        for peer in targets:
-            inquiry.waiting[peer.key] = True
-        self._mesh.timers.arm(inquiry, now + codes.SYNC_MS)
+        inquiry = Inquiry(self, address, self._id, link, now + codes.SYNC_MS)
+        self.inquiries[address] = self._by_id[self._id] = inquiry
+        self._mesh.timers.arm(inquiry, inquiry.over_at)
         self._lookups.counters["lookups"] += 1
         for peer in targets:
-            assert peer.hop is not None
-            peer.hop.answer(select_signal(peer.key, inquiry.id, expression_of(address)))
+            inquiry.waiting[peer.key] = True
+            self._send(peer, inquiry)
         return True
+
+    def _send(self, peer: Peer, inquiry: Inquiry) -> None:
+        if peer.hop is not None:
+            peer.hop.answer(select_signal(peer.key, inquiry.id, expression_of(inquiry.address)))
+
+    def ask_again(self, inquiry: Inquiry, now: int) -> None:
+        """Ask once more who had been asked too much within a second."""
+        for peer in inquiry.refused:
+            self._send(peer, inquiry)
+        inquiry.refused = []
+        self._mesh.timers.arm(inquiry, inquiry.over_at)
 
     def _may_ask(self, link: "LinkFace | None") -> bool:
         if len(self.inquiries) >= codes.SELECTIONS_MAX:
@@ -137,6 +158,10 @@ class Selects(SelectorQuestions):
                 if self._lookups.take(holder, holder.endpoint, link, realm, now):
                     came[holder.key + holder.endpoint] = True
         if frame.code & codes.MORE_FOLLOW:
+            return
+        if frame.code & codes.REFUSED and now + _PAUSE_MS < inquiry.over_at and peer not in inquiry.refused:
+            inquiry.refused.append(peer)
+            self._mesh.timers.arm(inquiry, now + _PAUSE_MS)
             return
         self._note(inquiry.address, self._lookups.name_of(peer), came, now)
         del inquiry.waiting[peer.key]
@@ -214,7 +239,7 @@ class Selects(SelectorQuestions):
         """SELECT came: answer with what is known, or ask on first."""
         realm = max(link.realm, frame.realm())
         expression: bytes = frame.payload
-        if not self._finds(expression, now):
+        if not self._finds(link, expression, now):
             if peer.hop is not None:
                 peer.hop.answer(SelectedSignal(peer.key, frame.id, codes.REFUSED, []))
             return
@@ -231,24 +256,32 @@ class Selects(SelectorQuestions):
             return
         self._answer(peer, frame.id, expression, realm)
 
-    def _finds(self, expression: bytes, now: int) -> bool:
-        """Whether a selector can be answered: it is one, and not too much was asked within a second."""
-        if expression in self._selections.asked:
-            return True
-        try:
-            selection = self._selections.parse(expression)
-        except Refusal:
-            return False
+    def _finds(self, link: "LinkFace", expression: bytes, now: int) -> bool:
+        """Whether a selector can be answered: it is one, and not too much was asked over that link within a
+        second. One is looked at in any case.
+        """
         if now - self._work_at >= 1000:
             self._work_at = now
-            self._work = 0
-        work = selection.selector.work() * (self._mesh.directory.size + 1)
-        if self._work and self._work + work > codes.SELECT_WORK_MAX:
-            self._lookups.counters["lookups_over"] += 1
-            return False
-        self._work += work
-        self._selections.find_for_others(selection)
+            self._work = {}
+        questions, work = self._work.get(link, (0, 0))
+        if questions >= codes.SELECTS_SECOND_MAX:
+            return self._refuses()
+        if expression not in self._selections.asked:
+            try:
+                selection = self._selections.parse(expression)
+            except Refusal:
+                return False
+            former = work
+            work += selection.selector.work() * (self._mesh.directory.size + 1)
+            if former and work > codes.SELECT_WORK_MAX:
+                return self._refuses()
+            self._selections.find_for_others(selection)
+        self._work[link] = (questions + 1, work)
         return True
+
+    def _refuses(self) -> bool:
+        self._lookups.counters["lookups_over"] += 1
+        return False
 
     def _answer(self, peer: Peer, id: int, expression: bytes, realm: int) -> None:
         selection = self._selections.asked.get(expression)
@@ -258,10 +291,12 @@ class Selects(SelectorQuestions):
         peer.hop.answer(SelectedSignal(peer.key, id, 0, self._holders(peer, selection, realm)))
 
     def _holders(self, asker: Peer, selection: Selection, realm: int) -> "list[Holder]":
-        """The endpoints that the asker may see, and that count, the nearest first."""
+        """The endpoints that the asker may see, and that count, the nearest first. Of very many only some are
+        looked at.
+        """
         widest = max(realm, asker.metric >> 14)
         by_uuid: "dict[bytes, list[Entry]]" = {}
-        for entry in selection.found.values():
+        for entry in list(selection.found.values())[: codes.HOLDERS_SEEN_MAX]:
             if entry.realm >= max(widest, entry.peer.metric >> 14, codes.USERSPACE):
                 if entry.peer is not asker and self._lookups.shows(asker, entry, False):
                     by_uuid.setdefault(entry.uuid, []).append(entry)

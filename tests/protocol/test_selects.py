@@ -262,20 +262,47 @@ def test_answers_that_nobody_asked_for_change_nothing() -> None:
 
 def test_too_much_work_in_a_second_is_refused() -> None:
     net = Mesh()
-    net.add("ab")
-    net.join("ab")
-    for number in range(200):
-        net["b"].register(number.to_bytes(2, "big") * 8, ANYCAST, labels=["renderer"])
+    net.add("abc")
+    net.join("ab cb")
     net.pump()
-    net["b"].mesh.directory.size = 65_000  # as if others had told so many
-    for number in range(40):
-        selector = where(*(str(number + each) for each in range(4)), OR, OR, OR)
+    net["b"].mesh.directory.size = 3_000  # as if others had told so many
+    questions = [where(*(str(number + each) for each in range(4)), OR, OR, OR) for number in range(40)]
+    for number, selector in enumerate(questions):
         say(net, "a", "ab", select_signal(net["b"].me.key, 1 + number, expression_of(selector)))
     told = [answer[1] for answer in answers(net, "b", "ab")]
     assert told == [0] + 39 * [codes.REFUSED]
+    assert net["b"].lookups.counters["lookups_over"] == 39
+    say(net, "c", "cb", select_signal(net["b"].me.key, 1, expression_of(where("other"))))
+    assert answers(net, "b", "cb") == [bytes((1, 0))]  # which has a share of its own
     net.advance(1_000)
     say(net, "a", "ab", select_signal(net["b"].me.key, 100, expression_of(where("later"))))
     assert answers(net, "b", "ab")[-1] == bytes((100, 0))
+
+
+def test_who_was_refused_asks_once_more_a_second_later() -> None:
+    net = slow("ab", "ab")
+    renderers(net, "b")
+    net["b"].mesh.directory.size = codes.SELECT_WORK_MAX
+    first = net["a"].locate(where("codec"), net.now)
+    second = net["a"].locate(RENDERER, net.now)
+    third = net["a"].locate(where("renderer", "x", OR), net.now)
+    net.pump()
+    assert verdicts(net, net["a"], first) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+    assert verdicts(net, net["a"], second) == verdicts(net, net["a"], third) == []
+    net.advance(1_000)
+    told = [verdicts(net, net["a"], token) for token in (second, third)]
+    assert [(events.TRACED, 0)] in told
+
+
+def test_so_many_questions_of_a_link_are_answered_in_a_second() -> None:
+    net = Mesh()
+    net.add("ab")
+    net.join("ab")
+    renderers(net, "b")
+    for number in range(100):
+        say(net, "a", "ab", select_signal(net["b"].me.key, 1 + number, expression_of(RENDERER)))
+    told = [answer[1] for answer in answers(net, "b", "ab")]
+    assert told == codes.SELECTS_SECOND_MAX * [0] + (100 - codes.SELECTS_SECOND_MAX) * [codes.REFUSED]
 
 
 def test_the_same_question_asked_again_costs_no_work() -> None:
@@ -283,9 +310,9 @@ def test_the_same_question_asked_again_costs_no_work() -> None:
     net.add("ab")
     net.join("ab")
     renderers(net, "b")
-    for number in range(100):
+    for number in range(10):
         say(net, "a", "ab", select_signal(net["b"].me.key, 1 + number, expression_of(RENDERER)))
-    assert [answer[1] for answer in answers(net, "b", "ab")] == 100 * [0]
+    assert [answer[1] for answer in answers(net, "b", "ab")] == 10 * [0]
     assert len(net["b"].mesh.selections.asked) == 1
 
 
@@ -293,6 +320,7 @@ def test_what_is_remembered_of_selectors_is_bounded() -> None:
     net = slow("ab", "ab")
     renderers(net, "b")
     for number in range(codes.SELECTIONS_MAX + 10):
+        net.advance(50)
         token = net["a"].locate(where("renderer", f"{number}", NOT, AND), net.now)
         net.pump()
         assert verdicts(net, net["a"], token) == [(events.TRACED, 0)]

@@ -192,6 +192,13 @@ FRAMES: dict[str, Frames] = {
             varint(1) + b"".join(b"\x0d" + _number(count + n) + u16(0) for n in range(codes.HOLDERS_MAX)),
         )
     ],
+    "SELECT: all are meant": _one(signal(codes.SELECT, varint(1) + b"\1\1x\5")),
+    "SELECT: another each time": lambda count: [signal(codes.SELECT, varint(1) + b"\1\6%06d" % count)],
+    "SELECT: of many terms": lambda count: [
+        signal(codes.SELECT, varint(1) + b"\1\6%06d" % count + b"\2\x0d**/**/**/**/a\4" * 15)
+    ],
+    "SELECT: nothing that can be read": _one(signal(codes.SELECT, varint(1) + b"\1\1x" * 100)),
+    "SELECTED": _one(signal(codes.SELECTED, varint(1) + b"\0\x0d" + SELF + varint(1) + u16(0))),
     "PRUNE": lambda count: [signal(codes.PRUNE, varint(1) + _number(count))],
     "GRAFT": lambda count: [signal(codes.GRAFT, varint(1) + _number(count))],
     "GRAFT of ours": _one(signal(codes.GRAFT, varint(1) + YOU)),
