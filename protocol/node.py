@@ -608,11 +608,12 @@ class Node(Retaining):
     ) -> Frame:
         """A message that may be sent, as far as its caller says of it."""
         self._check_open()
-        if is_selector(endpoint):
+        if type(endpoint) is not bytes or len(endpoint) != codes.ID_SIZE:
+            if type(endpoint) is not bytes or not is_selector(endpoint):
+                raise LocalError("endpoint must be 16 bytes")
             self._check_payload(payload, format, type_id)
             self.arm_sweep(now)
             return self.origin.selecting.message(kind, endpoint, payload, format, type_id, node_id, now)
-        check_id("endpoint", endpoint)
         if node_id:
             check_id("node_id", node_id)
         here = format == codes.OBJECT and node_id in (b"", self.node_id)

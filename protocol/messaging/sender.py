@@ -269,10 +269,10 @@ class Origin(SenderSide):
         else:
             flow.certain()
             self.timers.disarm(flow)
-        crowd = self.crowds.get(flow.endpoint)
-        if crowd is not None:
-            crowd.pump(now)
-        if self.selecting.crowds:
+        if self.crowds:
+            crowd = self.crowds.get(flow.endpoint)
+            if crowd is not None:
+                crowd.pump(now)
             self.selecting.wake(flow)
 
     def probe(self, flow: OutFlow, now: int) -> None:
@@ -344,10 +344,10 @@ class Origin(SenderSide):
         flow.open -= 1
         if status in _ANSWERED:
             flow.done += 1
-        crowd = self.crowds.get(flow.endpoint)
-        if crowd is not None:
-            crowd.wake()
-        if self.selecting.crowds:
+        if self.crowds:
+            crowd = self.crowds.get(flow.endpoint)
+            if crowd is not None:
+                crowd.wake()
             self.selecting.wake(flow)
 
     def due(self, pending: Pending, now: int) -> None:

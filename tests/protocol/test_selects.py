@@ -9,7 +9,8 @@ import pytest
 from busway.protocol import Limits, Node, codes, events
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.address import expression_of
-from busway.protocol.wire.messages import Holder, RoutingHeader, SelectedSignal, select_signal
+from busway.protocol.wire.holders import fit_have
+from busway.protocol.wire.messages import HaveFrame, Holder, RoutingHeader, SelectedSignal, select_signal
 from busway.protocol.wire.selectors import AND, NOT, OR
 
 from .helpers import verdicts
@@ -477,3 +478,25 @@ def test_when_there_is_somebody_new_to_ask_an_answer_counts_no_more() -> None:
     net.join("ac", lookups=True)
     net.pump()
     assert found(net, "a") == "bc"
+
+
+def test_who_refused_and_cannot_be_reached_then_is_not_asked_again() -> None:
+    net = slow("ab", "ab")
+    renderers(net, "b")
+    net["b"].mesh.directory.size = codes.SELECT_WORK_MAX
+    net["a"].locate(where("codec"), net.now)
+    token = net["a"].locate(RENDERER, net.now)
+    net.pump()
+    b = net["a"].routes.peers[id_of("b")]
+    hop, b.hop = b.hop, None
+    net.advance(1_000)
+    b.hop = hop
+    assert asked(net, "a", "ab", codes.SELECT) == 2
+    net.advance(1_000)
+    assert verdicts(net, net["a"], token) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+
+
+def test_a_have_that_fits_no_frame_leaves_out_names() -> None:
+    have = HaveFrame(b"n" * 20, E, [Holder(b"m" * 20, ANYCAST, LOCALNET, 1, name="n" * 64)])
+    fit_have(have, 128, True)
+    assert [(holder.name, holder.traits) for holder in have.holders] == [("", b"")]
