@@ -23,6 +23,9 @@ class Lasts:
         self.size = 0
         # By publisher, node and incarnation: its values by endpoint and name.
         self._of: "dict[bytes, dict[bytes, Last]]" = {}
+        # The publishers by how many there are of each, so that none need be looked for.
+        self._by_count: "dict[int, dict[bytes, bool]]" = {}
+        self._most = 0
 
     def is_news(self, source: bytes, endpoint: bytes, name: str, number: int) -> bool:
         """Whether a value is newer than what came of that publisher to the endpoint under that name."""
@@ -31,13 +34,12 @@ class Lasts:
 
     def note(self, source: bytes, endpoint: bytes, name: str, last: Last) -> None:
         """It is the newest now."""
-        values = self._of.get(source)
-        if values is None:
-            values = self._of[source] = {}
         key = endpoint + name.encode()
-        self._drop(source, key)
-        self._of[source] = values
+        if source in self._of:
+            self._drop(source, key)
+        values = self._of.setdefault(source, {})
         values[key] = last
+        self._counted(source, len(values) - 1, len(values))
         self.count += 1
         self.size += last.size
         while self.count > COUNT_MAX or (self.size > SIZE_MAX and self.count > 1):
@@ -45,20 +47,30 @@ class Lasts:
 
     def _make_room(self) -> None:
         """Drop the oldest of who has most: a flood pushes out its own."""
-        most = b""
-        for source, values in self._of.items():
-            if not most or len(values) > len(self._of[most]):
-                most = source
+        most = next(iter(self._by_count[self._most]))
         self._drop(most, next(iter(self._of[most])))
 
     def _drop(self, source: bytes, key: bytes) -> None:
         values = self._of[source]
         last = values.pop(key, None)
-        if last is not None:
-            self.count -= 1
-            self.size -= last.size
+        if last is None:
+            return
+        self._counted(source, len(values) + 1, len(values))
+        self.count -= 1
+        self.size -= last.size
         if not values:
             del self._of[source]
+
+    def _counted(self, source: bytes, before: int, count: int) -> None:
+        """A publisher has another number of values than before, by one."""
+        if count:
+            self._by_count.setdefault(count, {})[source] = True
+        if before:
+            del self._by_count[before][source]
+            if not self._by_count[before]:
+                del self._by_count[before]
+        if count > self._most or (before == self._most and before not in self._by_count):
+            self._most = count
 
     def sources(self) -> "list[bytes]":
         """The publishers of which there are some."""

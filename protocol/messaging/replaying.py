@@ -56,10 +56,16 @@ class Replaying(Admitting):
         endpoint = self.endpoints[uuid_of(frame.endpoint)]
         options = frame.options
         assert options is not None
+        realm = session.realm if frame.route is None else max(session.realm, frame.route.realm)
+        if endpoint.realm < realm:
+            self.arrive(session, peer, frame, now)  # which refuses it
+            return
+        if self.gate.guard is not None and not self.admits(session, peer, endpoint, frame, now):
+            return
         news = self.lasts.is_news(peer.key, endpoint.uuid, options.name, options.retain)
         if news and not options.retain & codes.CLEARED:
             self.arrive(session, peer, frame, now)
-        elif self.gate.guard is None or self.admits(session, peer, endpoint, frame, now):
+        else:
             self.pass_over(session, peer, endpoint, frame.endpoint, frame.number, now)
         flow = peer.in_flows.get(frame.endpoint)
         if news and flow is not None and flow.received & 0xFFFF == frame.number & 0xFFFF:

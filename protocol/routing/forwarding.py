@@ -358,7 +358,7 @@ class Forwarder:
         route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
         links = [link for link in links if link.realm <= reach]
         if frame.options is not None and frame.options.name:
-            links = self.permitted(links, frame.endpoint, frame.options.name)
+            links = self.permitted(links, uuid, frame.options.name)
         for link in links:
             out = Frame(
                 codes.PUBLISH,
