@@ -386,8 +386,8 @@ class Exchange(RoutingHost):
         if known is None or known.differs(entry):
             self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry, former=known))
         self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
-        if known is None and entry.kind == codes.BROADCAST:
-            self.origin.retained.subscribed(entry)
+        if entry.kind == codes.BROADCAST and (known is None or known.version != entry.version):
+            self.origin.retained.subscribed(entry)  # it may have been closed and be there again, in one word
         self.mesh.selections.announced(entry)
         self.origin.unresolved.settle_selectors(now)
 

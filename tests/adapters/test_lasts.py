@@ -31,7 +31,8 @@ async def test_who_subscribes_later_gets_the_last_value() -> None:
         assert message.source == a.id
         assert (await b.last("lab/mode")).payload == "busy"
         assert (await a.last("lab/mode")).payload == "busy"
-        assert (await c.last("lab/mode", timeout=None)).retained
+        for _ in range(3):  # as often as one likes
+            assert (await c.last("lab/mode", timeout=None)).retained
         await until(lambda: not sees(b, "lab/mode"))  # who has asked is gone
         await a.publish("lab/mode", retain=None)
         await until(lambda: a.node.origin.retained.values == {})

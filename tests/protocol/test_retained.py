@@ -90,6 +90,22 @@ def test_receivers_of_one_node_each_get_them() -> None:
         assert got(net, net[node], receiver) == [(b"a", "lab/x", b"1", True)]
 
 
+@pytest.mark.parametrize("wanted", ["lab/x", "lab/*"])
+def test_who_closes_and_subscribes_again_at_once_gets_it_again(wanted: str) -> None:
+    net = line()
+    retain(net, net["a"], "lab/x", b"1")
+    for _ in range(5):
+        receiver = subscribe(net["c"], wanted)
+        net.pump()
+        assert got(net, net["c"], receiver) == [(b"a", "lab/x", b"1", True)]
+        net["c"].deregister(receiver, net.now)  # told in one word with what comes next: it is there
+        receiver = subscribe(net["c"], wanted)
+        net.pump()
+        net.advance(1000)
+        assert got(net, net["c"], receiver) == [(b"a", "lab/x", b"1", True)]
+        net["c"].deregister(receiver, net.now)
+
+
 def test_who_comes_back_is_not_given_what_it_has() -> None:
     net = line("ab")
     receiver = subscribe(net["b"], "lab/*")
