@@ -345,11 +345,13 @@ class Exchange(RoutingHost):
         self.emit(events.NodeEvent(events.NODE_UP, peer))
         self.origin.unresolved.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
         self.receiving.credit_again(peer, now)
+        self.receiving.returned(now)
         self.origin.may_go_on(peer, now)
 
     def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
         talk(peer).stalled = []
         self.receiving.lose_peer(peer)
+        self.receiving.lasts.doubt(peer.key)
         self.origin.lose_peer(peer, unsent, now)
         self.origin.retained.lose_peer(peer)
 

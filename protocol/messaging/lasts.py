@@ -32,6 +32,27 @@ class Lasts:
         known = self._of.get(source, _NONE).get(endpoint + name.encode())
         return known is None or number & ~codes.CLEARED > known.number
 
+    def doubt(self, source: bytes) -> None:
+        """A publisher is away: what it has still when it comes back it sends anew."""
+        for last in self._of.get(source, _NONE).values():
+            last.asked = False
+            if last.lacking is None:
+                last.lacking = []
+
+    def take_doubted(self, source: bytes) -> "list[bytes]":
+        """The endpoints of the values that are in doubt, and for which nobody has been asked yet."""
+        found: "dict[bytes, bool]" = {}
+        for key, last in self._of.get(source, _NONE).items():
+            if last.lacking is not None and not last.asked:
+                last.asked = True
+                found[key[: codes.ID_SIZE]] = True
+        return list(found)
+
+    def confirm(self, source: bytes, endpoint: bytes, name: str, number: int) -> "Last | None":
+        """A value has come once more: it, if that had been in doubt."""
+        known = self._of.get(source, _NONE).get(endpoint + name.encode())
+        return None if known is None or known.number != number or known.lacking is None else known
+
     def note(self, source: bytes, endpoint: bytes, name: str, last: Last) -> None:
         """It is the newest now."""
         key = endpoint + name.encode()

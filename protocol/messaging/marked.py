@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from busway.protocol.messaging.endpoints import Receiver
+
 
 class MarkedMessage(Message):
     """One of which there is more to say than of others: they pay nothing for that."""
@@ -45,7 +47,7 @@ class MarkedMessage(Message):
 class Last:
     """The last value of a name, as one publisher has it: `number` counts those of its node."""
 
-    __slots__ = ("at", "cleared", "format", "number", "payload", "size", "type_id")
+    __slots__ = ("asked", "at", "cleared", "format", "lacking", "number", "payload", "size", "type_id")
 
     def __init__(self, number: int, payload: object, format: int, type_id: bytes, at: int) -> None:
         self.number = number & ~codes.CLEARED
@@ -54,4 +56,7 @@ class Last:
         self.format = format
         self.type_id = type_id
         self.at = at  # when it was published, or came, ms
+        # While its publisher is away, who may clear it: the receivers that have come meanwhile.
+        self.lacking: "list[Receiver] | None" = None
+        self.asked = False  # ... and whether that has been asked for since
         self.size = size_of(self.payload) + OVERHEAD

@@ -48,6 +48,7 @@ class Receiving(Replaying):
         self.origin = origin
         self.retained = origin.retained
         self.lasts = Lasts()
+        self.doubts = Call(self.look_for_doubts)
         self.roots = {}
         self.marked = False
         self.builtin: "Receiver | None" = None  # the introspection endpoint's

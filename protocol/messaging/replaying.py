@@ -8,6 +8,8 @@ from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Recei
 from busway.protocol.messaging.lasts import Lasts
 from busway.protocol.messaging.marked import Last, MarkedMessage
 from busway.protocol.messaging.retained import Retained
+from busway.protocol.routing.peers import Entry
+from busway.protocol.timers import Call
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import uuid_of
 from busway.protocol.wire.messages import Frame
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from busway.protocol.link.face import LinkFace
 
+_DOUBT_MS: "Final" = 2000  # after which who is back has sent anew what it keeps, if it knows that it was away
 _REPLAYS: "Final" = b"\5"  # behind an endpoint's uuid: the pair of what is sent anew (LANE: normal, replay)
 
 
@@ -28,6 +31,7 @@ class Replaying(Admitting):
     lasts: Lasts
     roots: "dict[bytes, bytes]"  # by leaf and address: the router that numbers its copies for patterns
     retained: Retained
+    doubts: Call  # arms itself
 
     def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
         """A message of another node, from one of our links."""
@@ -48,6 +52,10 @@ class Replaying(Admitting):
             flow = peer.in_flows.get(frame.endpoint)
             if flow is not None:
                 start_anew(flow, frame.number - 1)
+
+    def entry_of(self, endpoint: Endpoint) -> Entry:
+        """An endpoint of ours as others are told of it."""
+        raise NotImplementedError
 
     def arrive_retained(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
         """A broadcast that is the last value of its name now, or says that there is none any more: nobody is
@@ -104,6 +112,13 @@ class Replaying(Admitting):
             last = Last(options.retain, frame.payload, frame.format, frame.type_id, now)
             for receiver in list(endpoint.receivers):
                 self._give(receiver, peer, options.name, last)
+            return
+        known = self.lasts.confirm(peer.key, endpoint.uuid, options.name, options.retain)
+        if known is not None and known.lacking is not None:
+            lacking = known.lacking
+            known.lacking = None
+            for receiver in [receiver for receiver in lacking if not receiver.closed]:
+                self._give(receiver, peer, options.name, known)
 
     def _give(self, receiver: Receiver, peer: Correspondent, name: str, last: Last) -> None:
         """A value from before it was there, to a receiver."""
@@ -136,7 +151,34 @@ class Replaying(Admitting):
                     self._give(receiver, self.me, kept.name, kept.copy_for(uuid))
         if len(endpoint.receivers) > 1:
             for source in self.lasts.sources():
-                peer = self.routes.find(source)
-                if peer is not None and peer.reachable:
-                    for name, last in self.lasts.of(source, endpoint.uuid):
-                        self._give(receiver, talk(peer), name, last)
+                for name, last in self.lasts.of(source, endpoint.uuid):
+                    self._give_known(receiver, source, name, last)
+
+    def _give_known(self, receiver: Receiver, source: bytes, name: str, last: Last) -> None:
+        """Give it what has come for others: now, or when the publisher is back and has it still."""
+        if last.lacking is not None:
+            last.lacking = [other for other in last.lacking if not other.closed] + [receiver]
+            return
+        peer = self.routes.find(source)
+        assert peer is not None  # or it would be in doubt
+        self._give(receiver, talk(peer), name, last)
+
+    # Publishers that were away
+
+    def returned(self, now: int) -> None:
+        """A node is back: it sends its values anew, or does not know that it was away."""
+        if self.lasts.count and self.doubts.deadline < 0:
+            self.timers.arm(self.doubts, now + _DOUBT_MS)
+
+    def look_for_doubts(self, now: int) -> None:
+        """Tell the endpoints once more whose values are still in doubt: their publishers send those anew then
+        which they keep.
+        """
+        told: "dict[bytes, bool]" = {}
+        for source in self.lasts.sources():
+            peer = self.routes.find(source)
+            if peer is not None and peer.reachable:
+                for uuid in self.lasts.take_doubted(source):
+                    told[uuid] = True
+        for uuid in told:
+            self.mesh.lines.put_own(self.entry_of(self.endpoints[uuid]))

@@ -143,6 +143,57 @@ def test_a_value_that_is_cleared_is_nobodys() -> None:
     assert got(net, net["b"], early) == [(b"a", "lab/x", b"2", False)]
 
 
+def test_what_is_cleared_while_its_publisher_is_away_is_given_to_nobody_more() -> None:
+    net = line("ab")
+    first = subscribe(net["b"], "lab/*")
+    for name in ("lab/x", "lab/y"):
+        retain(net, net["a"], name, b"1")
+    net.pump()
+    assert len(got(net, net["b"], first)) == 2
+    net.cables[0].cut()
+    net.advance(1000)
+    net["a"].clear(id_of("lab/x"), net.now)
+    away = subscribe(net["b"], "lab/*")
+    closed = subscribe(net["b"], "lab/*")
+    net["b"].deregister(closed, net.now)
+    another = subscribe(net["b"], "lab/*")
+    assert got(net, net["b"], away) == []
+    net.join("ab")
+    net.pump()
+    net.cables[-1].cut()  # it is away again before anybody has looked what it has not sent
+    net.advance(3000)
+    net.join("ab")
+    net.pump()
+    net.advance(20_000)
+    late = subscribe(net["b"], "lab/*")
+    for receiver in (away, another, late):
+        assert got(net, net["b"], receiver) == [(b"a", "lab/y", b"1", True)]
+    assert got(net, net["b"], first) == got(net, net["b"], closed) == []
+
+
+def test_a_publisher_that_does_not_know_that_it_was_away_is_asked() -> None:
+    """Only one side had lost the way for a moment, as happens where there are several."""
+    net = line()
+    first = subscribe(net["c"], "lab/*")
+    net.pump()
+    for name in ("lab/x", "lab/y"):
+        retain(net, net["a"], name, b"1")
+    net.pump()
+    net.advance(20_000)
+    assert len(got(net, net["c"], first)) == 2
+    peer = net.see("c", "a")
+    net["c"].node_down(peer, [], net.now)
+    second = subscribe(net["c"], "lab/*")
+    net["c"].node_up(peer, net.now)
+    net.advance(1000)
+    assert got(net, net["c"], second) == []
+    net.advance(2000)
+    expected = [(b"a", name, b"1", True) for name in ("lab/x", "lab/y")]
+    assert got(net, net["c"], second) == expected
+    assert got(net, net["c"], subscribe(net["c"], "lab/*")) == expected
+    assert got(net, net["c"], first) == []
+
+
 def test_what_was_published_close_to_a_change_is_sent_once_more() -> None:
     """As if the copy had been lost where the tree was another."""
     net = line()
