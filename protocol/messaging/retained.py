@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SETTLE_MS: "Final" = 2000  # without a change, after which copies that follow miss nobody
 _TURNS_MAX: "Final" = 4  # ... that are waited for
+_AGAIN_MS: "Final" = 2000  # after which what a node on the way had no room for is sent again
 
 
 class Kept(Last):
@@ -44,9 +45,9 @@ class Kept(Last):
 
 
 class Replay(Waiter):
-    """The values that one subscriber is to get, as its link has room."""
+    """The values that one subscriber is to get, as its link has room, and has been sent of late."""
 
-    __slots__ = ("_retained", "peer", "realm", "sent", "uuid", "uuids")
+    __slots__ = ("_retained", "idle", "numbers", "peer", "realm", "refused", "sent", "uuid", "uuids")
 
     def __init__(self, retained: "Retained", entry: Entry) -> None:
         self.deadline = -1
@@ -56,6 +57,9 @@ class Replay(Waiter):
         self.realm = entry.realm
         self.uuids: "dict[bytes, bool]" = {}  # of the names
         self.sent = 0
+        self.numbers: "dict[int, bytes]" = {}  # of those sent of late, by seq
+        self.refused: "dict[bytes, bool]" = {}  # for which a node on the way had no room: to be sent again
+        self.idle = False  # nothing has been sent for a while
 
     def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
         self._retained.go_on(self)
@@ -80,6 +84,7 @@ class Retained:
         self._changed_at = 0  # when that was seen to change
         self._turns = 0
         self._timer = Call(self._settle)
+        self._again = Call(self._send_again)
 
     # Keeping
 
@@ -138,6 +143,7 @@ class Retained:
         if replay is None and uuids:
             replay = self._replays[key] = Replay(self, entry)
         if replay is not None:
+            replay.realm = entry.realm
             for uuid in uuids:
                 replay.uuids[uuid] = True
             self.go_on(replay)
@@ -156,9 +162,41 @@ class Retained:
             del replay.uuids[uuid]
             kept = self.values.get(uuid)
             if kept is not None and self._may_go(replay, kept):
-                replay.sent += 1
+                self._note(replay, uuid)
                 hop.enqueue(self._frame(replay, uuid, kept))
-        self._replays.pop(peer.key + replay.uuid, None)
+
+    def _note(self, replay: Replay, uuid: bytes) -> None:
+        replay.sent += 1
+        replay.idle = False
+        replay.numbers[replay.sent & 0xFFFF] = uuid
+        if len(replay.numbers) > self.count_max:
+            del replay.numbers[next(iter(replay.numbers))]
+
+    def undelivered(self, key: bytes, uuid: bytes, seq: int, reason: int, now: int) -> bool:
+        """UNDELIVERABLE came. Returns whether it is of a value, which is sent again if it found no room."""
+        replay = self._replays.get(key + uuid)
+        value = b"" if replay is None else replay.numbers.pop(seq, b"")
+        if replay is None or not value:
+            return False
+        if reason in (codes.QUEUE_FULL, codes.NO_ROUTE):
+            replay.refused[value] = True
+            if self._again.deadline < 0:
+                self._origin.timers.arm(self._again, now + _AGAIN_MS)
+        return True
+
+    def _send_again(self, now: int) -> None:
+        for replay in list(self._replays.values()):
+            if replay.refused:
+                replay.uuids.update(replay.refused)
+                replay.refused = {}
+                self.go_on(replay)
+
+    def sweep(self) -> None:
+        """Once in a while: of those who have all for long nothing is remembered."""
+        for key, replay in list(self._replays.items()):
+            if replay.idle and not replay.uuids and not replay.refused:
+                del self._replays[key]
+            replay.idle = True
 
     def _may_go(self, replay: Replay, kept: Kept) -> bool:
         peer = replay.peer

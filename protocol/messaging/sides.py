@@ -223,6 +223,10 @@ class SenderSide(FlowOwner):
         """The one terminal outcome of a pending message."""
         raise NotImplementedError
 
+    def value_undelivered(self, key: bytes, uuid: bytes, seq: int, reason: int, now: int) -> bool:
+        """UNDELIVERABLE came for no pair of ours. Returns whether it is of a last value."""
+        raise NotImplementedError
+
     def call_off(self, pending: Pending, now: int) -> None:
         """CANCEL, on the same way as the request and behind it."""
         raise NotImplementedError

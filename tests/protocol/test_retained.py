@@ -331,7 +331,59 @@ def test_many_values_go_as_the_link_has_room() -> None:
     receiver = subscribe(net["c"], "lab/*")
     net.pump(size=16384)
     assert len(got(net, net["c"], receiver)) == count
+    assert not any(replay.uuids for replay in net["a"].origin.retained._replays.values())
+    net.advance(2 * codes.SWEEP_MS)
     assert net["a"].origin.retained._replays == {}
+
+
+def test_what_a_node_on_the_way_had_no_room_for_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "TRANSIT_SIZE_MAX", 65536)
+    net = line()
+    names = [f"lab/{number}" for number in range(40)]
+    for name in names:
+        retain(net, net["a"], name, bytes(16384))
+    net.pump()
+    net.advance(20_000)
+    near = subscribe(net["b"], "lab/0")
+    net.pump()
+    assert len(got(net, net["b"], near)) == 1
+    net.cables[1].block(net["b"])
+    receiver = subscribe(net["c"], "lab/*")
+    net.pump()
+    net.advance(3000)  # again in vain
+    net.cables[1].block(net["b"], False)
+    net.advance(20_000)
+    assert sorted(name for _, name, _, _ in got(net, net["c"], receiver)) == sorted(names)
+    assert net.fresh(net["a"], events.UNDELIVERABLE) == []
+    assert net["a"].origin.counters["unknown_reply"] == 0
+
+
+def test_what_its_node_does_not_take_is_not_sent_again() -> None:
+    net = line()
+    retain(net, net["a"], "lab/x", b"1")
+    receiver = subscribe(net["c"], "lab/x")
+    net.pump()
+    assert len(got(net, net["c"], receiver)) == 1
+    retained = net["a"].origin.retained
+    peer, uuid = net.see("a", "c"), id_of("lab/x")
+    assert retained.undelivered(peer.key, uuid, 1, codes.NO_PERMISSION, net.now)
+    assert not retained.undelivered(peer.key, uuid, 1, codes.QUEUE_FULL, net.now)  # it is over
+    assert retained._again.deadline < 0
+
+
+def test_so_many_of_those_sent_are_remembered() -> None:
+    net = line()
+    retained = net["a"].origin.retained
+    retained.count_max = 2
+    for name in ("lab/x", "lab/y"):
+        retain(net, net["a"], name, b"1")
+    for _ in range(3):
+        receiver = subscribe(net["c"], "lab/*")
+        net.pump()
+        assert len(got(net, net["c"], receiver)) == 2
+        net["c"].deregister(receiver, net.now)
+    (replay,) = retained._replays.values()
+    assert list(replay.numbers) == [replay.sent - 1, replay.sent]
 
 
 def test_a_link_that_is_lost_amid_them_leaves_nothing_behind() -> None:
