@@ -86,6 +86,8 @@ class Selecting:
                 flows.append(self._origin.flow(match.peer, to, match.credit, now))
         if not flows:
             return None
+        if len(self.used) >= codes.SELECTIONS_MAX:
+            self._forget_first()
         target = self._origin.targets[address] = Target(codes.ANYCAST)
         target.flows = flows
         self.used[address] = True
@@ -117,6 +119,12 @@ class Selecting:
         self.used = {}
         for crowd in self.crowds.values():
             crowd.wake()
+
+    def _forget_first(self) -> None:
+        """The selector that was asked for before the others is found anew, if it is used again."""
+        address = next(iter(self.used))
+        del self.used[address]
+        self._origin.targets.pop(address, None)
 
     def waits_for(self, flow: OutFlow) -> bool:
         """Whether something waits for one of several, of which that is one."""

@@ -300,6 +300,19 @@ def test_as_many_selectors_are_kept_as_there_is_room_for() -> None:
     assert [node for _, node in net["a"].matches(where("renderer", "4", NOT, AND))] == [b"b" * 16]
 
 
+def test_a_program_may_use_any_number_of_selectors() -> None:
+    """As if it made them of what it reads: what is remembered of them stays the same."""
+    net = star("bc")
+    receivers = renderers(net, "bc")
+    origin = net["a"].origin
+    count = codes.SELECTIONS_MAX + 5
+    for number in range(count):
+        net["a"].request(where("renderer", str(number), NOT, AND), b"x", net.now, timeout_ms=1000)
+        net.pump()
+    assert len(origin.targets) == len(origin.selecting.used) == codes.SELECTIONS_MAX
+    assert sum(len(payloads) for payloads in taken(net, receivers).values()) == count
+
+
 def judged(node: Node, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The endpoints that any selector is held against from now on."""
     from busway.protocol.routing.selections import Selection
