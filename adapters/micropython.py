@@ -5,12 +5,11 @@ Knows streams (UART, USB, sockets, whole packets) and payloads; what travels is 
 """
 
 import gc
-import os
 import select
 import time
 
 from busway.adapters.micropython_cbor import dumps, loads
-from busway.adapters.micropython_names import uuid_of
+from busway.adapters.micropython_names import board_entropy, board_id, number_of, uuid_of
 from busway.protocol import codes, events
 from busway.protocol.errors import FullError
 from busway.protocol.leaf.frames import Message
@@ -162,7 +161,7 @@ class Loop:
         self._clock = clock
         self._ticks = clock.ticks_ms()
         self._open = None if hasattr(stream, "write") else stream
-        entropy = entropy or _entropy()
+        entropy = entropy or board_entropy()
         if key or token:
             from busway.adapters.micropython_crypto import secret_of
 
@@ -243,18 +242,31 @@ class Loop:
         return decorate
 
     def publish(
-        self, name: "str | bytes", value: object, best_effort: bool = False, realm: int = codes.PROCESS
+        self,
+        name: "str | bytes",
+        value: object,
+        best_effort: bool = False,
+        realm: int = codes.PROCESS,
+        priority: str = "normal",
     ) -> bool:
         """Give every subscriber within `realm` a copy (0: within LOCALNET, or the link's if that is wider);
         False if the link has no room for it now: counted in `refused`, and in `missed` of its subscribers'
         next. With `best_effort` it may be lost, here or on its way, rather than keep others waiting: for
-        readings that come often. Raises LocalError, "peers_max", for one name more than that.
+        readings that come often. `priority` as for `send`. Raises LocalError, "peers_max", for one name more
+        than that.
         """
         payload, format = encode(value)
+        number = number_of(priority)
         try:
             realm = realm or max(codes.LOCALNET, self.realm)
             self.leaf.publish(
-                uuid_of(name), payload, self.now(), format, best_effort=best_effort, realm=realm
+                uuid_of(name),
+                payload,
+                self.now(),
+                format,
+                best_effort=best_effort,
+                realm=realm,
+                priority=number,
             )
         except FullError:
             self.refused += 1
@@ -275,9 +287,13 @@ class Loop:
         then: "Callable[[Outcome], Any] | None" = None,
         timeout_ms: int = 30000,
         ttl_ms: int = 0,
+        priority: str = "normal",
     ) -> int:
-        """Send to who holds the name; `then(outcome)` is called when its fate is known. Raises FullError."""
-        return self._submit(codes.CONFIRM if confirm else codes.SEND, name, value, then, timeout_ms, ttl_ms)
+        """Send to who holds the name; `then(outcome)` is called when its fate is known. `priority` "low" to
+        "urgent": a higher one passes lower ones. Raises FullError.
+        """
+        kind = codes.CONFIRM if confirm else codes.SEND
+        return self._submit(kind, name, value, then, timeout_ms, ttl_ms, priority)
 
     def request(
         self,
@@ -286,9 +302,10 @@ class Loop:
         then: "Callable[[Outcome], Any] | None" = None,
         timeout_ms: int = 30000,
         ttl_ms: int = 0,
+        priority: str = "normal",
     ) -> int:
-        """Ask; `then(outcome)` is called once. Raises FullError."""
-        return self._submit(codes.REQUEST, name, value, then, timeout_ms, ttl_ms)
+        """Ask; `then(outcome)` is called once; `priority` as for `send`. Raises FullError."""
+        return self._submit(codes.REQUEST, name, value, then, timeout_ms, ttl_ms, priority)
 
     def _submit(
         self,
@@ -298,9 +315,11 @@ class Loop:
         then: "Callable[[Outcome], Any] | None",
         timeout_ms: int,
         ttl_ms: int,
+        priority: str,
     ) -> int:
         payload, format = encode(value)
-        token = self.leaf.submit(kind, uuid_of(name), payload, self.now(), format, ttl_ms, timeout_ms)
+        number = number_of(priority)
+        token = self.leaf.submit(kind, uuid_of(name), payload, self.now(), format, ttl_ms, timeout_ms, number)
         if then is not None:
             self._waiting[token] = then
         self._due = self._ticks
@@ -670,27 +689,6 @@ def _busy(error: OSError) -> int:
     if error.args and error.args[0] in _BUSY:
         return 0
     raise error
-
-
-def _entropy() -> "Callable[[int], bytes]":
-    if hasattr(os, "urandom"):
-        return os.urandom
-    from busway.adapters.micropython_entropy import urandom
-
-    return urandom
-
-
-def board_id(entropy: "Callable[[int], bytes]") -> bytes:
-    """A node id of this board's own: the same at every start if it has a serial number."""
-    try:
-        from hashlib import sha256
-
-        from machine import unique_id  # type: ignore[import-not-found]
-
-        drawn = sha256(b"busway" + unique_id()).digest()
-    except ImportError:
-        drawn = entropy(codes.ID_SIZE)
-    return bytes((drawn[0] & 0x7F,)) + drawn[1 : codes.ID_SIZE]  # the top bit: it follows from a key
 
 
 def Usb() -> "Any":

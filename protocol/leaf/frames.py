@@ -41,6 +41,7 @@ class Message(Header):
     state = OVER
     lost = False  # it waited for somebody who has gone
     lane = codes.NORMAL  # its priority, and REPLAY
+    passed = 0  # how many of higher priority have gone before it
     best_effort = False  # may be lost rather than keep others waiting
     # Of one that came
     type_id = b""

@@ -165,8 +165,8 @@ class Leaf(LeafOrigin):
             raise ClosedError("this receiver is closed")
         return None
 
-    def _pull(self, receiver: Receiver) -> Message:
-        message = receiver.queue.pop(0)
+    def _pull(self, receiver: Receiver, at: int = 0) -> Message:
+        message = receiver.queue.pop(at)
         self._queued_size -= len(message.payload) + _PIECE
         message.flow.queued -= 1
         return message
@@ -182,6 +182,7 @@ class Leaf(LeafOrigin):
         *,
         best_effort: bool = False,
         realm: int = codes.LOCALNET,
+        priority: int = codes.NORMAL,
     ) -> int:
         """Give every subscriber of a broadcast endpoint within `realm` a copy. Returns 0. Nobody listening,
         or no link now, is no error. Raises FullError when another of this endpoint waits to be written, and
@@ -189,6 +190,7 @@ class Leaf(LeafOrigin):
         `missed` of the next. With `best_effort` the message is lost then, here or on its way, rather than
         keep others waiting. Raises LocalError for one endpoint more than `peers_max`.
         """
+        self._check_priority(priority)
         self._check_message(endpoint, payload, format)
         target = self._targets.get(endpoint)
         receiver = self._receiver(endpoint)
@@ -199,18 +201,22 @@ class Leaf(LeafOrigin):
         if endpoint not in self._casts and len(self._casts) >= self.peers_max:
             raise LocalError("this leaf publishes to as many endpoints as it may: peers_max")
         item = Message(codes.PUBLISH, endpoint, payload, format)
-        item.number = self._casts[endpoint] = self._casts.get(endpoint, 0) + 1
         link = self.link
+        if priority != codes.NORMAL and link is not None and link.addressing:
+            item.lane = priority
+            self._casts.setdefault(endpoint, 0)  # by which it is known what it is
+        address = item.address()
+        item.number = self._casts[address] = self._casts.get(address, 0) + 1
         if self.online() and endpoint not in self._pruned and link is not None and link.realm <= realm:
             waiting = own = 0
             for other in self._items:
                 if other.kind == codes.PUBLISH:
                     waiting += 1
-                    own += other.endpoint == endpoint
+                    own += other.address() == address
             item.best_effort = best_effort
             item.realm = realm
             if not own or waiting < self.pending_max:
-                self._items.append(item)
+                self._add(self._items, item)
                 self.write_pending = True
             elif not best_effort:
                 raise FullError("%d messages wait to be written: publish again later" % waiting)
@@ -218,6 +224,7 @@ class Leaf(LeafOrigin):
             copy = Message(codes.PUBLISH, endpoint, payload, format)
             copy.key = self.key
             copy.number = item.number & 0xFFFF
+            copy.lane = item.lane
             self._deliver(receiver, copy, 0, now)
         return 0
 
@@ -401,7 +408,7 @@ class Leaf(LeafOrigin):
         message.flow = flow
         message.receiver = receiver
         self.counters["missed"] += gap - 1
-        # Room for one more: a broadcast takes the place of the oldest.
+        # Room for one more: a broadcast takes the place of the oldest of the lowest.
         queue = receiver.queue
         room = self.queue_size_max - len(message.payload) - _PIECE
         while queue and (len(queue) >= receiver.queue_max or self._queued_size > room):
@@ -409,8 +416,15 @@ class Leaf(LeafOrigin):
                 self.counters["refused"] += 1
                 self._refuse(message, codes.QUEUE_FULL)
                 break
-            self._pull(receiver)
             self.counters["dropped"] += 1
+            at = 0
+            if self.ranked:
+                from busway.protocol.leaf.priorities import lowest
+
+                at = lowest(queue)
+                if queue[at].lane & 3 > message.lane & 3:
+                    break
+            self._pull(receiver, at)
         else:
             self._enqueue(receiver, message, now)
         self._raise_limit(flow, receiver)
@@ -424,7 +438,7 @@ class Leaf(LeafOrigin):
         return flow
 
     def _enqueue(self, receiver: Receiver, message: Message, now: int) -> None:
-        receiver.queue.append(message)
+        self._add(receiver.queue, message)
         self._queued_size += len(message.payload) + _PIECE
         message.flow.queued += 1
         if message.id:

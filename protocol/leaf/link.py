@@ -47,6 +47,7 @@ class LeafHost:
     key: bytes  # node and incarnation
     link: "LeafConnection | None"
     write_pending: bool  # there may be something to write
+    ranked: bool  # a message of another priority than normal has come, or was to go
 
     def take_events(self) -> "list[Event]":
         """All that happened since the last call."""
@@ -226,7 +227,16 @@ class LeafConnection:
             return frame(body)
         item = self._partial
         at = self._written
-        if item is not None:  # between the pieces of a cut message a leaf sends nothing else
+        whole_max = self.frame_size_max - codes.HEADER_SIZE_MAX
+        if item is not None:  # between the pieces of a cut message a leaf sends only what is more urgent
+            other = None
+            if self.leaf.ranked:
+                from busway.protocol.leaf.priorities import passing
+
+                other = passing(self.leaf, self, now, item, whole_max)
+            if other is not None:
+                body = write_message(other, self.aliases_out, self.nodes_out, self.peer_key, now, False)
+                return frame(body + other.payload)
             body = bytes((codes.MORE, 0))
         else:
             body = self.leaf.write_lines(self)
@@ -240,12 +250,14 @@ class LeafConnection:
                     self.deadline = now + codes.CLOSING_MS
                 return body
             # This bound is for the longest header: what a shorter one would let fit is cut all the same.
-            cut = len(item.payload) > self.frame_size_max - codes.HEADER_SIZE_MAX
+            cut = len(item.payload) > whole_max
             body = write_message(item, self.aliases_out, self.nodes_out, self.peer_key, now, cut)
             if not cut:
                 return frame(body + item.payload)
             at = 0
         stop = at + self.frame_size_max - len(body)
+        if self.frame_size_max <= codes.PACKET_FRAME_SIZE_SLOW:  # a packet each, so that others may pass
+            stop = min(stop, at + (codes.PACKET_PIECE_SIZE_SLOW if at else whole_max))
         if not at:
             stop = min(stop, len(item.payload) - 1)
         self._written = stop

@@ -53,6 +53,7 @@ class LeafOrigin(LeafHost):
         self.key = node_id + entropy(codes.INCARNATION_SIZE)
         self.link = None
         self.write_pending = False
+        self.ranked = False
         self.queue_size_max = queue_size_max
         self.pending_max = pending_max
         self.peers_max = peers_max
@@ -98,13 +99,15 @@ class LeafOrigin(LeafHost):
         confirm: bool = False,
         ttl_ms: int = 0,
         timeout_ms: int = 30000,
+        priority: int = codes.NORMAL,
     ) -> int:
         """Send to a unicast or anycast endpoint. Returns a token whose Outcome will come: ACCEPTED when
         it was written, or UNDELIVERED; with `confirm` TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`.
+        `priority` LOW to URGENT: a higher one passes lower ones; a router that knows none has it as NORMAL.
         Raises FullError when `pending_max` messages are under way, WrongKindError, LocalError.
         """
         kind = codes.CONFIRM if confirm else codes.SEND
-        return self.submit(kind, endpoint, payload, now, format, ttl_ms, timeout_ms)
+        return self.submit(kind, endpoint, payload, now, format, ttl_ms, timeout_ms, priority)
 
     def request(
         self,
@@ -115,11 +118,12 @@ class LeafOrigin(LeafHost):
         *,
         ttl_ms: int = 0,
         timeout_ms: int = 30000,
+        priority: int = codes.NORMAL,
     ) -> int:
         """Ask a unicast or anycast endpoint for one reply. Returns a token; exactly one terminal Outcome
         comes within `timeout_ms`.
         """
-        return self.submit(codes.REQUEST, endpoint, payload, now, format, ttl_ms, timeout_ms)
+        return self.submit(codes.REQUEST, endpoint, payload, now, format, ttl_ms, timeout_ms, priority)
 
     def submit(
         self,
@@ -130,11 +134,13 @@ class LeafOrigin(LeafHost):
         format: "int | bytes",
         ttl_ms: int,
         timeout_ms: int,
+        priority: int = codes.NORMAL,
     ) -> int:
         """The common part of `send` and `request`; `kind` is SEND, CONFIRM or REQUEST."""
         self._check_message(endpoint, payload, format)
         if not 0 <= ttl_ms <= 0x7FFFFFFF or not 0 <= timeout_ms <= 0x7FFFFFFF:
             raise LocalError("ttl_ms and timeout_ms are 0 to 2147483647")
+        self._check_priority(priority)
         if self._receiver(endpoint) is not None:
             raise LocalError("this leaf serves that itself: call its handler")
         if endpoint in self._casts:
@@ -145,6 +151,7 @@ class LeafOrigin(LeafHost):
         if target.cast:
             raise WrongKindError(CAST)
         item = Message(kind, endpoint, payload, format)
+        item.lane = priority
         item.id = int.from_bytes(self._entropy(4), "big") & codes.ID_MAX  # which nobody can guess
         while not item.id or self._find(item.id) is not None:
             item.id = item.id % codes.ID_MAX + 1
@@ -155,7 +162,7 @@ class LeafOrigin(LeafHost):
         item.has_ttl = ttl_ms > 0
         if target.known and target.flow is None and not ttl_ms:
             item.patience = now  # nobody has it: said at the next turn
-        self._items.append(item)
+        self._add(self._items, item)
         try:
             self._pending.append(item)
         except MemoryError:  # none of it, then
@@ -193,17 +200,22 @@ class LeafOrigin(LeafHost):
                 self._signal(codes.CREDIT, flow.key, 0, flow.limit, flow.endpoint)
                 return answers.pop()
         for item in self._items:
-            if item.kind == codes.PUBLISH or self._may_go(item, now):
+            if item.kind == codes.PUBLISH or self.may_go(item, link, now):
                 self._items.remove(item)
                 return item
         self.write_pending = False
         return None
 
-    def _may_go(self, item: Message, now: int) -> bool:
+    def may_go(self, item: Message, link: "LeafConnection | None", now: int) -> bool:
         """Whether a message has somebody to go to, and credit; if so it goes."""
-        flow = self._targets[item.endpoint].flow
+        target = self._targets[item.endpoint]
+        flow = target.flow
         if flow is None:
             return False
+        if item.lane != codes.NORMAL:
+            from busway.protocol.leaf.priorities import flow_of
+
+            flow = flow_of(self, item, target, flow, link)
         if flow.last >= flow.limit:
             flow.probe_at = min(flow.probe_at, now + (1 if flow.in_doubt else flow.probe_ms))
             return False
@@ -218,6 +230,16 @@ class LeafOrigin(LeafHost):
         if item.kind == codes.SEND:
             self._finish(item, outcomes.ACCEPTED)
         return True
+
+    def _add(self, items: "list[Message]", item: Message) -> None:
+        """To what waits, behind all that is not lower."""
+        if item.lane != codes.NORMAL or self.ranked:
+            from busway.protocol.leaf.priorities import put_in_order
+
+            self.ranked = True
+            put_in_order(items, item)
+        else:
+            items.append(item)
 
     def _target(self, uuid: bytes) -> Target:
         """The target for an endpoint; the router is asked for one that is new."""
@@ -316,7 +338,7 @@ class LeafOrigin(LeafHost):
     def _end_item(self, item: Message, status: int, code: int = 0) -> None:
         """Given up here: CANCEL goes the same way as the request and behind it."""
         if item.state == SENT and item.kind == codes.REQUEST:
-            self._signal(codes.CANCEL, item.key, item.id)
+            self._signal(codes.CANCEL, item.key, item.id).lane = item.lane
         self._finish(item, status, code)
 
     def _due(self, now: int) -> None:
@@ -339,7 +361,7 @@ class LeafOrigin(LeafHost):
                 flow.probe_at = NEVER
                 waits = False
                 for item in self._items:
-                    waits = waits or item.endpoint == flow.endpoint
+                    waits = waits or item.address() == flow.endpoint
                 if waits and flow.last >= flow.limit and self.online():
                     self._signal(codes.PROBE, flow.key, 0, flow.last, flow.endpoint)
                     if not flow.in_doubt:
@@ -402,6 +424,7 @@ class LeafOrigin(LeafHost):
             if flow is None:
                 flow = self._new_flow(self._out, key, uuid, self._past_number(key, uuid))
             target.flow = flow
+            target.credit = credit
             flow.realm = realm
             if flow is not former:
                 flow.limit = max(flow.limit, flow.last + credit)
@@ -478,6 +501,10 @@ class LeafOrigin(LeafHost):
     def exceeds(self, payload: bytes) -> bool:
         return len(payload) > (self.limits[1] if self.link is None else self.link.message_size_max)
 
+    def _check_priority(self, priority: int) -> None:
+        if not codes.LOW <= priority <= codes.URGENT:
+            raise LocalError("priority is LOW, NORMAL, HIGH or URGENT")
+
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedError("this node is closed")
@@ -506,4 +533,4 @@ def check_id(value: bytes) -> None:
 
 def _tag(key: bytes, uuid: bytes) -> bytes:
     """A pair in short: both parts are random."""
-    return key[codes.ID_SIZE :] + uuid[:4]
+    return key[codes.ID_SIZE :] + uuid[:3] + (uuid[codes.ID_SIZE :] or uuid[3:4])

@@ -95,4 +95,5 @@ class Target:
     asked = False  # in this session
     known = False  # the router has answered in this session
     cast = False  # ... that it is of kind broadcast
+    credit = 0  # of who has not sent to its holder yet
     flow: "Flow | None" = None

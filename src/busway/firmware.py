@@ -64,6 +64,7 @@ MODULES = {
     "adapters/micropython_entropy.py": ("adapters/micropython_entropy.py",),
     "adapters/micropython_sleep.py": ("adapters/micropython_sleep.py",),
     "adapters/micropython_streams.py": ("protocol/leaf/streams.py", "adapters/micropython_streams.py"),
+    "protocol/leaf_priorities.py": ("protocol/leaf/priorities.py",),
     "adapters/micropython_types.py": ("adapters/micropython_types.py",),
     "adapters/micropython_net.py": ("adapters/micropython_net.py",),
     "adapters/micropython_websocket.py": ("adapters/micropython_websocket.py",),

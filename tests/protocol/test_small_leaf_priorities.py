@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol import codes, events
+from busway.protocol import LocalError, codes, events
+from busway.protocol.leaf.frames import Message
+from busway.protocol.leaf.priorities import put_in_order
 from busway.protocol.leaf.streams import respond_end, respond_part
 from busway.protocol.wire.address import address_of
 from busway.protocol.wire.messages import Frame
@@ -102,3 +104,129 @@ def test_a_blocked_pair_asks_and_is_told() -> None:
         net.pass_time(2000)
     assert found == [b"%d" % number for number in range(5)]
     assert tokens[0] == 0
+
+
+# What it sends
+
+
+def test_it_sends_with_priority_and_higher_ones_go_first() -> None:
+    net = LeafNet("ab", pending_max=16)
+    receiver = net.nodes[1].register(E, codes.UNICAST)
+    net.settle()
+    net.leaf.send(E, b"first", net.now)
+    net.settle()
+    for priority in range(4):
+        for number in range(2):
+            net.leaf.send(E, b"%d%d" % (priority, number), net.now, priority=priority)
+    written = []
+    while (item := net.leaf.next_item(net.cord.connection, net.now)) is not None:  # as its link takes them
+        if item.kind == codes.SEND:
+            written.append(item.payload)
+    assert written == [b"30", b"31", b"20", b"21", b"10", b"11", b"00", b"01"]
+    assert [m.payload for m in net.drain(net.nodes[1], receiver)] == [b"first"]
+
+
+def test_what_it_sends_arrives_each_priority_in_order() -> None:
+    net = LeafNet("ab", pending_max=4)
+    receiver = net.nodes[1].register(E, codes.UNICAST)
+    net.settle()
+    sent: dict[str, list[bytes]] = {name: [] for name in codes.PRIORITY_NAMES}
+    taken: dict[str, list[object]] = {name: [] for name in codes.PRIORITY_NAMES}
+    for number in range(80):
+        priority = number * 7 % 4
+        sent[codes.PRIORITY_NAMES[priority]].append(b"%d" % number)
+        net.leaf.send(E, b"%d" % number, net.now, ttl_ms=1000, priority=priority)
+        net.settle()
+        net.pass_time(2000)
+        for message in net.drain(net.nodes[1], receiver):
+            assert message.missed == 0
+            taken[message.priority].append(message.payload)
+        net.settle()
+    assert taken == sent
+
+
+def test_it_asks_and_publishes_with_priority() -> None:
+    net = LeafNet("ab")
+    asked = net.nodes[1].register(E, codes.ANYCAST)
+    news = net.nodes[1].register(b"n" * 16, codes.BROADCAST)
+    net.settle()
+    token = net.leaf.request(E, b"ask", net.now, priority=codes.HIGH)
+    net.leaf.publish(b"n" * 16, b"news", net.now, priority=codes.LOW)
+    net.settle()
+    [request] = net.drain(net.nodes[1], asked)
+    assert request.priority == "high"
+    net.nodes[1].respond(request, b"answer", net.now)
+    net.settle()
+    assert [e.payload for leaf, e in net.leaf_log if e.token == token] == [b"answer"]
+    assert [m.priority for m in net.drain(net.nodes[1], news)] == ["low"]
+    again = net.leaf.request(E, b"ask", net.now, priority=codes.URGENT)
+    net.settle()
+    net.leaf.cancel(again, net.now)
+    net.settle()
+    assert net.seen(net.nodes[1], events.REQUEST_CANCELLED) or not net.drain(net.nodes[1], asked)
+
+
+def test_a_higher_one_passes_between_the_pieces_of_a_large_one() -> None:
+    net = LeafNet("ab", limits=(256, 8192, 16, 1))
+    receiver = net.nodes[1].register(E, codes.UNICAST)
+    net.settle()
+    for priority in (codes.NORMAL, codes.URGENT):
+        net.leaf.send(E, b"x", net.now, priority=priority)
+    net.settle()
+    net.drain(net.nodes[1], receiver)
+    net.leaf.send(E, bytes(4096), net.now)
+    first = net.cord.connection.data_to_send(300, net.now)
+    assert first
+    net.leaf.send(E, b"stop", net.now, priority=codes.URGENT)
+    net.leaf.send(E, b"behind", net.now)
+    net.note(net.router, net.cord.other.receive_data(first, net.now))
+    net.settle()
+    assert [len(m.payload) for m in net.drain(net.nodes[1], receiver)] == [4, 4096, 6]
+
+
+def test_a_router_that_knows_none_has_it_as_normal() -> None:
+    net = LeafNet("ab")
+    net.cord.cut()
+    net.settle()
+    net.cord = net.plug(net.leaf, net.router, addressing=False)
+    receiver = net.nodes[1].register(E, codes.UNICAST)
+    net.settle()
+    for priority in range(4):
+        net.leaf.send(E, b"%d" % priority, net.now, ttl_ms=1000, priority=priority)
+        net.settle()
+    found = net.drain(net.nodes[1], receiver)
+    assert [m.priority for m in found] == ["normal"] * 4
+    assert [m.seq for m in found] == [1, 2, 3, 4]
+
+
+def test_its_queue_is_served_and_drops_by_priority() -> None:
+    net = LeafNet()
+    receiver = net.leaf.register(E, codes.BROADCAST, queue_max=3)
+    net.settle()
+    for priority, payload in ((0, b"l1"), (1, b"n1"), (0, b"l2"), (3, b"u1"), (2, b"h1"), (0, b"l3")):
+        net.router.publish(E, payload, net.now, priority=priority)
+        net.settle()
+    found = []
+    while (message := net.leaf.take(receiver, net.now)) is not None:
+        found.append(message.payload)
+    assert found == [b"u1", b"h1", b"n1"]
+
+
+def test_none_waits_for_ever() -> None:
+    items: list[Message] = []
+    low = Message(codes.SEND)
+    low.lane = codes.LOW
+    put_in_order(items, low)
+    for _ in range(40):
+        urgent = Message(codes.SEND)
+        urgent.lane = codes.URGENT
+        put_in_order(items, urgent)
+    assert items.index(low) == 16
+
+
+@pytest.mark.parametrize("priority", [-1, 4])
+def test_others_are_no_priorities(priority: int) -> None:
+    net = LeafNet()
+    for call in (net.leaf.send, net.leaf.publish, net.leaf.request):
+        with pytest.raises(LocalError, match="priority is LOW"):
+            call(E, b"x", net.now, priority=priority)
