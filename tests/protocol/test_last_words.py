@@ -163,6 +163,29 @@ def test_a_board_leaves_one_with_its_router() -> None:
     assert [words(net, *each) for each in receivers] == [[SAID]] * 2
 
 
+def test_one_of_the_endpoints_own_type_has_that_type_by_a_pattern_too() -> None:
+    net = chain("ab")
+    word = bytes((codes.TYPED_AS_ENDPOINT,)) + b"\xa0"
+    net["a"].register(E, BROADCAST, name="lab/pump", gone=word)
+    named = net["b"].register(E, BROADCAST, name="lab/pump")
+    family = net["b"].register(id_of("x"), BROADCAST, name="lab/*")
+    net.pump()
+    lose(net)
+    [message] = net.drain(net["b"], named)
+    assert (message.format, message.type_id) == (codes.TYPED_AS_ENDPOINT, b"")
+    [message] = net.drain(net["b"], family)
+    assert (message.format, message.type_id) == (codes.TYPED, E)
+
+
+def test_one_of_an_endpoint_without_a_name_gets_to_nobody_by_a_pattern() -> None:
+    net = chain("ab")
+    net["a"].register(E, ANYCAST, gone=WORD)
+    receiver = net["b"].register(id_of("x"), BROADCAST, name="**")
+    net.pump()
+    lose(net)
+    assert words(net, "b", receiver) == []
+
+
 def test_a_small_leaf_leaves_one_with_its_router() -> None:
     net = LeafNet("mn")
     net.leaf.register(E, ANYCAST, name="lab/pump", labels=["x"], gone=WORD)

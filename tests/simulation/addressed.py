@@ -329,7 +329,7 @@ class AddressedLife(Life):
         self.random.setstate(before)  # as the base draws it
         super()._publish(node, uuid, near)
         if node in self.leaves:
-            return  # it hears of no patterns
+            return  # it hears of no patterns: its router's word, which may be late by a lookup
         origin = f"{node.me.key.hex()} to {NAMES[uuid]}"
         for pattern, text in PATTERNS.items():
             for other in self.nodes:

@@ -1,0 +1,76 @@
+"""Holders of an endpoint that a program watches, where nobody tells without being asked."""
+
+from __future__ import annotations
+
+from busway.protocol import codes, events
+
+from .nets import ANYCAST, Mesh, chain
+from .pairs import E, F
+
+
+def with_leaf() -> Mesh:
+    net = chain("ab")
+    net.leaf("z", "a")
+    net.pump()
+    net["z"].watch_departures(True)
+    return net
+
+
+def test_who_seeks_is_told_who_has_it_and_of_changes() -> None:
+    net = with_leaf()
+    receiver = net["b"].register(E, ANYCAST)
+    net.pump()
+    leaf = net["z"]
+    assert leaf.knows_all(E)
+    leaf.seek(E, net.now)
+    assert not leaf.knows_all(E)
+    assert leaf.knows_all()
+    net.pump()
+    assert net.holders("z", E) == "b"
+    assert leaf.knows_all(E)
+    assert [event.kind for event in net.seen(leaf, events.SYNCED)] == [events.SYNCED]
+    net["b"].deregister(receiver, net.now)
+    net.pump()
+    assert net.holders("z", E) == ""
+    net["a"].register(E, ANYCAST)
+    net.pump()
+    assert net.holders("z", E) == "a"
+
+
+def test_another_router_is_asked_again() -> None:
+    net = with_leaf()
+    net["z"].seek(E, net.now)
+    net["z"].seek(F, net.now)
+    net["z"].seek_only([E])
+    net.pump()
+    net.cable["za"].cut()
+    net.join("zb")
+    net.pump()
+    for uuid in (E, F):
+        net["a"].register(uuid, ANYCAST)
+    net.pump()
+    assert (net.holders("z", E), net.holders("z", F)) == ("a", "")
+
+
+def test_a_router_that_seeks_asks_behind_slow_links() -> None:
+    net = Mesh()
+    net.add("ab")
+    net["a"].seek(E, net.now)
+    net["b"].register(E, ANYCAST)
+    net.join("ab", lookups=True)
+    net.pump()
+    assert net.holders("a", E) == "b"
+
+
+def test_who_looks_hears_that_the_first_exchange_is_over() -> None:
+    net = Mesh()
+    net.add("ab")
+    net["a"].watch_departures(True)
+    net.join("ab")
+    assert net["a"].origin.syncing
+    assert not net["a"].knows_all()
+    net.pump()
+    assert net["a"].knows_all()
+    assert len(net.seen(net["a"], events.SYNCED)) == 1
+    assert net.seen(net["b"], events.SYNCED) == []
+    assert codes.LOST_MS == 2000
