@@ -403,7 +403,11 @@ class Mesh(Topology):
         if former is not None:
             if former.route is not None:
                 former.route.owner = None
-            self._lose(former, now)
+            self._lose(former, now, former.route is not None and self._said_goodbye(former.route, now))
+
+    def _said_goodbye(self, route: Route, now: int) -> bool:
+        """Whether a source that is gone for certain had said goodbye, though some still offer a way to it."""
+        return self.router.goodbyes.count(route, now)
 
     def _change_hop(self, peer: Peer, lost: bool, now: int) -> None:
         """The flows stay on their link as long as that leads to the node (flows.py); what waits may go on,
@@ -482,7 +486,7 @@ class Mesh(Topology):
                 adverts(neighbour.link).note_gone(key, parted)
 
     def _lose(self, peer: Peer, now: int, parted: bool = False) -> None:
-        """A node is gone, with all its endpoints; `parted`: a leaf's router says that it said goodbye."""
+        """A node is gone, with all its endpoints; `parted`: it said goodbye, as is known in another way."""
         self.timers.disarm(peer)
         peer.parted = parted or self._has_parted(peer, now)
         peer.reachable = False

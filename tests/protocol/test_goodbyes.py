@@ -282,6 +282,25 @@ def test_a_node_that_starts_anew_was_lost_before() -> None:
     assert net.reaches("c") == "ab"
 
 
+def test_a_node_that_said_goodbye_and_starts_anew_was_not_lost_though_some_still_offer_a_way() -> None:
+    net = Mesh()
+    net.add("abc")
+    net.join("ab ac bc")
+    net["a"].register(E, ANYCAST)
+    net.pump()
+    watched(net, "b")
+    net.cable["bc"].block(net["c"])
+    net["a"].close(net.now)
+    net.pump()
+    assert downs(net, "b") == []
+    net.named["a"] = net.node("a", transit=True)
+    net.join("ab", via="tcp:anew")
+    net.pump()
+    assert downs(net, "b") == [True]
+    assert events.LOST not in verdicts(net, "b")
+    assert net.reaches("b") == "ac"
+
+
 def test_a_leaf_is_told_of_goodbyes_too() -> None:
     net = chain("ab")
     leaf = net.leaf("z", "b")

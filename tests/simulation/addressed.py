@@ -156,7 +156,7 @@ class AddressedLife(Life):
         old = self.random.choice(self.routers)
         key = old.me.key
         found = [(node, node.routes.find(key)) for node in self.routers]  # leaves are told of few
-        self.said_goodbye[key] = {
+        reached = {
             node for node, peer in found if peer is not None and peer.reachable and peer.hop is not None
         }
         neighbours = []
@@ -166,6 +166,8 @@ class AddressedLife(Life):
                 neighbours.append((other, cable.a.realm))
         old.close(self.net.now)
         self.net.pump()
+        if not any(node.mesh.router.damper.held for node in self.routers):  # else news of it is late
+            self.said_goodbye[key] = reached
         self.net.cables = [each for each in self.net.cables if old not in (node_of(each.a), node_of(each.b))]
         self.net.nodes.remove(old)
         self.receivers.pop(old, None)
