@@ -630,12 +630,12 @@ class AsyncBus(Calls, BaseBus):
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
         return Changes(self, self._host, Items(CHANGES_MAX))
 
-    def presence(self, wanted: str | bytes | UUID | type) -> Presence:
+    def presence(self, wanted: Whom | type) -> Presence:
         """All who are there, then who comes, goes or changes: an async iterator of `Sighting`.
 
         First come the endpoints that are there, each as "present", then "complete", and from then on each
-        that has "arrived", "departed" or "changed". `wanted` is a name, a UUID, a message class, or a
-        pattern of names: `*` is one level of a name, `**` any number, as in "lab/**".
+        that has "arrived", "departed" or "changed". `wanted` is a name, a UUID, a message class, a pattern of
+        names (`*` is one level of a name, `**` any number, as in "lab/**"), or a selector (`busway.where`).
 
         An endpoint whose node is gone without a goodbye has "departed" when that has not been found again
         within two seconds. A slow reader is told what holds in the end, not all that happened in between. It

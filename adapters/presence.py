@@ -1,4 +1,4 @@
-"""Presence: who is there, comes, goes or changes, by a name or a pattern, from the events of the core.
+"""Presence: who is there, comes, goes or changes, by name, pattern or selector, from the core's events.
 
 How it is waited for is the adapters' (asyncio_presence.py, threads_presence.py).
 """
@@ -18,8 +18,11 @@ from busway.errors import PayloadError
 from busway.payloads import decode
 from busway.protocol import codes, errors, events
 from busway.protocol.routing.peers import Entry
+from busway.protocol.wire.address import expression_of
 from busway.protocol.wire.patterns import check_pattern, is_pattern, match_levels
-from busway.protocol.wire.traits import gone_of
+from busway.protocol.wire.selectors import Selector as WireSelector
+from busway.protocol.wire.traits import gone_of, labels_of
+from busway.selectors import Selector
 
 if TYPE_CHECKING:
     from busway.adapters.host import BusHost
@@ -37,7 +40,12 @@ class Meaning(NamedTuple):
 
 
 def meaning_of(wanted: Any) -> Meaning:
-    """The endpoints that a name, a UUID, a message class or a pattern means. Raises TypeError, ValueError."""
+    """The endpoints that a name, a UUID, a message class, a pattern or a selector means. Raises TypeError,
+    ValueError.
+    """
+    if isinstance(wanted, Selector):
+        expression = WireSelector(expression_of(wanted.address()))
+        return Meaning(lambda entry: expression.fits(labels_of(entry.traits), entry.name))
     if not isinstance(wanted, str) or not is_pattern(wanted):
         uuid = id_of(wanted)
         return Meaning(lambda entry: entry.uuid == uuid, uuid)

@@ -646,7 +646,7 @@ class Bus(BaseBus, Calls):
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
         return Changes(self, self._host, Items(self._host.engine, CHANGES_MAX))
 
-    def presence(self, wanted: str | bytes | UUID | type) -> Presence:
+    def presence(self, wanted: Whom | type) -> Presence:
         """All who are there, then who comes, goes or changes: an iterator that blocks. Argument,
         order and errors as `AsyncBus.presence`.
         """

@@ -105,6 +105,22 @@ async def test_who_comes_back_in_time_was_there_all_the_time() -> None:
         assert ready(presence) == []
 
 
+async def test_a_selector_goes_by_labels_and_an_endpoint_that_loses_one_departs() -> None:
+    async with buses(2) as (a, b):
+        b.register("lab/one", labels={"spare"})
+        await until(lambda: a.endpoints())
+        presence = a.presence(busway.where("spare") & ~busway.where("codec"))
+        assert await some(presence, 2) == ["present lab/one", "complete"]
+        two = b.register("lab/two", labels={"spare"})
+        b.register("lab/three", labels={"spare", "codec"})
+        assert await some(presence, 1) == ["arrived lab/two"]
+        await two.close()
+        b.register("lab/two", labels={"codec"})
+        assert await some(presence, 1) == ["departed lab/two withdrawn"]
+        await asyncio.sleep(5)
+        assert ready(presence) == []
+
+
 async def test_a_last_word_is_given_to_subscribers_and_told_with_the_departure() -> None:
     async with buses(2) as (a, b):
         b.register("lab/pump", gone={"state": "off"})

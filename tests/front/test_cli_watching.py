@@ -39,6 +39,16 @@ def test_documents_for_scripts() -> None:
     assert (documents[0]["node_label"], documents[0]["leaf"]) == ("one", False)
 
 
+def test_a_selector_in_place_of_a_pattern() -> None:
+    name = new_bus()
+    with python("-m", "tests.front.labelled_program", name, "one", "codec") as one:
+        assert one.line() == "ready"
+        line = busway("watch", "--where", "codec", "-q", "-c", "1", bus=name).ok().lines[0]
+        assert line.split()[1] == "here"
+        assert "PATTERN" in busway("watch", bus=name).stderr
+        assert "PATTERN" in busway("watch", "x", "--where", "codec", bus=name).stderr
+
+
 def test_what_is_no_pattern_is_refused() -> None:
     result = busway("watch", "lab/t*", bus=new_bus())
     assert result.status == 2

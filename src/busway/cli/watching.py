@@ -4,41 +4,58 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.presence import meaning_of
 from busway.adapters.records import Sighting
-from busway.cli import completing, output, session
+from busway.cli import completing, output, selecting, session
 from busway.cli.labels import Labels
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
+
+if TYPE_CHECKING:
+    from busway.selectors import Selector
 
 _COLOURS = {"here": "", "came": "green", "left": "", "lost": "red", "changed": "yellow"}
 _REASONS = {"goodbye": "said goodbye", "withdrawn": "closed it"}
 
 
-def _check(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def _check(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if (value is None) == (context.params.get("where") is None):
+        raise click.UsageError("give a PATTERN, or --where in its place")
     try:
-        meaning_of(value)
+        if value is not None:
+            meaning_of(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     return value
 
 
 @click.command(cls=Examples)
-@click.argument("pattern", metavar="PATTERN", callback=_check, shell_complete=completing.endpoints)
+@click.argument(
+    "pattern", metavar="[PATTERN]", required=False, callback=_check, shell_complete=completing.endpoints
+)
+@selecting.where_option("What has these labels, in place of PATTERN, such as 'renderer and not codec'.")
 @click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Leave after N lines.")
 @click.option("-q", "--quiet", is_flag=True, help="Don't say on stderr how many are there.")
 @timeout_option(None, "Leave after so many seconds.")
 @json_option("One JSON document a line.")
 @joins
 def watch(
-    place: Place, pattern: str, count: int | None, quiet: bool, timeout: float | None, as_json: bool
+    place: Place,
+    pattern: str | None,
+    where: Selector | None,
+    count: int | None,
+    quiet: bool,
+    timeout: float | None,
+    as_json: bool,
 ) -> int:
     """Examples:
       busway watch 'lab/**'                 all whose name begins with lab/, and lab itself
       busway watch lab/pump                 the holders of one name
+      busway watch --where 'renderer and not codec'
       busway watch '**' --json | jq .what
 
     First the endpoints that are there ("here"), then each that came, left or changed: time, what, endpoint,
@@ -50,6 +67,8 @@ def watch(
     "changed", and `reason` "withdrawn", "goodbye" or "lost".
     """
 
+    wanted: Any = pattern if where is None else where
+
     async def job(bus: AsyncBus) -> int:
         def show(sighting: Sighting) -> None:
             if as_json:
@@ -57,17 +76,17 @@ def watch(
             elif sighting.endpoint is not None:
                 output.say(_line(sighting))
 
-        return await session.follow(_sightings(bus, pattern, quiet or as_json), show, count, timeout)
+        return await session.follow(_sightings(bus, wanted, quiet or as_json), show, count, timeout)
 
     return session.run(place, "watch", job, leaf=False, endless=count is None)
 
 
-async def _sightings(bus: AsyncBus, pattern: str, quiet: bool) -> AsyncGenerator[Sighting, None]:
+async def _sightings(bus: AsyncBus, wanted: Any, quiet: bool) -> AsyncGenerator[Sighting, None]:
     """All that is told, but of this command itself; labels of nodes that come with it are waited for."""
     labels = Labels(bus)
     await labels.wait()
     there = 0
-    async with bus.presence(pattern) as presence:
+    async with bus.presence(wanted) as presence:
         async for sighting in presence:
             there += sighting.what == "present"
             if sighting.what == "complete" and not quiet:
