@@ -378,6 +378,40 @@ const scenarios = {
     bus.close();
   },
 
+  async "who is there"() {
+    const bus = new Bus(url);
+    const left = new AbortController();
+    const seen = [];
+    const looking = (async () => {
+      for await (const { what, name = "", reason = "", labels = [] } of bus.presence("hall/**", { signal: left.signal }))
+        seen.push([what, name, reason, ...labels].join(" ").trim());
+    })();
+    const told = async (...lines) => {
+      await within(() => seen.length >= lines.length, lines);
+      assert.deepEqual(seen.splice(0), lines);
+    };
+    await told("present hall/1", "complete");
+    say("looking");
+    await told("arrived hall/2");
+    say("arrived");
+    await told("changed hall/2  wet");
+    say("changed");
+    await told("departed hall/1 withdrawn");
+    say("withdrawn");
+    await told("arrived hall/3");
+    say("another");
+    await told("departed hall/3 goodbye");
+    left.abort();
+    await looking;
+    await assert.rejects(bus.presence("hall/*x").next(), RangeError);
+    const closing = bus.presence("nothing/*");
+    const whole = await closing.next();
+    assert.deepEqual(whole.value, { what: "complete" });
+    setTimeout(() => bus.close(), 10);
+    await assert.rejects(closing.next(), BusClosed);
+    say("closed");
+  },
+
   async serves() {
     const bus = await connect(url);
     let aborted = 0;

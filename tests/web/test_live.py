@@ -299,6 +299,30 @@ def test_last_values(behind: bool) -> None:
     aio.run(retains(behind))
 
 
+async def is_there() -> None:
+    async with site(behind=True) as (made, url):
+        first = made.bus.register("hall/1", realm="global")
+        made.bus.register("hall/near")
+        async with node("who is there", url) as running:
+            await running.said("looking")
+            second = made.bus.register("hall/2", realm="global")
+            await running.said("arrived")
+            second.close()
+            made.bus.register("hall/2", realm="global", labels={"wet"})
+            await running.said("changed")
+            first.close()
+            await running.said("withdrawn")
+            async with busway.AsyncBus(ipc=False) as other:
+                other.register("hall/3", "anycast", realm="global")
+                await other.connect(made.inside)
+                await running.said("another")
+            await running.said("closed")
+
+
+def test_who_is_there() -> None:
+    aio.run(is_there())
+
+
 async def closes_in_the_midst() -> None:
     async with site() as (made, url), node("closes in the midst", url) as running:
         await running.said("listening")

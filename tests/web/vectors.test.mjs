@@ -7,6 +7,7 @@ import test from "node:test";
 import { decode, hex, Reader, Refusal, unhex, uuidOf, varint } from "../../src/busway/web/codec.js";
 import * as frames from "../../src/busway/web/frames.js";
 import { Connection } from "../../src/busway/web/leaf.js";
+import { Watch } from "../../src/busway/web/presence.js";
 
 const load = (name) => JSON.parse(readFileSync(new URL(`../vectors/${name}.json`, import.meta.url), "utf8"));
 const NOW = 1000;
@@ -314,6 +315,59 @@ test("labels: written where they are known, and then in the order of their bytes
   const bodiesOf = frames.encodeChange({ base: 0, version: 20, entries }, 512);
   assert.equal(bodiesOf.length, 20);
   assert.ok(bodiesOf.every((body) => body.length <= 512));
+});
+
+test("who is there: questions, answers in parts, nodes that go, and a reader that is slow", () => {
+  const made = connection("open");
+  made.addressing = true;
+  const watch = new Watch("lab/*");
+  const told = () => {
+    const lines = [];
+    for (let one; (one = watch.next());) lines.push([one.what, one.name, one.reason].filter(Boolean).join(" "));
+    return lines;
+  };
+  const [one, other] = ["31", "32"].map((digits) => digits.repeat(20));
+  const text = (words) => hex([...words].map((letter) => letter.charCodeAt(0)));
+  const holder = (node, uuid, name, extension = "") =>
+    `${extension ? "ce" : "4e"}${node}${uuid}0001${hex([name.length])}${text(name)}${extension}`;
+  made.observe(watch, NOW);
+  assert.deepEqual(bodies(made.take()).map(hex), ["f00d" + "01" + "0205" + text("lab/*")], "SELECT");
+  assert.equal(made.nextDeadline() > NOW, true);
+  made.receive(frame(`f00e0101${holder(`0003${one}`, `0001${E1}`, "lab/a")}`), NOW);
+  assert.deepEqual(told(), [], "more follow");
+  const labelled = holder(`0004${other}`, "01", "lab/a", "07" + "01" + "03" + text("wet") + "0900");
+  made.receive(frame(`f00e0100${labelled}`), NOW);
+  assert.deepEqual(told(), ["present lab/a", "present lab/a", "complete"]);
+  assert.deepEqual([...watch.here.values()].map(({ labels }) => labels), [[], ["wet"]]);
+  made.handleTimer(NOW + 1999);
+  assert.equal(made.take(), null);
+  made.handleTimer(NOW + 2000);
+  assert.deepEqual(bodies(made.take()).map((body) => hex(body).slice(0, 6)), ["f00d02"]);
+  made.receive(frame("f00e0200"), NOW + 2000);
+  made.handleTimer(NOW + 4000);
+  made.receive(frame(`f00e0300${holder("03", "01", "lab/a")}`), NOW + 4000);
+  assert.deepEqual(told(), ["departed lab/a withdrawn"], "what went and came meanwhile is not told");
+  made.receive(frame("080703"), NOW + 4100); // DEPARTED
+  assert.deepEqual(told(), ["departed lab/a goodbye"]);
+  made.handleTimer(NOW + 6000);
+  made.receive(frame(`f00e0400${holder("04", "01", "lab/a")}`), NOW + 6000);
+  assert.deepEqual(told(), ["arrived lab/a"]);
+  made.receive(frame("080004"), NOW + 6100); // RETRACT: perhaps for a moment
+  assert.deepEqual(told(), []);
+  made.take();
+  made.handleTimer(NOW + 8099);
+  assert.equal(made.take(), null);
+  made.handleTimer(NOW + 8100);
+  made.receive(frame("f00e0502"), NOW + 8100); // refused: asked again
+  made.handleTimer(NOW + 10100);
+  made.receive(frame("f00e0600"), NOW + 10100);
+  assert.deepEqual(told(), ["departed lab/a lost"]);
+  assert.equal(watch.reasons.size, 0);
+  made.receive(frame("f00e0700"), NOW + 10100); // nobody asked
+  made.ignore(watch);
+  made.take();
+  made.handleTimer(NOW + 20000);
+  assert.deepEqual(bodies(made.take() ?? new Uint8Array(0)).filter((body) => hex(body).startsWith("f00d")), []);
 });
 
 test("an answer in parts: order, window, credit, its time, a part that is lost", () => {

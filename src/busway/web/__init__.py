@@ -6,8 +6,10 @@ __all__ = ["client", "read"]
 
 CLIENT = (
     "busway.js",
+    "errors.js",
     "latest.js",
     "leaf.js",
+    "presence.js",
     "receiving.js",
     "origin.js",
     "lasts.js",

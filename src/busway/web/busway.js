@@ -8,12 +8,15 @@
    Holds the socket, the clock and the random numbers; the rest is known in leaf.js. Times are in seconds. */
 
 import { concat, decode, encode, hex, utf8, uuidOf } from "./codec.js";
+import { BusClosed, BusError, ENDS, LinkRefused, RemoteError, Undeliverable } from "./errors.js";
 import * as codes from "./frames.js";
 import { Latest } from "./latest.js";
 import { Connection } from "./leaf.js";
 import { isPattern } from "./patterns.js";
+import { Watch } from "./presence.js";
 
 export { decode, encode, Tagged, uuidOf } from "./codec.js";
+export { BusClosed, BusError, LinkRefused, RemoteError, RequestTimeout, Undeliverable, Unknown } from "./errors.js";
 
 const BUFFERED_MAX = 1 << 20; // bytes in the socket, beyond which messages wait here
 const ROOM_POLL_MS = 20; // a WebSocket does not say when it has room again
@@ -81,46 +84,6 @@ function checkOption(name, value, usual) {
       `${name} in seconds ${name === "ttl" ? "from" : "above"} 0 to ${SECONDS_MAX} was expected, not ${value}`,
     );
 }
-
-/** Base of all errors here; `code` is the number of docs/protocol.md, section 8. */
-export class BusError extends Error {
-  constructor(message, code = 0) {
-    super(message);
-    this.name = new.target.name;
-    this.code = code;
-  }
-}
-/** Nobody took the message; `reason` is the word for `code`. */
-export class Undeliverable extends BusError {
-  constructor(endpoint, code) {
-    const reason = codes.REASON_NAMES[code] ?? String(code);
-    super(`"${endpoint}" did not take it: ${reason}${HINTS[code] ?? ""}`, code);
-    this.reason = reason;
-  }
-}
-/** The one who was asked answered with an error; codes from 256 up are the application's own. */
-export class RemoteError extends BusError {}
-/** No answer in time: the request may have run. */
-export class RequestTimeout extends BusError {}
-/** A confirmed send whose verdict was lost: it may have been taken. */
-export class Unknown extends BusError {}
-export class BusClosed extends BusError {}
-/** The other side refuses this one for good. */
-export class LinkRefused extends BusError {}
-
-const HINTS = {
-  [codes.NO_ENDPOINT]: ' (nobody has that name with realm="global", which a WebSocket needs)',
-  [codes.WRONG_KIND]: " (publish to broadcast endpoints, send to or ask the others)",
-};
-const ENDS = {
-  failed: (endpoint, event) =>
-    new RemoteError(event.text || `"${endpoint}" answered with error ${event.code}`, event.code),
-  timeout: (endpoint) =>
-    new RequestTimeout(`"${endpoint}" did not answer in time: it may have run`, codes.EXPIRED),
-  unknown: (endpoint) =>
-    new Unknown(`whether "${endpoint}" took it is unknown: the link was lost, or the time was over`),
-  cancelled: () => new DOMException("the request was called off", "AbortError"),
-};
 
 const ASKING = { timeout: 30, ttl: 0, node: "", signal: undefined, priority: "normal" };
 const SENDING = { timeout: 30, ttl: 0, node: "", priority: "normal" };
@@ -197,6 +160,7 @@ export class Bus {
     this._endpoints = new Map(); // uuid -> {name, kind, calls}
     this._waiting = new Map(); // id in this session -> operation
     this._unsent = new Set(); // operations without a session
+    this._watches = new Set(); // of who looks who is there
     this._tries = 0;
     this.opened = new Promise((resolve, reject) =>
       Object.assign(this, { _resolveOpened: resolve, _rejectOpened: reject }),
@@ -296,6 +260,41 @@ export class Bus {
     return told;
   }
 
+  /** Who is there, and who comes, goes or changes: `for await (const { what, name, node } of bus.presence("lab/**"))`.
+      First each endpoint that is "present", then "complete", and from then on each that has "arrived", "changed" or
+      "departed", with a `reason`: "withdrawn" (its node stays), "goodbye" or "lost". Of unicast and anycast endpoints
+      of other nodes, at most 256. `name` may be a pattern; `signal` ends it, as leaving the loop does.
+      @throws {BusClosed}, {BusError} if the other side is of a version without. */
+  async *presence(name, options = {}) {
+    const { signal } = taken(options, { signal: undefined });
+    idOf(name, true);
+    const watch = new Watch(name);
+    const wake = () => watch.wake();
+    signal?.addEventListener("abort", wake);
+    this._watches.add(watch);
+    if (this.state === "connected") this._watch(watch);
+    try {
+      while (!signal?.aborted) {
+        if (this.state === "closed") throw this._closed();
+        if (this.state === "connected" && this._session?.addressing === false)
+          throw new BusError("the other side is of an older version, which does not tell who is there");
+        const sighting = watch.next();
+        if (sighting) yield sighting;
+        else await new Promise((resolve) => (watch.wake = resolve));
+      }
+    } finally {
+      signal?.removeEventListener("abort", wake);
+      this._watches.delete(watch);
+      this._session?.ignore(watch);
+    }
+  }
+
+  _watch(watch) {
+    this._session.observe(watch, clock());
+    watch.wake();
+    this._flush();
+  }
+
   /** Resolves when `publish` would not drop: there is a connection, and the socket has room.
       @throws {BusClosed} */
   async room() {
@@ -311,6 +310,7 @@ export class Bus {
     this._end = error;
     this._setState("closed", { error });
     this._rejectOpened(error);
+    for (const { wake } of this._watches) wake();
     clearTimeout(this._redial);
     for (const { calls } of this._endpoints.values()) for (const { latest } of calls) latest?.close();
     if (this._session) this._handle(this._session.close(clock()));
@@ -409,6 +409,7 @@ export class Bus {
     this._setState("connected", { peer: node, label });
     this._resolveOpened(this);
     for (const operation of [...this._unsent]) operation.start();
+    for (const watch of this._watches) this._watch(watch);
   }
 
   _on_taken({ endpoint: uuid }) {

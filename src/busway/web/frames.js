@@ -5,8 +5,8 @@
 // prettier-ignore
 import {
   BAD_VERSION, CANCEL, CLEARED, CONFIRM, CREDIT, DIRECTORY, END, ERROR, GLOBAL, GRAFT, HANDSHAKE, HAVE, HELLO, HOLDERS_MAX,
-  LANE_MAX, MALFORMED, NORMAL, NOT_BUSWAY, OPENING_CREDIT, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, RAW, REQUEST,
-  SIGNAL, TRACE, TRACED, TYPED, UNDELIVERABLE, UNICAST, UNKNOWN_ALIAS, VERSION,
+  LABELS_MAX, LANE_MAX, MALFORMED, NORMAL, NOT_BUSWAY, OPENING_CREDIT, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, RAW, REQUEST,
+  SELECT, SELECTED, SIGNAL, TRACE, TRACED, TYPED, UNDELIVERABLE, UNICAST, UNKNOWN_ALIAS, VERSION,
 } from "./codes.js";
 import { hex, lenient, Reader, Refusal, text8, u16, u32, unhex, utf8, varint, concat } from "./codec.js";
 
@@ -322,24 +322,28 @@ function readLane(value, header) {
 
 function readSignal(reader, header, aliases, nodes) {
   const signal = (header.signal = reader.u8());
-  if (signal < CANCEL || signal > TRACED) return; // unknown: skipped with all that follows
-  if ([CANCEL, PART_CREDIT, END, TRACE, TRACED].includes(signal))
+  if (signal < CANCEL || signal > SELECTED) return; // unknown: skipped with all that follows
+  if ([CANCEL, PART_CREDIT, END, TRACE, TRACED, SELECT, SELECTED].includes(signal))
     header.id = positive(reader.varint(), "an id");
   else header.endpoint = aliases.read(reader);
   if ([CREDIT, PROBE, PART_CREDIT, UNDELIVERABLE, END].includes(signal)) header.number = reader.u16();
   if (signal === UNDELIVERABLE) header.code = reader.u8();
   if (signal === PRUNE || signal === GRAFT) header.node = nodes.read(reader);
-  if (signal === HAVE) header.holders = readHolders(reader, nodes);
-  if (signal !== TRACED) reader.finish();
+  if (signal === SELECTED) header.flags = reader.u8();
+  if (signal === HAVE || signal === SELECTED)
+    header.holders = readHolders(reader, nodes, signal === SELECTED ? aliases : undefined);
+  if (signal !== TRACED && signal !== SELECT) reader.finish();
 }
 
-function readHolders(reader, nodes) {
+/** The holders of HAVE; with `aliases` those of SELECTED, each of an endpoint of its own. */
+function readHolders(reader, nodes, aliases) {
   const holders = [];
   while (reader.left) {
     const head = reader.u8();
     if (holders.length === HOLDERS_MAX) throw new Refusal(MALFORMED, "more than 16 holders");
     const holder = {
       node: nodes.read(reader),
+      endpoint: aliases?.read(reader),
       kind: head & 3,
       realm: (head >> 2) & 3,
       metric: reader.u16(),
@@ -348,10 +352,21 @@ function readHolders(reader, nodes) {
     holder.credit = head & 16 ? reader.varint() : OPENING_CREDIT;
     holder.cost = head & 32 ? reader.varint() : 0;
     if (head & 64) holder.name = reader.text8();
-    if (head & 128) reader.take(reader.varint()); // labels and a last word
+    holder.labels = head & 128 ? readLabels(new Reader(reader.take(reader.varint()))) : [];
     holders.push(holder);
   }
   return holders;
+}
+
+/** The labels in an extension; what else there is, or is wrong with it, a leaf need not know. */
+function readLabels(reader) {
+  const labels = [];
+  while (reader.left > 1) {
+    const [type, size] = [reader.u8(), reader.u8()];
+    const value = reader.take(Math.min(size, reader.left));
+    if (type === 1 && labels.length < LABELS_MAX) labels.push(lenient.decode(value));
+  }
+  return labels;
 }
 
 /** The bytes before the payload; fields as of `readHeader`, `destination` where it is not the neighbour. */

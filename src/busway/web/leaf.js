@@ -6,19 +6,19 @@
    our endpoints in receiving.js. */
 
 import { lenient, Refusal, text8, varint } from "./codec.js";
-import { Receiving } from "./receiving.js";
+import { Presence } from "./presence.js";
 import * as codes from "./frames.js";
 
 // prettier-ignore
 const {
   CANCEL, CLOSED, CREDIT, END, ERROR, GRAFT, HAVE, MALFORMED, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, REPLY,
-  REQUEST, SIGNAL, SWEEP_MS, SYNC, TRACE, TRACED, UNDELIVERABLE, WHO,
+  REQUEST, SELECT, SELECTED, SIGNAL, SWEEP_MS, SYNC, TRACE, TRACED, UNDELIVERABLE, WHO,
 } = codes;
 
 /** One session. Feed it with `receive` and `receiveEnd`, write what `take` gives, call `handleTimer` at
     `nextDeadline`, and close the socket when `done`. Each of these that can make something happen returns a list
     of events: open, message, cancelled, outcome, part, room, undeliverable, taken, back, closed. */
-export class Connection extends Receiving {
+export class Connection extends Presence {
   /** @param hello our fields of HELLO, see `encodeHello`. @param secret see `Channel`, or null. @param now ms. */
   constructor(hello, secret, now) {
     super(hello, secret, now);
@@ -66,7 +66,7 @@ export class Connection extends Receiving {
       else if (entry === 3) for (let line = 0; line < 3; line++) reader.varint();
       else if (entry > 3 && entry < 7 && reader.u16() && entry === 6)
         throw new Refusal(MALFORMED, "more entries acknowledged than were sent");
-      if (entry === 0 || entry === 7) this.nodeGone(node, now); // a leaf is told nothing else
+      if (entry === 0 || entry === 7) this.nodeGone(node, now, entry === 7); // a leaf is told nothing else
     }
     this.settle(now);
   }
@@ -106,6 +106,7 @@ export class Connection extends Receiving {
     else if (signal === TRACE) {
       const report = [this.realm, ...varint(32), ...text8("ws"), ...text8(this.mine.label)];
       this.write({ kind: SIGNAL, signal: TRACED, id, destination: source }, Uint8Array.from(report));
-    } else if (signal < CANCEL || signal > TRACED || signal === PRUNE || signal === GRAFT) this.skipped++;
+    } else if (signal === SELECTED && source === this.peer) this.onSelected(header, now);
+    else if (signal < CANCEL || signal > SELECTED || signal === SELECTED || signal === SELECT || signal === PRUNE || signal === GRAFT) this.skipped++;
   }
 }

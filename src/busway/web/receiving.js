@@ -63,7 +63,7 @@ export class Receiving extends Origin {
   }
 
   nodeGone(node, now) {
-    super.nodeGone(node, now);
+    super.nodeGone(node, now); // whether it has said goodbye makes no difference here
     for (const request of [...this.serving.values()]) if (request.source === node) this.drop(request);
     this.lasts.forget(node);
   }
