@@ -13,7 +13,7 @@ const load = (name) => JSON.parse(readFileSync(new URL(`../vectors/${name}.json`
 const NOW = 1000;
 const REALMS = { PROCESS: 0, USERSPACE: 1, LOCALNET: 2, GLOBAL: 3 };
 const KINDS = "SEND PUBLISH CONFIRM REQUEST REPLY PART ERROR SIGNAL".split(" ");
-const SIGNALS = "- CANCEL CREDIT PROBE PART_CREDIT UNDELIVERABLE END WHO HAVE PRUNE GRAFT TRACE TRACED".split(
+const SIGNALS = "- CANCEL CREDIT PROBE PART_CREDIT UNDELIVERABLE END WHO HAVE PRUNE GRAFT TRACE TRACED SELECT SELECTED".split(
   " ",
 );
 const HOLDERS = "withdrawn unicast anycast broadcast".split(" ");
@@ -621,6 +621,8 @@ function checkHolders(vector, found, wanted, tables) {
   found.forEach((holder, at) => {
     const told = wanted[at];
     assert.equal(tables.nodes.ids.indexOf(holder.node), told.node.number, vector.name);
+    assert.deepEqual(holder.labels, told.labels ?? [], `${vector.name}: labels`);
+    if (told.endpoint) assert.equal(holder.endpoint, told.endpoint, vector.name);
     for (const field of ["realm", "metric", "credit", "cost", "name"])
       assert.equal(holder[field], told[field], `${vector.name}: ${field}`);
     assert.equal(HOLDERS[holder.kind], told.kind, vector.name);

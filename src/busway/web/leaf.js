@@ -12,7 +12,7 @@ import * as codes from "./frames.js";
 // prettier-ignore
 const {
   CANCEL, CLOSED, CREDIT, END, ERROR, GRAFT, HAVE, MALFORMED, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, REPLY,
-  REQUEST, SELECT, SELECTED, SIGNAL, SWEEP_MS, SYNC, TRACE, TRACED, UNDELIVERABLE, WHO,
+  REQUEST, SELECTED, SIGNAL, SWEEP_MS, SYNC, TRACE, TRACED, UNDELIVERABLE, WHO,
 } = codes;
 
 /** One session. Feed it with `receive` and `receiveEnd`, write what `take` gives, call `handleTimer` at
@@ -107,6 +107,6 @@ export class Connection extends Presence {
       const report = [this.realm, ...varint(32), ...text8("ws"), ...text8(this.mine.label)];
       this.write({ kind: SIGNAL, signal: TRACED, id, destination: source }, Uint8Array.from(report));
     } else if (signal === SELECTED && source === this.peer) this.onSelected(header, now);
-    else if (signal < CANCEL || signal > SELECTED || signal === SELECTED || signal === SELECT || signal === PRUNE || signal === GRAFT) this.skipped++;
+    else if (signal < CANCEL || signal > SELECTED || signal === SELECTED || signal === PRUNE || signal === GRAFT) this.skipped++;
   }
 }
