@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import growth, shares
+from benchmarks import addressing, growth, shares
 from benchmarks.instructions import installed
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
@@ -38,6 +38,14 @@ def test_the_growth_of_a_machine_is_measured_and_nobody_misses_a_goodbye() -> No
     assert re.findall(r"  leave all .* ends (\{.*\})$", printed, re.MULTILINE) == ["{'GOODBYE': 132}"]
 
 
+def test_sends_to_all_of_a_label_are_measured_beside_single_ones() -> None:
+    command = [sys.executable, "-m", "benchmarks.addressing", "--programs", "6", "--rounds", "3"]
+    printed = output_of(command, cwd=ROOT, timeout_s=120)
+    rows = re.findall(r"^\| (.*?) \| [\d.]+ ms \| [\d.]+ ms \| (\d+) \| (\d*) \|$", printed, re.MULTILINE)
+    assert [way for way, _, _ in rows] == list(addressing.WAYS)
+    assert all(int(size) >= 3 * len(addressing.PAYLOAD) for _, size, _ in rows)  # half of them are three
+
+
 @pytest.mark.parametrize(
     ("main", "wrong", "reason"),
     [
@@ -47,6 +55,8 @@ def test_the_growth_of_a_machine_is_measured_and_nobody_misses_a_goodbye() -> No
         (growth.main, ["--joins", "0"], "--joins is 1 or more"),
         (growth.main, ["--messages", "-1"], "--messages 0 or more"),
         (growth.main, ["--json", "nowhere/it.json"], "there is no folder .*nowhere"),
+        (addressing.main, ["--programs", "1"], "--programs must be 2 to 250, not 1"),
+        (addressing.main, ["--rounds", "0"], "--rounds must be at least 1, not 0"),
         (shares.main, ["nonsense"], "'nonsense' is no case; expected some of way, bulk"),
         (shares.main, ["--count", "0"], "--count 10 or more"),
         (shares.main, ["--top", "0"], "--top is 1 or more"),
