@@ -5,9 +5,9 @@ Usage: python -m benchmarks.addressing [--programs N] [--rounds N] [--json FILE]
 N programs (default 100), processes with a bus of their own each, have three endpoints with 20 labels between
 them; every second one has an endpoint with the label "half". One more program sends 16 bytes to
 `where("half")` with `to="all"`, and beside it a send to each of the same endpoints by name, in turn, plain
-and confirmed. Times are of the sender, from the call until the last has returned; bytes are those that its
-links have written; system calls are those of its process, as `strace -c` counts them in rounds of their own,
-where there is a strace. Medians of interleaved rounds.
+and confirmed. Times are of the sender, from the call until the last has returned; processor time is its own,
+until all is written; bytes are those that its links have written; system calls are those of its process, as
+`strace -c` counts them in rounds of their own, where there is a strace. Medians of interleaved rounds.
 """
 
 from __future__ import annotations
@@ -164,8 +164,9 @@ async def timed(bus: AsyncBus, names: list[str], rounds: int) -> dict[str, dict[
         for way, send in WAYS.items():
             before, cpu, start = written(bus), time.process_time(), time.perf_counter()
             await send(bus, names)
-            took, cpu = time.perf_counter() - start, time.process_time() - cpu
+            took = time.perf_counter() - start
             await asyncio.sleep(0.02)  # what was accepted is written, and credit comes back
+            cpu = time.process_time() - cpu
             if count >= 3:  # until then credit grows
                 found[way].append((took, cpu, written(bus) - before))
     medians = {}
