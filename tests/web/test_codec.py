@@ -56,7 +56,7 @@ def node(script: str, *lines: str) -> list[str]:
 @pytest.mark.parametrize(
     ("script", "count"),
     [
-        ("vectors.test.mjs", 18),
+        ("vectors.test.mjs", 19),
         ("patterns.test.mjs", 3),
         ("crowd.test.mjs", 12),
         ("latest.test.mjs", 5),

@@ -284,6 +284,22 @@ test("what is published under a name that a pattern means, and last values", () 
   assert.deepEqual(events(`94${options(named("lab/x"))}000b${"e2".repeat(16)}0001f6`), [], "a name has none");
 });
 
+test("the name of what is published is told once, and copies of leaves are numbered by their router", () => {
+  const made = connection("open");
+  made.addressing = true;
+  for (let count = 0; count < 2; count++) made.publish(E1, unhex("f6"), 1, { name: "lab" });
+  assert.deepEqual(bodies(made.take()).map(hex), [`9505` + "06036c6162" + `0001${E1}0001f6`, "91010002f6"]);
+  const pattern = "e2".repeat(16);
+  made.register(pattern, 3, "*");
+  const come = (root, number, alias) =>
+    made.receive(frame(`9c` + `0cff${root}` + "05" + "06036c6162" + `${alias}00${hex([number])}f6`), NOW).map(({ missed }) => missed);
+  const [one, other, source] = ["31", "32", "33"].map((digits) => digits.repeat(20));
+  assert.deepEqual(come(`0003${one}0004${source}`, 7, `000a${pattern}`), [0]);
+  assert.deepEqual(come("0304", 9, "0a"), [1]);
+  assert.deepEqual(come("0304", 9, "0a"), [], "not twice");
+  assert.deepEqual(come(`0005${other}04`, 1, "0a"), [0], "another router begins anew");
+});
+
 test("what has a priority is not sent to a side that does not know it", () => {
   const greeted = (features) => {
     const made = new Connection({ ...hello(setup.own), features: 4 }, null, NOW);

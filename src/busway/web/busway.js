@@ -254,7 +254,7 @@ export class Bus {
   publish(name, value, options = {}) {
     const { priority } = taken(options, { priority: "normal" });
     const [payload, format] = packed(value);
-    const how = { lane: codes.PRIORITIES.indexOf(priority) };
+    const how = { lane: codes.PRIORITIES.indexOf(priority), name };
     const told = this._session?.publish(idOf(name), payload, format, how) ?? false;
     this._flush();
     return told;

@@ -418,14 +418,15 @@ export class Origin extends Link {
   }
 
   /** To all subscribers. False if it was dropped, because there is no session or the socket is full. */
-  publish(endpoint, payload, format, { lane = NORMAL } = {}) {
+  publish(endpoint, payload, format, { lane = NORMAL, name = "" } = {}) {
     const address = addressOf(endpoint, lane);
     const number = (this.published.get(address) ?? 0) + 1;
     if (this.state !== OPEN || (lane !== NORMAL && !this.addressing)) return false;
     this.published.set(address, number);
     if (this.pruned.has(endpoint)) return true; // nobody listens
     if (!this.room() || payload.length > this.limits.message_size_max) return false;
-    this.write({ kind: PUBLISH, format, endpoint, lane, number: number & 0xffff }, payload);
+    const untold = this.addressing && !this.aliasWriter.numbers.has(endpoint); // its router makes the copies for patterns
+    this.write({ kind: PUBLISH, format, endpoint, lane, name: untold && name, number: number & 0xffff }, payload);
     return true;
   }
 

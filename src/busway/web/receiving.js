@@ -168,6 +168,10 @@ export class Receiving extends Origin {
     if ((kind === PUBLISH) !== (mine.kind === BROADCAST)) return this.refuse(source, header, WRONG_KIND);
     if (!this.isMeant(header)) return void this.skipped++;
     const flow = this.inFlow(source, header, number, now);
+    if (header.name && header.destination !== flow.root) {
+      flow.root = header.destination; // of a leaf's copies its router, which numbers them: another one begins anew
+      flow.received = number - 1;
+    }
     const gap = (number - flow.received) & 0xffff;
     if (!gap || gap >= 0x8000) return this.refuse(source, header, OVERTAKEN);
     flow.received += gap;
