@@ -229,7 +229,7 @@ async def measure(count: int, rounds: int) -> dict[str, dict[str, float]]:
 
 
 async def _nothing(bus: AsyncBus, names: list[str]) -> None:
-    """What looking on itself costs."""
+    """Nothing: for what looking on costs by itself."""
 
 
 # What is shown --------------------
@@ -246,7 +246,7 @@ def table(found: dict[str, dict[str, float]], count: int) -> Iterator[str]:
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
-    """What was asked for."""
+    """Options of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.addressing",
         description=__doc__,

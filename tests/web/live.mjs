@@ -345,6 +345,7 @@ const scenarios = {
     for (const priority of ["low", "normal", "high", "urgent"])
       assert.equal(await bus.request("t/priority", null, { priority }), priority);
     await bus.send("t/taken", "now", { priority: "urgent", confirm: true });
+    for (const value of [1, 2]) assert.ok(bus.publish("up/1/x", value));
     say("asked");
     await within(() => bus.state === "closed" || came.length > 4, "the end");
     bus.close();

@@ -258,6 +258,7 @@ async def addresses(behind: bool) -> None:
     async with site(behind=behind) as (made, url):
         made.bus.serve("t/priority", lambda request: request.priority, realm="global")
         taken = made.bus.register("t/taken", realm="global")
+        family = made.bus.subscribe("up/*/x", realm="global")
         async with node("families of names, labels, priorities", url) as running:
             await running.said("listening")
             await knows(made.bus, "t/*/door", "t/1/door", "js/labelled")
@@ -271,6 +272,11 @@ async def addresses(behind: bool) -> None:
             message = await taken.receive(BOUND_S)
             await running.said("asked")
             assert (message.payload, message.priority) == ("now", "urgent")
+            ups = [await family.receive(BOUND_S) for _ in range(2)]
+            assert [(each.payload, each.name, each.missed) for each in ups] == [
+                (1, "up/1/x", 0),
+                (2, "up/1/x", 0),
+            ]
             for priority in PRIORITIES:
                 assert await made.bus.request("js/labelled", 1, priority=priority) == priority
             await made.bus.publish("t/4/door", "shut", realm="global")

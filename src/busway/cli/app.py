@@ -104,7 +104,9 @@ _EPILOG = f"""\
 Examples:
   busway listen lab/temperature               in one terminal
   busway publish lab/temperature 21.5         in another
+  busway listen 'lab/**'                      all names that begin with lab/
   busway nodes                                who is there
+  busway watch 'lab/**'                       ... and who comes and goes
   busway serve lab/upper -- tr a-z A-Z        a service out of any command
   busway request lab/upper --raw hello
 
