@@ -7,7 +7,7 @@ The core's classes run on MicroPython and compiled, where there are no generic c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypedDict
 
 from busway import protocol
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Name = str | bytes | UUID
     Target = Name | type
-    Whom = Name | Selector
+    Whom: TypeAlias = Name | Selector  # said so, for where the core is compiled `Selector` is unknown
     T = TypeVar("T", default=Any)
     U = TypeVar("U", default=Any)
     V = TypeVar("V", default=Any)
