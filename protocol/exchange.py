@@ -125,6 +125,7 @@ class Exchange(RoutingHost):
         assert isinstance(link, Connection)
         self.connections.remove(link)
         self.leaf_casts.ended(link)
+        self.origin.retained.link_ended(link)
         self.receiving.handlers.look_again()  # who waited for others of it
         self.emit(events.LinkEvent(events.LINK_CLOSED, link, link.close_code, link.close_text, by_peer))
 
@@ -353,7 +354,6 @@ class Exchange(RoutingHost):
         self.receiving.lose_peer(peer)
         self.receiving.lasts.doubt(peer.key)
         self.origin.lose_peer(peer, unsent, now)
-        self.origin.retained.lose_peer(peer)
 
     def node_missing(self, peer: Peer, seen: bool, now: int) -> None:
         if not self.mesh.leaving:
@@ -402,6 +402,7 @@ class Exchange(RoutingHost):
             if entry.traits and not self._may_leave_word(entry):
                 entry.traits = without_gone(entry.traits)
             self.departures.keep(entry, now)
+        self.origin.retained.withdrawn(entry.peer, entry.uuid)
         self.origin.withdrawn(entry.peer, entry.uuid, now)
         self.mesh.selections.withdrawn(entry)
         self.origin.unresolved.settle_selectors(now)  # another one may count now

@@ -117,7 +117,7 @@ class Answers:
         flow = talk(peer).out_flows.get(address)
         uuid = uuid_of(address)
         if flow is None:
-            if not self._origin.value_undelivered(peer.key, address, seq, reason, now):
+            if not self._origin.value_undelivered(peer, address, seq, reason, now):
                 self._origin.counters["unknown_reply"] += 1
             return
         wide = flow.sent - ((flow.sent - seq) & 0xFFFF)

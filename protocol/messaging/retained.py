@@ -7,7 +7,7 @@ when nothing has changed for a while. Nobody has it twice, for its number tells 
 """
 
 from busway.protocol.errors import FullError
-from busway.protocol.link.face import Waiter
+from busway.protocol.link.face import LinkFace, Waiter
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.messaging.marked import Last
 from busway.protocol.messaging.payload import size_of
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Final
 
 _SETTLE_MS: "Final" = 2000  # without a change, after which copies that follow miss nobody
+_LOOKS_MAX: "Final" = 4096  # at values, for those who want some, before others have a turn
+_LOOKS_EACH: "Final" = 64  # ... for one of them
 _TURNS_MAX: "Final" = 4  # ... that are waited for
 _AGAIN_MS: "Final" = 2000  # after which what a node on the way had no room for is sent again
 
@@ -30,10 +32,11 @@ _AGAIN_MS: "Final" = 2000  # after which what a node on the way had no room for 
 class Kept(Last):
     """One of ours."""
 
-    __slots__ = ("name", "realm")
+    __slots__ = ("name", "realm", "uuid")
 
-    def __init__(self, out: Frame, name: str, number: int, realm: int, now: int) -> None:
+    def __init__(self, uuid: bytes, out: Frame, name: str, number: int, realm: int, now: int) -> None:
         super().__init__(number, out.payload, out.format, out.type_id, now)
+        self.uuid = uuid
         self.name = name
         self.realm = realm  # as far as it may get
 
@@ -44,28 +47,44 @@ class Kept(Last):
         return Last(self.number, self.payload, codes.TYPED, uuid, self.at)
 
 
-class Replay(Waiter):
-    """The values that one subscriber is to get, as its link has room, and has been sent of late."""
+class Replay:
+    """How far one subscriber has got the values that it is to get."""
 
-    __slots__ = ("_retained", "idle", "numbers", "peer", "realm", "refused", "sent", "uuid", "uuids")
+    __slots__ = ("after", "peer", "realm", "turns", "uuid")
 
-    def __init__(self, retained: "Retained", entry: Entry) -> None:
-        self.deadline = -1
-        self._retained = retained
+    def __init__(self, entry: Entry, after: int) -> None:
         self.peer = entry.peer
         self.uuid = entry.uuid  # of its endpoint
         self.realm = entry.realm
-        self.uuids: "dict[bytes, bool]" = {}  # of the names
-        self.sent = 0
-        self.numbers: "dict[int, bytes]" = {}  # of those sent of late, by seq
-        self.refused: "dict[bytes, bool]" = {}  # for which a node on the way had no room: to be sent again
-        self.idle = False  # nothing has been sent for a while
+        self.after = after  # the values with greater numbers are still to be looked at
+        self.turns: "Turns | None" = None  # of the link that it goes over
+
+    def join(self, turns: "Turns | None") -> None:
+        """It goes over another link, or over none."""
+        if self.turns is not turns:
+            if self.turns is not None:
+                del self.turns.replays[self]
+            self.turns = turns
+            if turns is not None:
+                turns.replays[self] = True
+
+
+class Turns(Waiter):
+    """The replays that go over one link, in turn, as it has room."""
+
+    __slots__ = ("_retained", "hop", "replays")
+
+    def __init__(self, retained: "Retained", hop: LinkFace) -> None:
+        self.deadline = -1
+        self._retained = retained
+        self.hop = hop
+        self.replays: "dict[Replay, bool]" = {}
 
     def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
         self._retained.go_on(self)
 
     def fire(self, now: int) -> None:
-        """It waits for no time."""
+        """They wait for no time."""
 
 
 class Retained:
@@ -78,12 +97,19 @@ class Retained:
         self.size = 0
         self.values: "dict[bytes, Kept]" = {}
         self._number = 0
-        self._replays: "dict[bytes, Replay]" = {}  # by node and endpoint
+        self._log: "list[Kept]" = []  # by number; those that are kept no longer are still in it
+        self._replays: "dict[bytes, dict[bytes, Replay]]" = {}  # by node and endpoint
+        self._turns_of: "dict[LinkFace, Turns]" = {}
+        self._looks = _LOOKS_MAX  # that are left at a time
+        self._looked_at = 0
+        self._looking = Call(self._look_on)
         self._unsettled: "dict[bytes, int]" = {}  # names published of late, and when
         self._epoch = -1
         self._changed_at = 0  # when that was seen to change
         self._turns = 0
         self._timer = Call(self._settle)
+        # Endpoints, by node and uuid, for which values found no room on the way, and from which number on.
+        self._refused: "dict[bytes, tuple[Peer, int]]" = {}
         self._again = Call(self._send_again)
 
     # Keeping
@@ -106,8 +132,11 @@ class Retained:
         assert out.options is not None
         self._drop(uuid)
         if not out.options.retain & codes.CLEARED:
-            kept = self.values[uuid] = Kept(out, name, out.options.retain, realm, now)
+            kept = self.values[uuid] = Kept(uuid, out, name, out.options.retain, realm, now)
             self.size += kept.size
+            self._log.append(kept)
+            if len(self._log) > 64 + 2 * len(self.values):
+                self._log = [kept for kept in self._log if self.values.get(kept.uuid) is kept]
         self._look(now)
         self._unsettled[uuid] = now
         if self._timer.deadline < 0:
@@ -129,74 +158,101 @@ class Retained:
     def subscribed(self, entry: Entry) -> None:
         """Another node has a broadcast endpoint now."""
         if self.values:
-            self._replay(entry, self._meant(entry))
+            self._replay(entry, 0)
 
-    def _meant(self, entry: Entry) -> "list[bytes]":
-        """The values for an endpoint."""
-        if not is_proper(entry.name):
-            return [entry.uuid] if entry.uuid in self.values else []
-        return [uuid for uuid, kept in self.values.items() if kept.name and matches(entry.name, kept.name)]
+    def _replay(self, entry: Entry, after: int) -> None:
+        """Give a subscriber the values with numbers above that, if it means them."""
+        if not is_proper(entry.name) and entry.uuid not in self.values:
+            return
+        replays = self._replays.setdefault(entry.peer.key, {})
+        replay = replays.get(entry.uuid)
+        if replay is None:
+            replay = replays[entry.uuid] = Replay(entry, after)
+        replay.after = min(replay.after, after)
+        self._queue(replay)
 
-    def _replay(self, entry: Entry, uuids: "list[bytes]") -> None:
-        key = entry.peer.key + entry.uuid
-        replay = self._replays.get(key)
-        if replay is None and uuids:
-            replay = self._replays[key] = Replay(self, entry)
-        if replay is not None:
-            replay.realm = entry.realm
-            for uuid in uuids:
-                replay.uuids[uuid] = True
-            self.go_on(replay)
+    def _queue(self, replay: Replay) -> None:
+        hop = replay.peer.hop
+        if hop is None:
+            replay.join(None)  # its way is lost, and may come back
+            return
+        turns = self._turns_of.get(hop)
+        if turns is None:
+            turns = self._turns_of[hop] = Turns(self, hop)
+        replay.join(turns)
+        if len(turns.replays) == 1:
+            self.go_on(turns)
 
-    def go_on(self, replay: Replay) -> None:
-        """Send as much as there is room for."""
-        peer = replay.peer
-        while replay.uuids and peer.reachable:
-            hop = peer.hop
-            if hop is None:
-                return  # its way is lost, and may come back
+    def go_on(self, turns: Turns) -> None:
+        """Send as much as there is room for, a value of each in turn."""
+        hop = turns.hop
+        while turns.replays:
             if not hop.has_room():
-                hop.await_room(replay)
+                hop.await_room(turns)
                 return
-            uuid = next(iter(replay.uuids))
-            del replay.uuids[uuid]
-            kept = self.values.get(uuid)
-            if kept is not None and self._may_go(replay, kept):
-                self._note(replay, uuid)
-                hop.enqueue(self._frame(replay, uuid, kept))
+            if self._looks <= 0:  # others have a turn before this goes on
+                self._origin.timers.arm(self._looking, self._looked_at + 1)
+                return
+            replay = next(iter(turns.replays))
+            if replay.peer.hop is not hop:
+                replay.join(None)  # it has no way for now
+            elif self._step(replay):
+                del turns.replays[replay]
+                turns.replays[replay] = True
+            else:
+                self._end(replay)
+        self._turns_of.pop(hop, None)
 
-    def _note(self, replay: Replay, uuid: bytes) -> None:
-        replay.sent += 1
-        replay.idle = False
-        replay.numbers[replay.sent & 0xFFFF] = uuid
-        if len(replay.numbers) > self.count_max:
-            del replay.numbers[next(iter(replay.numbers))]
+    def _look_on(self, now: int) -> None:
+        self._looks = _LOOKS_MAX
+        self._looked_at = now
+        for turns in list(self._turns_of.values()):
+            self.go_on(turns)
 
-    def undelivered(self, key: bytes, uuid: bytes, seq: int, reason: int, now: int) -> bool:
-        """UNDELIVERABLE came. Returns whether it is of a value, which is sent again if it found no room."""
-        replay = self._replays.get(key + uuid)
-        value = b"" if replay is None else replay.numbers.pop(seq, b"")
-        if replay is None or not value:
+    def _step(self, replay: Replay) -> bool:
+        """Send the next value that a subscriber means, if it is found soon; whether there may be more."""
+        entry = replay.peer.entries[replay.uuid]
+        if not is_proper(entry.name):
+            kept = self.values.get(replay.uuid)
+            if kept is not None and kept.number > replay.after:
+                self._send(replay, kept)
             return False
-        if reason in (codes.QUEUE_FULL, codes.NO_ROUTE):
-            replay.refused[value] = True
-            if self._again.deadline < 0:
-                self._origin.timers.arm(self._again, now + _AGAIN_MS)
-        return True
+        log = self._log
+        at = self._place(replay.after)
+        stop = min(at + _LOOKS_EACH, len(log))
+        while at < stop:
+            kept = log[at]
+            at += 1
+            self._looks -= 1
+            replay.after = kept.number
+            if self.values.get(kept.uuid) is kept and kept.name and matches(entry.name, kept.name):
+                self._send(replay, kept)
+                break
+        return at < len(log)
 
-    def _send_again(self, now: int) -> None:
-        for replay in list(self._replays.values()):
-            if replay.refused:
-                replay.uuids.update(replay.refused)
-                replay.refused = {}
-                self.go_on(replay)
+    def _place(self, after: int) -> int:
+        """Where the values with greater numbers begin."""
+        low, high = 0, len(self._log)
+        while low < high:
+            middle = (low + high) >> 1
+            if self._log[middle].number > after:
+                high = middle
+            else:
+                low = middle + 1
+        return low
 
-    def sweep(self) -> None:
-        """Once in a while: of those who have all for long nothing is remembered."""
-        for key, replay in list(self._replays.items()):
-            if replay.idle and not replay.uuids and not replay.refused:
-                del self._replays[key]
-            replay.idle = True
+    def _send(self, replay: Replay, kept: Kept) -> None:
+        hop = replay.peer.hop
+        assert hop is not None
+        if self._may_go(replay, kept):
+            hop.enqueue(self._frame(replay, kept))
+
+    def _end(self, replay: Replay) -> None:
+        replay.join(None)
+        key = replay.peer.key
+        del self._replays[key][replay.uuid]
+        if not self._replays[key]:
+            del self._replays[key]
 
     def _may_go(self, replay: Replay, kept: Kept) -> bool:
         peer = replay.peer
@@ -212,10 +268,10 @@ class Retained:
         return gate.permits(hop, peer.node_id, codes.MAY_SUBSCRIBE, b"", kept.name, replay.realm)
 
     @staticmethod
-    def _frame(replay: Replay, uuid: bytes, kept: Kept) -> Frame:
-        named = uuid != replay.uuid
-        last = kept.copy_for(uuid) if named else kept
-        number = replay.sent & 0xFFFF
+    def _frame(replay: Replay, kept: Kept) -> Frame:
+        named = kept.uuid != replay.uuid
+        last = kept.copy_for(kept.uuid) if named else kept
+        number = kept.number & 0xFFFF  # UNDELIVERABLE says which by that
         out = Frame(codes.SEND, replay.peer.key, replay.uuid, number, last.payload, last.format, last.type_id)
         out.options = Options()
         out.options.retain = kept.number
@@ -224,15 +280,45 @@ class Retained:
 
     def way_changed(self, peer: Peer) -> None:
         """There is a way again, or another."""
-        for replay in list(self._replays.values()):
-            if replay.peer is peer:
-                self.go_on(replay)
+        for replay in list(self._replays.get(peer.key, {}).values()):
+            self._queue(replay)
 
-    def lose_peer(self, peer: Peer) -> None:
-        """It is gone, and comes back with all that it has subscribed to."""
-        for key, replay in list(self._replays.items()):
-            if replay.peer is peer:
-                del self._replays[key]
+    def undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> bool:
+        """UNDELIVERABLE came. Returns whether it is of a value, which is sent again if it found no room."""
+        entry = peer.entries.get(uuid)
+        if entry is None or entry.kind != codes.BROADCAST or not self.values:
+            return False
+        if reason in (codes.QUEUE_FULL, codes.NO_ROUTE):
+            number = self._number - ((self._number - seq) & 0xFFFF)
+            at = self._place(number - 1)
+            known = at < len(self._log) and self._log[at].number == number
+            place = peer.key + uuid
+            _, after = self._refused.get(place, (peer, number - 1))
+            self._refused[place] = peer, min(after, number - 1) if known else 0
+            if self._again.deadline < 0:
+                self._origin.timers.arm(self._again, now + _AGAIN_MS)
+        return True
+
+    def _send_again(self, now: int) -> None:
+        refused = self._refused
+        self._refused = {}
+        for place, (peer, after) in refused.items():
+            entry = peer.entries.get(place[codes.KEY_SIZE :])
+            if entry is not None and peer.reachable:
+                self._replay(entry, after)
+
+    def withdrawn(self, peer: Peer, uuid: bytes) -> None:
+        """It does not want them any more."""
+        replay = self._replays.get(peer.key, {}).get(uuid)
+        if replay is not None:
+            self._end(replay)
+
+    def link_ended(self, link: LinkFace) -> None:
+        """None of them goes over it any more."""
+        turns = self._turns_of.pop(link, None)
+        if turns is not None:
+            for replay in list(turns.replays):
+                replay.join(None)
 
     # Changes
 
@@ -256,8 +342,11 @@ class Retained:
                 late.append(uuid)
         self._unsettled = {}
         self._turns = 0
-        for entry in self._concerned(late):
-            self._replay(entry, [uuid for uuid in self._meant(entry) if uuid in late])
+        concerned = self._concerned(late)
+        if concerned:
+            after = min([self.values[uuid].number for uuid in late if uuid in self.values]) - 1
+            for entry in concerned:
+                self._replay(entry, after)
         if restless:
             for uuid in late:
                 self._unsettled[uuid] = now

@@ -404,8 +404,8 @@ class Origin(SenderSide):
         elif hop is not None:  # else its way is lost
             hop.enqueue(out)
 
-    def value_undelivered(self, key: bytes, uuid: bytes, seq: int, reason: int, now: int) -> bool:
-        return self.retained.undelivered(key, uuid, seq, reason, now)
+    def value_undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> bool:
+        return self.retained.undelivered(peer, uuid, seq, reason, now)
 
     def undeliverable(self, out: Frame, reason: int) -> None:
         """A message of ours that had been accepted will not arrive."""
@@ -533,7 +533,6 @@ class Origin(SenderSide):
         self._sweep_flows(talk(self.me).out_flows, now)
         self._sweep_flows(self.publisher.flows, now)
         self._sweep_flows(self.publisher.unheard, now)
-        self.retained.sweep()
         for address, crowd in list(self.crowds.items()):
             if not len(crowd.waiting) and address not in self.targets:
                 del self.crowds[address]

@@ -223,7 +223,7 @@ class SenderSide(FlowOwner):
         """The one terminal outcome of a pending message."""
         raise NotImplementedError
 
-    def value_undelivered(self, key: bytes, uuid: bytes, seq: int, reason: int, now: int) -> bool:
+    def value_undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> bool:
         """UNDELIVERABLE came for no pair of ours. Returns whether it is of a last value."""
         raise NotImplementedError
 

@@ -14,10 +14,12 @@ from busway.protocol import Node, codes
 from busway.protocol.messaging import lasts
 from busway.protocol.messaging.lasts import Lasts
 from busway.protocol.messaging.marked import Last
-from tests.protocol.nets import USERSPACE, Liar, alias, chain, u16
+from busway.protocol.wire.fields import text8
+from busway.protocol.wire.hello import ADDRESSING
+from tests.protocol.nets import BROADCAST, LOCALNET, SELF, USERSPACE, Liar, alias, chain, directory, u16
 from tests.protocol.pairs import Net
 from tests.protocol.test_publishing_patterns import got, guarded, id_of, knows_names, publish, subscribe
-from tests.rigs.effort import calls_of
+from tests.rigs.effort import calls_of, effort
 
 
 def say(
@@ -101,3 +103,102 @@ def test_a_last_value_of_one_of_many_publishers_costs_what_it_costs_of_few(
         costs.append(calls_of(lambda come=come: come(16)))  # type: ignore[misc]
         assert kept.count == most
     assert costs[0] == costs[1]
+
+
+def _patterns(count: int, first: int = 0) -> list[bytes]:
+    """Entries of so many subscribers, each by a pattern that means every name of two levels."""
+    head = bytes((BROADCAST | 0x40,))
+    return [head + (first + number).to_bytes(16, "big") + text8("**/*") for number in range(count)]
+
+
+def _keeper(count: int) -> tuple[Net, Node, Liar]:
+    net = Net()
+    node = net.node("a")
+    knows_names(node)
+    liar = Liar(net, node, features=ADDRESSING)
+    for number in range(count):
+        node.retain(id_of(f"lab/{number}"), b"v", net.now)
+    liar.hear()
+    return net, node, liar
+
+
+def test_many_subscriptions_by_pattern_cost_little_before_others_have_a_turn() -> None:
+    """Each subscriber means each of a thousand values: a million matches, and as many messages."""
+    net, node, liar = _keeper(1000)
+    retained = node.origin.retained
+    entries = _patterns(1000)
+
+    def tell() -> None:
+        liar.say(directory(SELF, LOCALNET, 0, 1, *entries))
+
+    assert effort(tell) < 1
+    assert sum(map(len, retained._replays.values())) > 900
+    net.advance(2 * 2000)  # what was published close to the change is looked at once more
+    assert len(retained._turns_of) == 1
+    came = len(liar.hear())
+    for _ in range(3):
+        net.advance(1)
+        came += len(liar.hear())
+    assert came > 4 * 4000
+    liar.say(directory(SELF, LOCALNET, 1, 2, *[b"\0" + each[1:17] for each in entries]))
+    assert retained._replays == {}
+    assert not any(turns.replays for turns in retained._turns_of.values())
+    liar.leave()
+    assert retained._turns_of == {}
+    assert liar.error != codes.MALFORMED
+
+
+def test_all_of_many_subscribers_get_every_value_in_the_end() -> None:
+    net, node, liar = _keeper(100)
+    liar.say(directory(SELF, LOCALNET, 0, 1, *_patterns(100)))
+    came = 0
+    for _ in range(20):
+        net.advance(1)
+        came += len([body for body in liar.hear() if body[0] & codes.MESSAGE])
+    assert came == 100 * 100
+    assert not node.origin.retained._replays
+    assert not node.origin.retained._turns_of
+
+
+def test_values_that_were_replaced_again_and_again_take_no_room() -> None:
+    net, node, liar = _keeper(3)
+    for _ in range(1000):
+        node.retain(id_of("lab/1"), b"w", net.now)
+    assert len(node.origin.retained._log) < 100
+    liar.say(directory(SELF, LOCALNET, 0, 1, *_patterns(1)))
+    assert len([body for body in liar.hear() if body[0] & codes.MESSAGE]) == 3
+
+
+def test_values_that_wait_for_room_follow_the_way_to_their_subscriber() -> None:
+    net = chain("abc")
+    a = net["a"]
+    retained = a.origin.retained
+    knows_names(a)
+    for number in range(300):
+        a.retain(id_of(f"lab/{number}"), bytes(16384), net.now)
+    a.retain(id_of("hall"), b"x", net.now)
+    net.cable["ab"].block(net["b"])
+    receiver = subscribe(net["c"], "lab/*")
+    subscribe(net["c"], "nothing of that name")
+    named = subscribe(net["c"], "hall")
+    net.cable["ab"].block(net["b"], False)
+    for _ in range(12):
+        net.step(size=16384)
+    [turns] = retained._turns_of.values()
+    assert turns.replays
+    [entry] = a.directory.known(id_of("lab/*"))
+    retained.subscribed(entry)  # its way has become narrower: those that it has had go once more
+    a.clear(id_of("hall"), net.now)
+    hop, entry.peer.hop = entry.peer.hop, None  # its way is lost, and there may be another
+    net.pump(size=16384)
+    retained.subscribed(entry)
+    assert not retained._turns_of
+    entry.peer.hop = hop
+    retained.way_changed(entry.peer)
+    net.pump(size=16384)
+    net.advance(5000)
+    found = [name for name, _ in got(net, net["c"], receiver)]
+    assert len(found) == len(set(found)) == 300
+    assert got(net, net["c"], named) == []
+    assert not retained._replays
+    assert not retained._turns_of
