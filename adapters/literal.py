@@ -44,7 +44,8 @@ def check_single(name: str) -> None:
     if "*" in name:
         _check_pattern(name)
         raise ValueError(
-            f"{name!r} is a pattern: it can be subscribed to; whatever else is done goes to one name"
+            f"{name!r} is a pattern, which stands for many names and is for subscribe: "
+            "give the name of one endpoint here"
         )
 
 

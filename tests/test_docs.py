@@ -194,6 +194,8 @@ RUN_ELSEWHERE = {
     "panel.py",
     "reader.py",
     "alarms.py",
+    "lost_pump.py",
+    "watcher.py",
     "site.py",
 }  # the last: tests/web/test_page.py
 ALONE = [
@@ -227,13 +229,33 @@ def test_sealed_programs(own_bus: None, tmp_path: Path, waits: str, comes: str, 
         assert said.splitlines() == ["{'ok': True}", "at 0", "at 45", "at 90"]
 
 
+def test_a_last_word_comes_to_who_watches(own_bus: None, tmp_path: Path) -> None:
+    document = "docs/howto/presence.md"
+    for name, source in programs(document).items():
+        (tmp_path / name).write_text(source)
+    options: Any = {"cwd": tmp_path, "text": True, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "watcher.py"], **options) as watching:
+        try:
+            assert watching.stdout is not None
+            assert watching.stdout.readline() == "watching\n"
+            assert subprocess.run([sys.executable, "lost_pump.py"], **options, timeout=120).returncode == 1
+            said = watching.stdout.readline().strip()
+        finally:
+            watching.terminate()
+    assert said
+    assert f"`{said}`" in (ROOT / document).read_text()
+
+
 @pytest.mark.parametrize(("document", "name"), ALONE)
 def test_programs_that_run_alone(own_bus: None, tmp_path: Path, document: str, name: str) -> None:
     prints_what_it_says(document, name, tmp_path)
 
 
 def test_there_are_such_programs() -> None:
-    assert {name for _, name in ALONE} == {"upper.py", "blocking.py", "core.py", "patience.py", "told.py"}
+    assert {name for _, name in ALONE} == {
+        *("upper.py", "blocking.py", "core.py", "patience.py", "told.py"),
+        *("readings.py", "oven.py", "arm.py"),
+    }
 
 
 @pytest.mark.parametrize(("document", "words"), [(CALLS, 20), (TESTING, 4)])

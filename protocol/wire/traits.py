@@ -23,7 +23,10 @@ def check_labels(labels: "Iterable[str]") -> "list[str]":
     for label in labels:
         if not isinstance(label, str):
             raise LocalError("a label must be a text, not %r" % (label,))
-        raw = label.encode()
+        try:
+            raw = label.encode()
+        except UnicodeError:
+            raise LocalError("a label must be text that UTF-8 can say, not %r" % label) from None
         if not 1 <= len(raw) <= codes.LABEL_SIZE_MAX:
             raise LocalError("a label must have 1 to 32 bytes of UTF-8: %r has %d" % (label, len(raw)))
         found[raw] = label

@@ -8,6 +8,20 @@ import signal
 from tests.front.cli_rig import busway, busway_started, new_bus, python
 
 
+def test_so_many_lines_are_endpoints_and_a_script_can_wait_for_one() -> None:
+    name = new_bus()
+    nobody = busway("watch", "box/*", "-c", "1", "--timeout", "0.5", bus=name)
+    assert (nobody.status, nobody.lines) == (3, [])
+    with python("-m", "tests.front.labelled_program", name, "one") as one:
+        assert one.line() == "ready"
+        with busway_started("watch", "box/*", "-c", "2", bus=name) as watching:
+            assert watching.line().split()[1:3] == ["here", "box/one"]
+            with python("-m", "tests.front.labelled_program", name, "two") as two:
+                assert two.line() == "ready"
+                assert watching.line().split()[1:3] == ["came", "box/two"]
+                assert watching.status() == 0
+
+
 def test_it_tells_who_is_there_who_comes_who_left_and_who_is_lost() -> None:
     name = new_bus()
     with python("-m", "tests.front.labelled_program", name, "one", "codec") as one:

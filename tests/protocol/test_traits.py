@@ -60,6 +60,7 @@ def test_what_does_not_fit_is_left_out_from_the_end(labels: list[str], gone: byt
         ([""], b"", "1 to 32 bytes"),
         (["ü" * 17], b"", "has 34"),
         ([str(number) for number in range(9)], b"", "at most 8 labels"),
+        (["\ud800"], b"", "text that UTF-8 can say"),
         ([], bytes(130), "at most 128 bytes, not 129"),
         ([], b"\3" + bytes(16 + 129), "at most 128 bytes, not 129"),
     ],

@@ -111,17 +111,16 @@ async def _stay(
 
 
 async def follow(
-    items: AsyncGenerator[T, None], show: Callable[[T], None], count: int | None, timeout: float | None
+    items: AsyncGenerator[T, None], show: Callable[[T], bool | None], count: int | None, timeout: float | None
 ) -> int:
     """Show each as it comes, until `count` of them were shown or `timeout` seconds are over; returns the exit
-    status.
+    status. `show` returns False for what it shows nothing of.
     """
     shown = 0
     try:
         async with asyncio.timeout(timeout), contextlib.aclosing(items):
             async for item in items:
-                show(item)
-                shown += 1
+                shown += show(item) is not False
                 if shown == count:
                     break
     except TimeoutError:

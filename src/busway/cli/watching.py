@@ -65,16 +65,22 @@ def watch(
 
     With --json `what` is "present", "complete" (all that were there have been told), "arrived", "departed" or
     "changed", and `reason` "withdrawn", "goodbye" or "lost".
+
+    Exit status 3: --timeout passed before -c lines (without -c: before any) had come. So a script waits for
+    somebody: busway watch lab/pump -c 1 --timeout 60
     """
 
     wanted: Any = pattern if where is None else where
 
     async def job(bus: AsyncBus) -> int:
-        def show(sighting: Sighting) -> None:
+        def show(sighting: Sighting) -> bool:
+            if not as_json and sighting.endpoint is None:
+                return False  # that all were told is no line
             if as_json:
                 output.say_json(_document(sighting))
-            elif sighting.endpoint is not None:
+            else:
                 output.say(_line(sighting))
+            return True
 
         return await session.follow(_sightings(bus, wanted, quiet or as_json), show, count, timeout)
 
