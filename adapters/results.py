@@ -79,7 +79,19 @@ def error_of(outcome: events.Outcome, to: Any) -> BusError:
         return BusClosed()
     if status == events.UNKNOWN:
         return DeliveryUnknown(f"{text_of(to)}: {DeliveryUnknown()}")
-    return Undeliverable(outcome.code, outcome.text, text_of(to))
+    return Undeliverable(outcome.code, outcome.text or _nobody_meant(outcome.code, to), text_of(to))
+
+
+def _nobody_meant(reason: int, to: Any) -> str:
+    """The sentence of a selector that nobody is meant by; "" of anything else."""
+    from busway.selectors import Selector
+
+    if reason != codes.NO_ENDPOINT or not isinstance(to, Selector):
+        return ""
+    return (
+        "this selector means nobody within reach, or a policy hides them; `busway endpoints` lists what"
+        " there is, with its labels; ttl= waits for the first"
+    )
 
 
 def undelivered(node: Node, event: events.UndeliverableEvent) -> Undelivered:

@@ -261,7 +261,9 @@ class _Parser:
                 self._fail(place, f"a label, or name: with a pattern, was expected before {word!r}")
             return self._close(place) if word == ")" else self._operator(word, place)
         if not wanted:
-            self._fail(place, "`and` or `or` was expected; what has spaces in it stands in quotes")
+            self._fail(
+                place, "`and` or `or` was expected, in small letters; what has spaces in it stands in quotes"
+            )
         value: str = self._quoted(found["quote"], place) if found["quote"] else found["plain"]
         if not found["name"] and not found["quote"] and value.startswith("name:"):
             self._fail(place, "name: stands before a name or a pattern")

@@ -75,7 +75,10 @@ async def test_with_confirm_each_has_its_verdict_and_a_slow_one_keeps_nobody_wai
 
 async def test_nobody_there_is_an_error_and_ttl_waits() -> None:
     async with buses() as (a, b):
-        with pytest.raises(Undeliverable, match="not delivered to renderer and not codec: "):
+        with pytest.raises(
+            Undeliverable,
+            match="not delivered to renderer and not codec: this selector means nobody within reach",
+        ):
             await a.send(RENDERER & ~where("codec"), b"x")
         with pytest.raises(Undeliverable):
             await a.send(RENDERER, b"x", to="all")

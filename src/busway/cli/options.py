@@ -177,7 +177,8 @@ def refuse_beside(flag: str, *names: str) -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
         if parameter.name in names and context.get_parameter_source(parameter.name) is _GIVEN:
-            raise click.UsageError(f"{parameter.opts[-1]} does nothing with {flag}: leave one of them out")
+            remedy = "give --where in its place" if flag == "NAME" else "leave one of them out"
+            raise click.UsageError(f"{parameter.opts[-1]} does nothing with {flag}: {remedy}")
 
 
 def json_option(help: str) -> Callable[[F], F]:

@@ -32,7 +32,7 @@ def _read(_context: click.Context, _parameter: click.Parameter, value: str | Non
     try:
         return where.parse(value)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        raise click.BadParameter(str(error).partition("\n")[0]) from None
 
 
 def check_name(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
