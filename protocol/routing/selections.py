@@ -48,8 +48,8 @@ class Selection:
 
 
 class Selections:
-    """The selectors in use, SELECTIONS_MAX of this node and as many that others ask for: of more the one that
-    was asked for longest ago goes.
+    """The selectors in use, SELECTIONS_MAX of this node and as many that others ask for, or fewer that take
+    SELECTIONS_WORK_MAX: of more the one that was asked for longest ago goes.
     """
 
     def __init__(self, mesh: Topology, host: RoutingHost) -> None:
@@ -57,6 +57,7 @@ class Selections:
         self._host = host
         self.known: "dict[bytes, Selection]" = {}  # by expression, the one asked for last at the end
         self.asked: "dict[bytes, Selection]" = {}  # the same, by others
+        self._asked_work = 0  # what each change of an endpoint costs for these
         self._told: "dict[bytes, dict[bytes, bool]]" = {}
 
     def find(self, expression: bytes) -> Selection:
@@ -73,11 +74,18 @@ class Selections:
 
     def find_for_others(self, selection: Selection) -> None:
         """Keep up what others ask for, too."""
+        work = selection.selector.work()
+        while self.asked and self._asked_work + work > codes.SELECTIONS_WORK_MAX:
+            oldest = self.asked.pop(next(iter(self.asked)))
+            self._asked_work -= oldest.selector.work()
+        self._asked_work += work
         self.asked[selection.selector.data] = self._fill(selection, self.asked)
 
     def _fill(self, selection: Selection, among: "dict[bytes, Selection]") -> Selection:
         if len(among) >= codes.SELECTIONS_MAX:
-            del among[next(iter(among))]
+            former = among.pop(next(iter(among)))
+            if among is self.asked:
+                self._asked_work -= former.selector.work()
         selection.told = self._told.get(selection.selector.data, _NONE_TOLD)
         for entry in self._host.own_entries() + self._mesh.directory.all():
             selection.judge(entry)

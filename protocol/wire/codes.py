@@ -271,6 +271,7 @@ GONE_SIZE_MAX: "Final" = 128  # of a last word, its format and type not counted
 SELECTOR_SIZE_MAX: "Final" = 512
 SELECTOR_TERMS_MAX: "Final" = 64  # labels, names and operators
 SELECTIONS_MAX: "Final" = 64  # selectors of which a node knows what they mean
+SELECTIONS_WORK_MAX: "Final" = 1024  # steps of those that others ask for, for each endpoint that changes
 SELECTED_MAX: "Final" = 256  # endpoints that one answer to a SELECT names
 SELECTS_LINK_MAX: "Final" = 16  # selectors that are asked on for one link at once
 SELECT_WORK_MAX: "Final" = 8192  # terms times endpoints looked at in a second for one link
