@@ -34,10 +34,10 @@ class Directory:
         entry.peer.entries[entry.uuid] = entry
         self._charge(entry, 1)
         if entry.kind == codes.BROADCAST and "*" in entry.name:
-            self.patterns.add(entry.uuid, entry.name)
+            self.patterns.add(entry.uuid, entry.name, entry.link)
         if known is not None:
             if known.kind == codes.BROADCAST and "*" in known.name:
-                self.patterns.remove(known.uuid, known.name)
+                self.patterns.remove(known.uuid, known.name, known.link)
             self._count(entry, 1)
             self._count(known, -1)
             self._charge(known, -1)
@@ -96,7 +96,7 @@ class Directory:
             self._charge(entry, -1)
             self.size -= 1
             if entry.kind == codes.BROADCAST and "*" in entry.name:
-                self.patterns.remove(uuid, entry.name)
+                self.patterns.remove(uuid, entry.name, entry.link)
         return entry
 
     def _part(self, entry: Entry, entries: "list[Entry]") -> None:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-MATCHES_MAX: "Final" = 256  # patterns that one name is looked up for, at the most
+MATCHES_MAX: "Final" = 256  # patterns of one link that one name is looked up for, at the most
 _BRANCHES_MAX: "Final" = 1024  # ... and places in the trie that are followed at once
 
 
@@ -22,7 +22,8 @@ class _Branch:
     def __init__(self, many: bool) -> None:
         self.many = many  # its level is **
         self.next: "dict[str, _Branch]" = {}
-        self.holders: "dict[bytes, int]" = {}  # by uuid: how many have subscribed
+        # By who told of them and uuid: how many have subscribed.
+        self.holders: "dict[object, dict[bytes, int]]" = {}
 
 
 class PatternIndex:
@@ -35,8 +36,10 @@ class PatternIndex:
         self.size = 0  # subscriptions
         self.changes = 0  # another number whenever a name may mean others
 
-    def add(self, uuid: bytes, name: str) -> None:
-        """Somebody has subscribed to the endpoint of that name; what is no pattern is left out."""
+    def add(self, uuid: bytes, name: str, teller: object = None) -> None:
+        """Somebody has subscribed to the endpoint of that name, says a link, or None: this node; what is no
+        pattern is left out.
+        """
         if not is_proper(name):
             return
         self.size += 1
@@ -46,11 +49,12 @@ class PatternIndex:
             if following is None:
                 following = branch.next[level] = _Branch(level == "**")
             branch = following
-        count = branch.holders.get(uuid, 0)
-        branch.holders[uuid] = count + 1
+        holders = branch.holders.setdefault(teller, {})
+        count = holders.get(uuid, 0)
+        holders[uuid] = count + 1
         self.changes += not count
 
-    def remove(self, uuid: bytes, name: str) -> None:
+    def remove(self, uuid: bytes, name: str, teller: object = None) -> None:
         """... and has no longer."""
         if not is_proper(name):
             return
@@ -60,17 +64,22 @@ class PatternIndex:
         for level in levels:
             way.append(way[-1].next[level])
         branch = way.pop()
-        branch.holders[uuid] -= 1
-        if branch.holders[uuid]:
+        holders = branch.holders[teller]
+        holders[uuid] -= 1
+        if holders[uuid]:
             return
         self.changes += 1
-        del branch.holders[uuid]
+        del holders[uuid]
+        if not holders:
+            del branch.holders[teller]
         while way and not branch.next and not branch.holders:
             branch = way.pop()
             del branch.next[levels[len(way)]]
 
     def find(self, name: str) -> "list[bytes]":
-        """The uuids of the patterns that mean a name, each once; MATCHES_MAX at the most."""
+        """The uuids of the patterns that mean a name, each once; MATCHES_MAX of each link at the most, so
+        that who tells of many takes nobody else's place.
+        """
         if not self.size or not name or "*" in name:
             return []
         here: "dict[_Branch, bool]" = {}
@@ -86,9 +95,13 @@ class PatternIndex:
                     if following is not None:
                         _enter(following, here)
         found: "dict[bytes, bool]" = {}
+        counts: "dict[object, int]" = {}
         for branch in here:
-            for uuid in branch.holders:
-                if len(found) < MATCHES_MAX:
+            for teller, holders in branch.holders.items():
+                room = MATCHES_MAX - counts.get(teller, 0)
+                taken = list(holders)[:room]
+                counts[teller] = MATCHES_MAX - room + len(taken)
+                for uuid in taken:
                     found[uuid] = True
         return list(found)
 

@@ -1,13 +1,15 @@
-"""What a peer cannot make others work by selectors that are slow."""
+"""What a peer cannot make others work by selectors that are slow, nor take of others by many patterns."""
 
 from __future__ import annotations
 
 from busway.protocol import codes
+from busway.protocol.routing.patterns import MATCHES_MAX
 from busway.protocol.wire import selectors
-from busway.protocol.wire.fields import varint
+from busway.protocol.wire.fields import text8, varint
 from busway.protocol.wire.hello import ADDRESSING
-from tests.protocol.nets import LOCALNET, SELF, Liar, directory, signal
+from tests.protocol.nets import BROADCAST, LOCALNET, SELF, YOU, Liar, chain, directory, parent, routes, signal
 from tests.protocol.pairs import Net
+from tests.protocol.test_publishing_patterns import got, knows_names, publish, subscribe
 from tests.rigs.effort import effort
 
 
@@ -34,3 +36,19 @@ def test_selectors_that_others_ask_for_cost_little_with_each_change() -> None:
         net.advance(1000)
     assert len(selections.asked) == codes.SELECTIONS_MAX
     assert selections._asked_work == sum(each.selector.work() for each in selections.asked.values())
+
+
+def test_who_tells_of_many_patterns_takes_nobodys_place() -> None:
+    net = chain("abc")
+    knows_names(net["a"])
+    liar = Liar(net, net["a"], features=ADDRESSING)
+    head = bytes((BROADCAST | 0x40,))
+    entries = [head + number.to_bytes(16, "big") + text8("lab/*") for number in range(300)]
+    liar.say(routes(parent(YOU)), directory(SELF, LOCALNET, 0, 1, *entries))
+    receiver = subscribe(net["c"], "lab/*")
+    net.pump()
+    publish(net, net["a"], "lab/x")
+    net.pump()
+    assert got(net, net["c"], receiver) == [("lab/x", b"x")]
+    copies = [body for body in liar.hear() if body[0] & codes.MESSAGE]
+    assert len(copies) == MATCHES_MAX + 1  # and that of the other, until it says that nobody there wants it
