@@ -154,10 +154,9 @@ class Lanes(Rows):
     def write(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
         """Frames up to `size_max`, in turn, as long as there are others than normal ones."""
         main = self._main
-        stuck = [False] * PRIORITIES
         higher = False  # something of high priority has been written
         while size < size_max:
-            sizes = [0 if row is None or stuck[at] else row.least() for at, row in enumerate(self._rows)]
+            sizes = [0 if row is None else row.least() for row in self._rows]
             priority = self._turns.choose(sizes)
             if main.hasty and higher and priority <= codes.NORMAL:
                 break
@@ -170,13 +169,11 @@ class Lanes(Rows):
             load = row.load()
             size = self._write_row(row, parts, size, size + 1, now)
             if size == before and row.load() == load:  # a large one waits for another to be written
-                helper = self._helper(row)
-                stuck[priority] = helper is None
-                size = size if helper is None else helper.hurry(parts, size, now)
+                size = self._helper(row).hurry(parts, size, now)
             self._turns.went(priority, size - before, sizes)
         if main.hasty and higher:
             main.ends_early = size > size_max
-        elif size < size_max and not stuck[codes.NORMAL]:
+        elif size < size_max:
             size = main.write_turns(parts, size, size_max, now)
         self._look_after(now)
         return size
@@ -196,12 +193,11 @@ class Lanes(Rows):
         main.transit.ends += row.transit.ends - ends
         return size
 
-    def _helper(self, blocked: Outbox) -> "Outbox | None":
-        """The lowest row with a large message under way, whose place another waits for."""
-        for row in self._rows:
-            if row is not None and row is not blocked and row.has_partials():
-                return row
-        return None
+    def _helper(self, blocked: Outbox) -> Outbox:
+        """The lowest row with a large message under way, whose place another waits for. There is one: that
+        has none under way itself, or it would write it, and yet all places are taken.
+        """
+        return [row for row in self._rows if row is not None and row is not blocked and row.has_partials()][0]
 
     def _look_after(self, now: int) -> None:
         """Let those go on who waited for room; without any of these messages the link does without rows."""

@@ -70,12 +70,11 @@ class Ranks:
     # Room for others
 
     def lowest(self) -> int:
-        """The lowest priority that waits."""
-        counts = self._counts
-        for priority in range(PRIORITIES):
-            if counts[priority] or self._first == priority:
-                return priority
-        return PRIORITIES
+        """The lowest priority that waits; one does."""
+        priority = codes.LOW
+        while not self._counts[priority] and self._first != priority:
+            priority += 1
+        return priority
 
     def remove(self, priority: int, newest: bool) -> "Any":
         """Take out the oldest or the newest message of a priority, of which there is one."""

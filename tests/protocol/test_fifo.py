@@ -53,6 +53,16 @@ def test_what_was_popped_is_let_go() -> None:
     assert fifo.items == [None, "b"]
 
 
+def test_the_last_one_can_be_taken_from_the_end() -> None:
+    fifo = Fifo()
+    for item in "abc":
+        fifo.push(item)
+    fifo.pop()
+    assert fifo.pop_last() == "c"
+    assert fifo.pop_last() == "b"
+    assert (len(fifo), fifo.items) == (0, [])
+
+
 def test_remove_takes_one_out_of_the_middle_and_ignores_what_is_not_there() -> None:
     fifo = Fifo()
     for item in "abcb":

@@ -67,6 +67,16 @@ def test_the_index_finds_what_each_pattern_means(steps: list[tuple[str, bool]], 
     assert not index._root.next
 
 
+def test_several_double_stars_behind_each_other_mean_what_one_does() -> None:
+    index = PatternIndex()
+    index.add(b"1", "lab/**/**/x")
+    index.add(b"2", "lab/**/x")
+    for name in ("lab/x", "lab/1/2/x"):
+        assert index.find(name) == [b"1", b"2"]
+    index.remove(b"1", "lab/**/**/x")
+    assert index.find("lab/x") == [b"2"]
+
+
 def test_it_says_when_a_name_may_mean_others() -> None:
     index = PatternIndex()
     index.add(b"1", "lab/*")

@@ -122,7 +122,7 @@ def test_whatever_happens_each_priority_is_in_order(steps: list[tuple[str, int]]
         who, found = queue.pop()
         ranks.took()
         assert found == model[who].pop(0)
-    assert ranks.lowest() == 4
+    assert ranks.are_plain()
 
 
 # A full queue
@@ -165,7 +165,20 @@ def test_where_it_refuses_it_refuses() -> None:
     assert [event.reason for event in net.seen(net["a"], events.UNDELIVERABLE)] == [codes.QUEUE_FULL]
 
 
-def test_one_whose_turn_has_come_is_dropped_as_others_of_its_priority() -> None:
+def test_a_large_one_takes_the_place_of_the_last_that_is_left() -> None:
+    net, receiver = opened(size_max=100, policy=codes.DROP_OLDEST)
+    for payload, priority in ((b"first", URGENT), (b"small", LOW)):
+        net["a"].send(E, payload, net.now, priority=priority)
+        net.pump()
+    assert net["b"].take(receiver, net.now).payload == b"first"  # type: ignore[union-attr]
+    net["a"].send(E, bytes(99), net.now, priority=HIGH)
+    net.pump()
+    assert net.payloads("b", receiver) == [bytes(99)]
+    assert (receiver.size, receiver.dropped) == (0, 1)
+
+
+def turn_of_a_low_one() -> tuple[Fifo, Ranks]:
+    """A queue at whose front one of low priority stands, for so many urgent ones have been before it."""
     queue = Fifo()
     ranks = Ranks(queue)
     for number in range(23):
@@ -175,6 +188,20 @@ def test_one_whose_turn_has_come_is_dropped_as_others_of_its_priority() -> None:
     for _ in range(22):
         queue.pop()
         ranks.took()
+    return queue, ranks
+
+
+def test_one_whose_turn_has_come_goes_back_to_its_place_when_another_is_brought() -> None:
+    queue, ranks = turn_of_a_low_one()
+    head = queue.head
+    assert ranks.groups() == [(head, head + 1), (head + 1, head + 2), (head + 2, head + 3)]
+    ranks.bring(head + 1)
+    assert queue.items[head:] == [(URGENT, 22), (LOW, 0), (LOW, 1)]
+    assert ranks.groups() == [(head, head + 1), (head + 1, head + 3)]
+
+
+def test_one_whose_turn_has_come_is_dropped_as_others_of_its_priority() -> None:
+    queue, ranks = turn_of_a_low_one()
     assert queue.peek() == (LOW, 0)
     assert ranks.remove(LOW, True) == (LOW, 1)
     assert ranks.remove(LOW, True) == (LOW, 0)
@@ -216,6 +243,21 @@ def test_what_has_been_taken_is_not_replaced() -> None:
         net.pump()
     assert second.payload == b"a"
     assert sorted(m.payload for m in net.drain(net["c"], receiver)) == [b"A", b"B"]
+
+
+def test_what_waits_of_a_node_that_is_gone_is_replaced_by_nothing() -> None:
+    net, receiver = opened(kind=BROADCAST, policy=codes.LATEST)
+    for priority in (NORMAL, URGENT):
+        net["a"].publish(E, b"%d" % priority, net.now, priority=priority)
+    net.pump()
+    net.cable["ab"].cut()
+    net.advance(codes.LOST_MS + codes.ROUTE_LOSS_GRACE_MS)
+    urgent = net["b"].take(receiver, net.now)
+    assert urgent is not None
+    assert urgent.payload == b"3"
+    assert receiver.latest is not None
+    assert receiver.latest.places == {}
+    assert net.payloads("b", receiver) == [b"1"]
 
 
 def test_each_receiver_of_one_endpoint_has_its_own_order() -> None:
