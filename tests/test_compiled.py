@@ -24,9 +24,10 @@ for name in {names!r}:
                 if type(value).__name__ == "getset_descriptor" and above and key != "__dict__":
                     print(kind.__name__, key)
 """
-# Numbers and bytes, of which the garbage collector knows nothing, and two properties.
+# Numbers and bytes, of which the garbage collector knows nothing, and properties.
 MAY_BE_DECLARED_TWICE = {
     "Message": {"code", "expires", "id", "number", "signal", "type_id"},
+    "MarkedMessage": {"last_word", "name", "retained"},
     "KeyedHandshake": {"pattern", "tag_size"},
     "PacketConnection": {"done", "wants_write"},
     "PacketLeafConnection": {"done", "wants_write"},
