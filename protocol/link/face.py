@@ -48,7 +48,7 @@ class Outlet(Timer):
     lagging: bool  # a publish has waited for room in vain: none does until the queue is low
 
     def touch(self) -> None:
-        """There is something to write."""
+        """There is something to write: only told to those that take batches."""
         raise NotImplementedError
 
     def has_broadcast_room(self) -> bool:

@@ -94,9 +94,6 @@ class Fan(Outlet):
         self.lagging = all([link.lagging for link in full])
         return not full
 
-    def touch(self) -> None:
-        """Nothing is written here, but by the links."""
-
     def fire(self, now: int) -> None:
         """It waits for no time."""
 
@@ -141,9 +138,6 @@ class Naming(Outlet):
     def make_room(self, frame: Frame) -> bool:
         self.lagging = self._link.lagging
         return self._link.make_room(frame)
-
-    def touch(self) -> None:
-        self._link.touch()
 
     def fire(self, now: int) -> None:
         """It waits for no time."""

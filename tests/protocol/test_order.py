@@ -358,12 +358,15 @@ def test_what_is_too_large_for_the_way_that_is_left_fails_and_the_link_stays() -
     assert net.payloads("c", receiver) == [b"small"]
 
 
+@pytest.mark.parametrize("priority", [codes.NORMAL, codes.URGENT])
 @pytest.mark.parametrize("asker", ["a", "b"])
-def test_an_answer_too_large_for_the_way_that_is_left_is_an_error_to_who_asked(asker: str) -> None:
+def test_an_answer_too_large_for_the_way_that_is_left_is_an_error_to_who_asked(
+    asker: str, priority: int
+) -> None:
     net = detour()
     receiver = net["c"].register(E, ANYCAST)
     net.pump()
-    token = net[asker].request(E, b"ask", net.now)
+    token = net[asker].request(E, b"ask", net.now, priority=priority)
     net.pump()
     request = net.asked("c", receiver)
     net.cable["bc"].block(net["c"])

@@ -77,6 +77,11 @@ def test_an_answer_has_the_priority_of_its_request(letters: str, priority: int) 
     net.pump()
     [outcome] = net.outcomes(net["a"], token)
     assert (outcome.status, outcome.payload) == (events.REPLIED, b"answer")
+    again = net["a"].request(E, b"ask", net.now, priority=priority)
+    net.pump()
+    last.respond(net.asked(letters[-1], receiver), b"once more", net.now)
+    net.pump()
+    assert [each.payload for each in net.outcomes(net["a"], again)] == [b"once more"]
     assert_settled(net)
 
 
@@ -401,9 +406,10 @@ def test_broadcasts_are_dropped_and_counted(letters: str, pair: str) -> None:
 
 def test_nothing_with_a_lane_is_written_to_it() -> None:
     net = chain("ab")
-    receiver = net["b"].register(E, ANYCAST)
+    receiver = net["b"].register(E, ANYCAST, queue_max=8)
     net.pump()
-    net["a"].send(E, b"x", net.now, priority=HIGH)
+    for _ in range(2):  # taken when the other way is left, so that there is credit to be told
+        net["a"].send(E, b"x", net.now, priority=HIGH)
     token = net["a"].request(E, b"x", net.now, priority=HIGH)
     net.pump()
     net.join("ab", addressing=False, cost=50, via="tcp:old")

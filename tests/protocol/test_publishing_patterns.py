@@ -295,6 +295,14 @@ def test_latest_keeps_the_newest_of_each_origin_and_name() -> None:
         ("lab/z", b"4"),
         ("lab/y", b"4"),
     ]
+    for name in ("lab/x", "lab/y", "lab/z"):
+        publish(net, a, name, b"5")
+    net.pump()
+    assert c.take(receiver, net.now).payload == b"5"  # type: ignore[union-attr]
+    for name in ("lab/w", "lab/y"):  # who is new while some have been taken leaves those that wait
+        publish(net, a, name, b"6")
+        net.pump()
+    assert got(net, c, receiver) == [("lab/y", b"6"), ("lab/z", b"5"), ("lab/w", b"6")]
     for number in range(300):  # names without end take no room without end
         publish(net, a, f"lab/{number}")
         net.pump()

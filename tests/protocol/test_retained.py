@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import FullError, LocalError, Node, Receiver, WrongKindError, codes, events
 from busway.protocol.messaging import lasts
+from busway.protocol.wire.messages import Frame, Options
 from busway.protocol.wire.patterns import matches
 from tests.protocol.nets import GLOBAL, LOCALNET, USERSPACE, Mesh, chain, ring
 from tests.protocol.pairs import Net, node_of
@@ -104,6 +105,41 @@ def test_who_closes_and_subscribes_again_at_once_gets_it_again(wanted: str) -> N
         net.advance(1000)
         assert got(net, net["c"], receiver) == [(b"a", "lab/x", b"1", True)]
         net["c"].deregister(receiver, net.now)
+
+
+def test_a_pattern_gets_those_of_its_own_node_that_it_means() -> None:
+    net = line("ab")
+    for name in ("hall", "lab/x"):
+        retain(net, net["a"], name, name.encode())
+    assert got(net, net["a"], subscribe(net["a"], "lab/*")) == [(b"a", "lab/x", b"lab/x", True)]
+
+
+def test_one_who_closes_forgets_nothing_of_another() -> None:
+    net = line("ab")
+    named, family = subscribe(net["b"], "lab/x"), subscribe(net["b"], "lab/*")
+    retain(net, net["a"], "lab/x", b"1")
+    net.pump()
+    assert got(net, net["b"], named) == got(net, net["b"], family) != []
+    assert net["b"].receiving.lasts.count == 2
+    net["b"].deregister(named, net.now)
+    assert net["b"].receiving.lasts.count == 1
+    assert got(net, net["b"], subscribe(net["b"], "lab/*")) == [(b"a", "lab/x", b"1", True)]
+
+
+@pytest.mark.parametrize(("wanted", "name"), [("lab/x", "hall"), ("lab/*", "hall"), ("lab/*", "")])
+def test_one_under_a_name_that_is_not_meant_is_nobodys(wanted: str, name: str) -> None:
+    net = line("ab")
+    receiver = subscribe(net["b"], wanted)
+    net.pump()
+    peer = net.see("a", "b")
+    out = Frame(codes.SEND, peer.key, id_of(wanted), 1, b"x", codes.RAW, b"")
+    out.options = Options()
+    out.options.retain, out.options.name = 1, name
+    peer.hop.enqueue(out)
+    net.pump()
+    assert got(net, net["b"], receiver) == []
+    assert net["b"].receiving.counters["misnamed"] == 1
+    assert net["b"].receiving.counters["wrong_kind"] == 0
 
 
 def test_who_comes_back_is_not_given_what_it_has() -> None:
@@ -237,6 +273,7 @@ def test_what_may_not_go_farther_comes_when_there_is_a_nearer_way() -> None:
     net = line("ab")
     retain(net, net["a"], "lab/x", b"1", realm=USERSPACE)
     receiver = subscribe(net["b"], "lab/x", GLOBAL)
+    net["b"].register(id_of("lab/log"), codes.ANYCAST, GLOBAL)
     net.pump()
     assert got(net, net["b"], receiver) == []
     net.join("ab", realm=USERSPACE, medium="ipc", via="ipc")

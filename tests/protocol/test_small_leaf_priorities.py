@@ -12,7 +12,7 @@ from busway.protocol.wire.address import address_of
 from busway.protocol.wire.messages import Frame
 
 from .leaves import LeafNet
-from .pairs import E
+from .pairs import E, F, bodies
 
 OTHERS = [codes.LOW, codes.HIGH, codes.URGENT]
 
@@ -182,6 +182,50 @@ def test_a_higher_one_passes_between_the_pieces_of_a_large_one() -> None:
     net.note(net.router, net.cord.other.receive_data(first, net.now))
     net.settle()
     assert [len(m.payload) for m in net.drain(net.nodes[1], receiver)] == [4, 4096, 6]
+
+
+def test_one_without_credit_keeps_no_other_from_passing_a_large_one() -> None:
+    net = LeafNet("ab", limits=(256, 8192, 16, 1))
+    receiver = net.nodes[1].register(E, codes.UNICAST)
+    full = net.nodes[1].register(F, codes.UNICAST, queue_max=8)
+    net.settle()
+    for uuid in (E, F):
+        net.leaf.send(uuid, b"x", net.now, priority=codes.URGENT)
+        net.settle()
+    assert len(net.drain(net.nodes[1], receiver)) == len(net.drain(net.nodes[1], full)) == 1
+    net.settle()
+    for number in range(7):
+        net.leaf.send(F, b"%d" % number, net.now, priority=codes.URGENT)
+    net.settle()
+    net.leaf.send(E, bytes(4096), net.now)
+    first = net.cord.connection.data_to_send(300, net.now)
+    net.leaf.send(E, b"stop", net.now, priority=codes.HIGH)
+    net.note(net.router, net.cord.other.receive_data(first, net.now))
+    net.settle()
+    assert [len(m.payload) for m in net.drain(net.nodes[1], receiver)] == [4, 4096]
+    found = []
+    for _ in range(8):
+        found += [m.payload for m in net.drain(net.nodes[1], full)]
+        net.settle()
+    assert found == [b"%d" % number for number in range(7)]
+
+
+def test_on_a_slow_line_the_pieces_of_a_large_one_are_small() -> None:
+    net = LeafNet("ab", limits=(codes.PACKET_FRAME_SIZE_SLOW, 8192, 16, 1))
+    receiver = net.nodes[1].register(E, codes.UNICAST)
+    net.settle()
+    net.leaf.send(E, b"x", net.now)
+    net.settle()
+    net.leaf.send(E, bytes(2000), net.now)
+    sent = b""
+    while data := net.cord.connection.data_to_send(1, net.now):
+        sent += data
+        net.note(net.router, net.cord.other.receive_data(data, net.now))
+    sizes = [len(body) - 2 for body in bodies(sent) if body[0] == codes.MORE]
+    assert len(sizes) > 10
+    assert max(sizes) == codes.PACKET_PIECE_SIZE_SLOW
+    net.settle()
+    assert [len(m.payload) for m in net.drain(net.nodes[1], receiver)] == [1, 2000]
 
 
 def test_a_router_that_knows_none_has_it_as_normal() -> None:
