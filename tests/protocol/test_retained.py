@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busway.protocol import FullError, LocalError, Node, Receiver, WrongKindError, codes, events
+from busway.protocol import FullError, Limits, LocalError, Node, Receiver, WrongKindError, codes, events
 from busway.protocol.messaging import lasts
 from busway.protocol.wire.messages import Frame, Options
 from busway.protocol.wire.patterns import matches
@@ -279,6 +279,23 @@ def test_what_may_not_go_farther_comes_when_there_is_a_nearer_way() -> None:
     net.join("ab", realm=USERSPACE, medium="ipc", via="ipc")
     net.pump()
     assert got(net, net["b"], receiver) == [(b"a", "lab/x", b"1", True)]
+
+
+def test_one_that_the_link_does_not_take_is_left_out() -> None:
+    net = Mesh()
+    net.add("a")
+    net.add("b", limits=Limits(frame_size_max=1024, message_size_max=1000))
+    net.join("ab")
+    knows_names(net["a"])
+    for name, size in (("lab/x", 1000), ("lab/y", 1001), ("lab/z", 0)):
+        retain(net, net["a"], name, bytes(size))
+    receiver = subscribe(net["b"], "lab/*")
+    net.pump()
+    net.advance(10_000)
+    assert [(m.name, len(m.payload)) for m in net.drain(net["b"], receiver)] == [
+        ("lab/x", 1000),
+        ("lab/z", 0),
+    ]
 
 
 def test_a_guard_is_asked_for_each_name() -> None:
