@@ -13,7 +13,6 @@ from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import InFlow
 from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.last_words import give_last_word
-from busway.protocol.messaging.leaf_casts import LeafCasts
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf
@@ -93,7 +92,6 @@ class Exchange(RoutingHost):
         self.origin = Origin(self, self.me, self.mesh, self.timers, Ids(entropy))
         self.receiving = Receiving(self, self.origin)
         self.origin.receiving = self.receiving
-        self.leaf_casts = LeafCasts(self.origin)
 
     # The host of its connections (link/face.py)
 
@@ -124,7 +122,7 @@ class Exchange(RoutingHost):
     def link_ended(self, link: LinkFace, by_peer: bool) -> None:
         assert isinstance(link, Connection)
         self.connections.remove(link)
-        self.leaf_casts.ended(link)
+        self.origin.leaf_casts.ended(link)
         self.origin.retained.link_ended(link)
         self.receiving.handlers.look_again()  # who waited for others of it
         self.emit(events.LinkEvent(events.LINK_CLOSED, link, link.close_code, link.close_text, by_peer))
@@ -191,7 +189,7 @@ class Exchange(RoutingHost):
             source = self.routes.find(route.source)
         if source is None or source is self.me or frame.destination:
             return None
-        if not self.me.leaf and is_leaf(link) and self.leaf_casts.patterns_of(link, frame.endpoint):
+        if not self.me.leaf and is_leaf(link) and self.origin.leaf_casts.patterns_of(link, frame.endpoint):
             return None
         if frame.endpoint in self.receiving.endpoints:
             return talk(source).in_flows.get(frame.endpoint)
@@ -284,7 +282,7 @@ class Exchange(RoutingHost):
         address = frame.endpoint
         uuid = address if len(address) == codes.ID_SIZE else uuid_of(address)
         wanted = uuid in self.receiving.endpoints
-        patterns = self.leaf_casts.came(link, frame) if not self.me.leaf and is_leaf(link) else []
+        patterns = self.origin.leaf_casts.came(link, frame) if not self.me.leaf and is_leaf(link) else []
         meant = wanted or bool(patterns)
         spread = not self.me.leaf and forwarder.spread(link, root, source, frame, meant, now)
         if wanted and (self.receiving.patterns or frame.options is not None):
@@ -309,8 +307,8 @@ class Exchange(RoutingHost):
 
     def _copy_cast(self, link: LinkFace, leaf: Correspondent, frame: Frame, pattern: bytes, now: int) -> None:
         """A pattern gets what a leaf of ours has published."""
-        name = self.leaf_casts.name_of(link, uuid_of(frame.endpoint))
-        copy = self.leaf_casts.copy(self.me.key, leaf, frame, pattern, name)
+        name = self.origin.leaf_casts.name_of(link, uuid_of(frame.endpoint))
+        copy = self.origin.leaf_casts.copy(self.me.key, leaf, frame, pattern, name)
         self.forwarder.spread(link, self.me, leaf, copy, True, now)
         if pattern in self.receiving.endpoints:
             self._take_broadcast(link, leaf, copy, now)

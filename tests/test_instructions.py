@@ -33,7 +33,7 @@ def test_a_needless_loop_on_the_way_of_a_message_is_noticed(tmp_path: Path) -> N
     shutil.copytree(PROTOCOL, package / "protocol", ignore=shutil.ignore_patterns("__pycache__"))
     node = package / "protocol" / "node.py"
     text = node.read_text()
-    first = "        if type(payload) is bytes and 0 <= format < 3"  # of `send`
+    first = "        if usual and type(payload) is bytes and 0 <= format < 3"  # of `send`
     assert text.count(first) == 1
     node.write_text(text.replace(first, "        for _ in range(100):\n            pass\n" + first))
     before, after = (instructions.Counts(root, ("send",)).of for root in (ROOT, tmp_path))

@@ -41,6 +41,7 @@ from busway.protocol.messaging.flows import (
     Target,
 )
 from busway.protocol.messaging.ids import Ids
+from busway.protocol.messaging.leaf_casts import LeafCasts
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
 from busway.protocol.messaging.retained import Retained
@@ -73,6 +74,7 @@ class Origin(SenderSide):
         self.arrived = self.unresolved.arrived
         self.publisher = Publisher(self)
         self.retained = Retained(self)
+        self.leaf_casts = LeafCasts(self)
         self.answers = Answers(self)
         self.ids = ids
         self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders

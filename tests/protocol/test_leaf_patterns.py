@@ -169,14 +169,14 @@ def test_names_of_leaves_are_bounded(monkeypatch: Any) -> None:
         publish(net, leaf, f"lab/{number}")
         net.pump()
     assert len(got(net, net["a"], receiver)) == 20
-    [names] = net["a"].leaf_casts._names.values()
-    [link] = net["a"].leaf_casts._names
+    [names] = net["a"].origin.leaf_casts._names.values()
+    [link] = net["a"].origin.leaf_casts._names
     link.aliases.ids = [b"", *list(names)[-4:]]
     publish(net, leaf, "lab/another")
     net.pump()
     assert len(names) == 5
     net.cables[-1].cut()
-    assert net["a"].leaf_casts._names == {}
+    assert net["a"].origin.leaf_casts._names == {}
 
 
 def test_so_many_roots_are_remembered(monkeypatch: Any) -> None:
