@@ -389,7 +389,7 @@ def _check_lane(lane: int) -> None:
 
 def _check_retain(number: int) -> None:
     if not number & 0x7FFFFFFF:
-        malformed("a retained message of at least number 1")
+        malformed("a number of at least 1")
 
 
 Lane = c.Struct(marked("lane", U8, _check_lane))

@@ -101,6 +101,13 @@ def text8(text: str) -> bytes:
     return bytes([len(raw)]) + raw
 
 
+def decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise Fault(9, "a text that is not UTF-8") from error
+
+
 class Reader:
     """Fields of a frame, one after the other."""
 
@@ -144,10 +151,7 @@ class Reader:
         size = self.u8()
         if size > 64:
             raise Fault(9, "a text of more than 64 bytes")
-        try:
-            return self.take(size).decode()
-        except UnicodeDecodeError as error:
-            raise Fault(9, "a text that is not UTF-8") from error
+        return decoded(self.take(size))
 
     def id(self) -> int:
         value = self.varint()
@@ -515,6 +519,16 @@ def _read_options(reader: Reader, frame: Frame) -> None:
             frame["lane"] = value.u8()
             if frame["lane"] == 1 or frame["lane"] > 7:
                 raise Fault(9, "LANE is none")
+        elif which == 6 and kind in ("SEND", "PUBLISH"):
+            if "name" in frame or not 1 <= value.left() <= 64:
+                raise Fault(9, "NAME twice, or not of 1 to 64 bytes")
+            frame["name"] = decoded(value.rest())
+        elif which == 7 and kind in ("SEND", "PUBLISH"):
+            if "retain" in frame or value.left() != 4:
+                raise Fault(9, "RETAIN twice, or not of 4 bytes")
+            frame["retain"] = value.number(4)
+            if not frame["retain"] & 0x7FFFFFFF:
+                raise Fault(9, "RETAIN of number 0")
 
 
 def _read_signal(reader: Reader, tables: Tables, frame: Frame) -> None:
@@ -613,6 +627,10 @@ def _options(frame: Frame) -> bytes:
         options += b"\3\0"
     if "reach" in frame:
         options += bytes([4, 1, REALMS.index(frame["reach"])])
+    if "name" in frame:
+        options += b"\6" + text8(frame["name"])
+    if "retain" in frame:
+        options += b"\7\4" + frame["retain"].to_bytes(4, "big")
     if "cut" in frame:
         options += bytes([1, 5, frame["cut"]["partial"]]) + frame["cut"]["size"].to_bytes(4, "big")
     if "lane" in frame:
