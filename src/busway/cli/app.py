@@ -106,7 +106,7 @@ Examples:
   busway publish lab/temperature 21.5         in another
   busway listen 'lab/**'                      all names that begin with lab/
   busway nodes                                who is there
-  busway watch 'lab/**'                       ... and who comes and goes
+  busway watch 'lab/**'                       who is there, and who comes and goes
   busway serve lab/upper -- tr a-z A-Z        a service out of any command
   busway request lab/upper --raw hello
 
