@@ -392,7 +392,7 @@ class Outbox:
                     continue
             large = kind < 0 and queue.next_size() > whole_max
             full = len(self._partials) >= self.limits.partials_max if self.whole is None else self._is_full()
-            if full and (large or self._is_next_large(item)):
+            if full and (large or (kind >= 0 and self._is_large(item))):
                 self._blocked = True
                 break
             out: Frame = queue.next() if kind < 0 else queue.pop()
@@ -476,9 +476,6 @@ class Outbox:
         for piece in cut_selected(out, self.limits.frame_size_max):
             size = self._put(piece, b"", parts, size, now)
         return size
-
-    def _is_next_large(self, item: Frame) -> bool:
-        return item.kind >= 0 and self._is_large(item)
 
     def _is_large(self, out: Frame) -> bool:
         room = self.limits.frame_size_max - codes.HEADER_SIZE_MAX

@@ -15,7 +15,7 @@ _LABEL: "Final" = 1
 _GONE: "Final" = 2
 
 
-def check_labels(labels: "Iterable[str]") -> "list[str]":
+def check_labels(labels: "Iterable[object]") -> "list[str]":
     """Labels in their order on the wire, each once. Raises LocalError for those that no endpoint may have."""
     if isinstance(labels, str):
         raise LocalError("labels are a set of texts, not one text: labels={%r}" % labels)

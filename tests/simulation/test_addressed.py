@@ -11,7 +11,7 @@ from busway.protocol.routing.departures import Departures
 from busway.protocol.routing.router import Router
 from tests.simulation.addressed import run
 
-LIVES = 12
+LIVES = 16
 
 
 @pytest.mark.parametrize("first", range(0, 24, 6))

@@ -51,7 +51,7 @@ def test_nothing_is_lost_and_nothing_overtakes(seed: int) -> None:
 def test_the_judge_sees_what_overtakes_in_transit(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     overtakes, seed = EAGER[what]
     monkeypatch.setattr(
-        "busway.protocol.link.connection.is_express", lambda out: is_express(out) or overtakes(out)
+        "busway.protocol.link.sending.is_express", lambda out: is_express(out) or overtakes(out)
     )
     assert is_seen(seed)
 
