@@ -48,8 +48,7 @@ class Outlet(Timer):
     lagging: bool  # a publish has waited for room in vain: none does until the queue is low
 
     def touch(self) -> None:
-        """There is something to write: only told to those that take batches."""
-        raise NotImplementedError
+        """There is something to write: only told to those that take batches, or keep something else."""
 
     def has_broadcast_room(self) -> bool:
         """Whether a broadcast would be queued at once."""
