@@ -128,7 +128,7 @@ class Origin(SenderSide):
 
     def ready(self, flow: OutFlow) -> bool:
         if flow.sent >= flow.limit:
-            return False
+            return isinstance(flow, MarkedFlow) and _is_refused(flow)
         hop = flow.hop
         if hop is None or hop.state == codes.CLOSED:
             hop = flow.link()
@@ -568,3 +568,11 @@ class Origin(SenderSide):
                 pending.flow.waiting.drain()  # all at once: one by one would take a second for each 30,000
             unknown = pending.out.kind == codes.CONFIRM and pending.state == SENT
             self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, codes.BUS_CLOSED)
+
+
+def _is_refused(flow: MarkedFlow) -> bool:
+    """Whether the link that leads there knows no priorities: it refuses at once what would wait for credit,
+    of which nothing can be told over it.
+    """
+    hop = flow.link()
+    return hop is not None and not hop.addressing

@@ -404,12 +404,13 @@ def test_broadcasts_are_dropped_and_counted(letters: str, pair: str) -> None:
     assert net[pair[0]].origin.counters["broadcast_dropped"] == 1
 
 
-def test_nothing_with_a_lane_is_written_to_it() -> None:
+@pytest.mark.parametrize("count", [2, 4, 9])  # with credit left; without; and behind others that wait for it
+def test_nothing_with_a_lane_is_written_to_it(count: int) -> None:
     net = chain("ab")
     receiver = net["b"].register(E, ANYCAST, queue_max=8)
     net.pump()
-    for _ in range(2):  # taken when the other way is left, so that there is credit to be told
-        net["a"].send(E, b"x", net.now, priority=HIGH)
+    # Taken when the other way is left, so that there is credit to be told.
+    sent = [net["a"].send(E, b"x", net.now, priority=HIGH) for _ in range(count)]
     token = net["a"].request(E, b"x", net.now, priority=HIGH)
     net.pump()
     net.join("ab", addressing=False, cost=50, via="tcp:old")
@@ -420,9 +421,12 @@ def test_nothing_with_a_lane_is_written_to_it() -> None:
     for request in net.drain(net["b"], receiver):
         if isinstance(request, Request):
             net["b"].respond(request, b"x", net.now)
-    net["a"].send(E, b"x", net.now, priority=HIGH)
+    sent.append(net["a"].send(E, b"x", net.now, priority=HIGH))
     net.advance(40_000)
     assert len(verdicts(net, net["a"], token)) == 1
+    for waited in sent:
+        assert not waited or len(verdicts(net, net["a"], waited)) == 1
+    assert not net["a"].origin.pending
     for end in (net.cables[1].ends[0], net.cables[1].ends[1]):
         for body in bodies(end.sent[mark if end is net.cables[1].ends[1] else 0 :]):
             assert not (body[0] & codes.MESSAGE and body[0] & codes.HEAD_OPTIONS), body
