@@ -28,7 +28,7 @@ from busway.protocol import (
 )
 from busway.protocol.wire.patterns import matches
 from tests.protocol.pairs import Entropy, node_of
-from tests.simulation.everyone import NEVER, REALMS, SIZES, UUIDS, Life, Verdict
+from tests.simulation.everyone import NEVER, REALMS, SIZES, UUIDS, Life, Verdict, play
 
 NAMES = {uuid: f"lab/{index % 3}/{index}" for index, uuid in enumerate(UUIDS)}
 PATTERNS = {
@@ -347,16 +347,4 @@ class AddressedLife(Life):
 
 def run(seed: int, steps: int = STEPS) -> Verdict:
     """A life of `steps` steps, and its judgement."""
-    life = AddressedLife(seed)
-    for index, node in enumerate(life.routers[1:], 1):
-        life.link(node, life.routers[life.random.randrange(index)], life.random.choice((1, 1, 2, 3)))
-    for leaf in life.leaves:
-        life.uplink(leaf)
-    life.net.pump()
-    for _ in range(steps):
-        life.step()
-        if life.verdict.faults:
-            return life.verdict
-    life.settle()
-    life.judge()
-    return life.verdict
+    return play(AddressedLife(seed), steps)

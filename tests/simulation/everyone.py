@@ -389,7 +389,11 @@ class Life:
 
 def run(seed: int, steps: int = STEPS) -> Verdict:
     """A life of `steps` steps, and its judgement."""
-    life = Life(seed)
+    return play(Life(seed), steps)
+
+
+def play(life: Life, steps: int) -> Verdict:
+    """The same of one that has been made."""
     for index, node in enumerate(life.routers[1:], 1):
         life.link(node, life.routers[life.random.randrange(index)], life.random.choice((1, 1, 2, 3)))
     for leaf in life.leaves:
