@@ -92,6 +92,7 @@ async def test_a_goodbye_is_told_at_once_and_a_loss_when_it_is_sure() -> None:
             assert asyncio.get_running_loop().time() - now >= 2
 
 
+@pytest.mark.jumps(needed=True)
 async def test_who_comes_back_in_time_was_there_all_the_time() -> None:
     async with buses(2) as (a, b):
         b.register("lab/pump")
@@ -270,6 +271,7 @@ class Reader:
 REALMS: tuple[Realm, ...] = ("process", "userspace", "localnet", "global")
 
 
+@pytest.mark.jumps(needed=True)
 @pytest.mark.parametrize("seed", range(12))
 async def test_what_it_adds_up_to_is_what_there_is(seed: int) -> None:
     """Random lives: programs that come, go and are lost, endpoints that come, change and go."""

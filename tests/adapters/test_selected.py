@@ -116,6 +116,7 @@ async def test_request_asks_one_and_request_all_each() -> None:
         assert isinstance(error, RequestTimeout)
 
 
+@pytest.mark.jumps(needed=True)
 async def test_request_all_tells_failures_beside_replies() -> None:
     async with buses() as (a, b):
         await answering(a, "work/a", "renderer")
