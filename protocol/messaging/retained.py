@@ -27,6 +27,7 @@ _LOOKS_MAX: "Final" = 4096  # at values, for those who want some, before others 
 _LOOKS_EACH: "Final" = 64  # ... for one of them
 _TURNS_MAX: "Final" = 4  # ... that are waited for
 _AGAIN_MS: "Final" = 2000  # after which what a node on the way had no room for is sent again
+_AGAIN_MAX: "Final" = 5  # times that this is doubled for who is refused the same values again and again
 
 
 class Kept(Last):
@@ -110,7 +111,9 @@ class Retained:
         self._timer = Call(self._settle)
         # Endpoints, by node and uuid, for which values found no room on the way, and from which number on.
         self._refused: "dict[bytes, tuple[Peer, int]]" = {}
+        self._in_vain: "dict[bytes, tuple[int, int]]" = {}  # how often from the same number on, and which
         self._again = Call(self._send_again)
+        self._rounds = 0  # of those
 
     # Keeping
 
@@ -300,12 +303,26 @@ class Retained:
         return True
 
     def _send_again(self, now: int) -> None:
+        """What found no room; who says so of the same ones over and over, true or not, gets them less and
+        less often.
+        """
         refused = self._refused
         self._refused = {}
+        self._in_vain = {place: told for place, told in self._in_vain.items() if place in refused}
+        self._rounds += 1
         for place, (peer, after) in refused.items():
             entry = peer.entries.get(place[codes.KEY_SIZE :])
-            if entry is not None and peer.reachable:
-                self._replay(entry, after)
+            if entry is None or not peer.reachable:
+                continue
+            count, former = self._in_vain.get(place, (0, -1))
+            count = min(count, _AGAIN_MAX) if after <= former else 0
+            if self._rounds & (1 << count) - 1:
+                self._refused[place] = peer, after
+                continue
+            self._in_vain[place] = count + 1, after
+            self._replay(entry, after)
+        if self._refused or self._in_vain:
+            self._origin.timers.arm(self._again, now + _AGAIN_MS)
 
     def withdrawn(self, peer: Peer, uuid: bytes) -> None:
         """It does not want them any more."""

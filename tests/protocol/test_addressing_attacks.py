@@ -202,3 +202,24 @@ def test_values_that_wait_for_room_follow_the_way_to_their_subscriber() -> None:
     assert got(net, net["c"], named) == []
     assert not retained._replays
     assert not retained._turns_of
+
+
+def test_who_refuses_the_same_values_again_and_again_gets_them_less_and_less_often() -> None:
+    """A few bytes of it would bring all of them each time."""
+    net, node, liar = _keeper(16)
+    liar.say(directory(SELF, LOCALNET, 0, 1, *_patterns(1)))
+    liar.hear()
+    [entry] = [entry for entry in node.directory.all() if entry.kind == BROADCAST]
+    came = 0
+    for _ in range(600):  # ten minutes
+        assert node.origin.retained.undelivered(entry.peer, entry.uuid, 1, codes.QUEUE_FULL, net.now)
+        net.advance(1000)
+        came += len(liar.hear())
+    assert 16 * 5 < came < 16 * 30
+    net.advance(200_000)  # it stops: what was refused last is sent, and nothing is remembered
+    assert node.origin.retained._in_vain == {}
+    assert node.origin.retained._again.deadline < 0
+    assert node.origin.retained.undelivered(entry.peer, entry.uuid, 1, codes.QUEUE_FULL, net.now)
+    liar.hear()
+    net.advance(2000)
+    assert len(liar.hear()) >= 16
