@@ -48,8 +48,10 @@ def test_on_uvloop_only_those_are_left_out_that_wait_for_minutes() -> None:
     files = {test.split("::")[0] for test in hours}
     assert all("jumps(needed=True)" in (ROOT / file).read_text() for file in files)
     names = {file.rsplit("/")[-1] for file in files}
-    sealed = {"test_sealed.py", "test_sealed_publish.py", "test_sealed_hostile.py"}
-    assert names == {"test_audit.py", "test_handler_quota.py", "test_policy.py", *sealed}
+    assert names == {
+        *("test_audit.py", "test_handler_quota.py", "test_policy.py", "test_presence.py", "test_selected.py"),
+        *("test_sealed.py", "test_sealed_publish.py", "test_sealed_hostile.py"),
+    }
 
 
 def test_the_files_to_be_run_first_are_there() -> None:

@@ -303,8 +303,8 @@ class Retained:
         return True
 
     def _send_again(self, now: int) -> None:
-        """What found no room; who says so of the same ones over and over, true or not, gets them less and
-        less often.
+        """Send what found no room again: less and less often to a node that refuses the same over and over,
+        truly or not.
         """
         refused = self._refused
         self._refused = {}
