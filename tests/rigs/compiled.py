@@ -23,6 +23,7 @@ from tests.rigs.tree import PROTOCOL, ROOT, SOURCE
 # from which the demo has its board; a board's loop is never compiled.
 PURE_ONLY = (
     "tests/adapters/test_micropython_station.py::test_what_a_terminal_has_is_collected_before_it_is_taken_apart",
+    "tests/adapters/test_priorities.py::test_sealed_ones_too_and_nobody_on_the_way_can_change_it",
     "tests/adapters/test_sealed.py",
     "tests/adapters/test_sealed_hostile.py::test_what_arrives_is_what_was_sent_once_and_in_order",
     "tests/adapters/test_sealed_publish.py",
@@ -31,7 +32,9 @@ PURE_ONLY = (
     "tests/front/test_demo.py::test_a_run_of_six_seconds",
     "tests/front/test_demo.py::test_the_board_is_gone_with_its_bridge_even_by_kill_9",
     "tests/front/test_jumping.py::test_where_all_wait_for_ever_is_said_at_once_and_what_is_open_is_closed",
-    "tests/simulation/test_everyone.py::test_the_judge_sees",  # and what else begins so
+    "tests/simulation/test_addressed.py::test_the_judge_sees",  # and what else begins so
+    "tests/simulation/test_everyone.py::test_the_judge_sees",
+    "tests/simulation/test_hostile.py::test_a_rule_left_out_is_found",
     "tests/simulation/test_lines.py::test_the_judge_sees",
     "tests/simulation/test_nodes.py::test_the_judge_sees",
     "tests/simulation/test_model.py",
