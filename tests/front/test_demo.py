@@ -157,8 +157,12 @@ def test_it_goes_on_until_it_is_ended_and_another_on_the_same_bus_is_refused(dem
         counts = re.findall(r" ([\d,]+) replied", demo.printed())
         return int(counts[-1].replace(",", "")) if counts else 0
 
+    def taken() -> int:
+        rates = re.findall(r"([\d,]+) messages/s", demo.printed())
+        return sum(int(rate.replace(",", "")) for rate in rates)
+
     wait_for(lambda: len(lines_of(demo.printed())) >= 5, "five lines")
-    wait_for(lambda: replied() >= 100, "a hundred answers")
+    wait_for(lambda: replied() >= 100 and taken() >= 200, "a hundred answers, and messages")
     demo.process.terminate()
     assert demo.wait() == 128 + signal.SIGTERM, demo.printed()
     asked, outcomes = figures_after("requests", demo.printed())[:2]
