@@ -282,7 +282,7 @@ class Exchange(RoutingHost):
         address = frame.endpoint
         uuid = address if len(address) == codes.ID_SIZE else uuid_of(address)
         wanted = uuid in self.receiving.endpoints
-        patterns = self.origin.leaf_casts.came(link, frame) if not self.me.leaf and is_leaf(link) else []
+        patterns = self.origin.leaf_casts.came(link, frame, now) if not self.me.leaf and is_leaf(link) else []
         meant = wanted or bool(patterns)
         spread = not self.me.leaf and forwarder.spread(link, root, source, frame, meant, now)
         if wanted and (self.receiving.patterns or frame.options is not None):

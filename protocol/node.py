@@ -241,7 +241,7 @@ class Node(Retaining):
             raise LocalError("queue_max must be at least 2 messages, size_max at least 1 byte")
         if not 1 <= opening <= codes.OPENING_CREDIT:
             raise LocalError("opening must be 1 to 4 messages, not %r" % opening)
-        if endpoint in (codes.INTROSPECTION, codes.LOOKUP):
+        if endpoint in (codes.INTROSPECTION, codes.LOOKUP, codes.PATTERNS):
             raise LocalError("every node answers that endpoint itself: choose another")
         policy = policy_of(policy, kind)
         traits = pack_traits(labels, gone) if labels or gone else b""

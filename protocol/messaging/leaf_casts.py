@@ -23,14 +23,16 @@ class LeafCasts:
 
     def __init__(self, origin: SenderSide) -> None:
         self._directory = origin.directory
+        self._lookups = origin.lookups
         self._names: "dict[LinkFace, dict[bytes, str]]" = {}
 
-    def came(self, link: "LinkFace", frame: Frame) -> "list[bytes]":
+    def came(self, link: "LinkFace", frame: Frame, now: int) -> "list[bytes]":
         """A broadcast came from a leaf: the patterns that mean its name, which it need not say again."""
         uuid = uuid_of(frame.endpoint)
         options = frame.options
         if options is not None and options.name:
             self._note(link, uuid, options.name)
+            self._lookups.patterns.want(now)
             frame.options = with_name(options, "")
         return self.patterns_of(link, uuid)
 

@@ -184,6 +184,7 @@ class Publisher:
         if target is None:
             if not self._origin.me.leaf:
                 self._origin.lookups.ask_for_subscribers(uuid, now)
+                self._seek_patterns(uuid, now)
                 if not self._patterns_of(uuid):
                     self._note_unheard(uuid, now)
                     return 0
@@ -193,6 +194,7 @@ class Publisher:
             )
         flow = self.flows.get(address)
         if flow is None:
+            self._seek_patterns(uuid, now)
             flow = self.flows[address] = PublishFlow(self, self._origin, address, now)
         if not flow.waiting.items and self._spread(flow, out, realm, patience_ms, now):
             return 0
@@ -229,6 +231,12 @@ class Publisher:
                 uuid = uuid_of(address)
                 counts[uuid] = counts.get(uuid, 0) + flow.sent
         return counts
+
+    def _seek_patterns(self, uuid: bytes, now: int) -> None:
+        """Ask behind slow links for patterns that may mean a name."""
+        patterns = self._origin.lookups.patterns
+        if not patterns.wanted and self._origin.host.name_of(uuid):
+            patterns.want(now)
 
     def _patterns_of(self, uuid: bytes) -> "list[bytes]":
         """The patterns that mean the name of an endpoint, by uuid."""

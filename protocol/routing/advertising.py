@@ -469,9 +469,9 @@ class Advertiser(Telling):
         if peer is not None and head & LABEL and not peer.connections:  # else it has said so itself
             self.mesh.learn(peer, label, head & _LEAF != 0, now)
             labels = peer.line(codes.GLOBAL)
-            if not labels.version:
+            if labels.is_empty():  # else who tells that line is noted with it
                 labels.advertisers = ()
-            self._note_advertiser(labels)
+                self._note_advertiser(labels)
         line: "Line | None" = None
         if peer is not None:
             line = self.lines.open_line(self.connection, peer, head, base, version)

@@ -227,6 +227,8 @@ def _place(entry: Entry) -> int:
 
 def may_announce(uuid: bytes, kind: int) -> bool:
     """Whether a node may say that it has that endpoint. Each has its introspection endpoint, and none tells;
-    that of lookups is of one kind.
+    nobody has that of patterns, which is only asked for; that of lookups is of one kind.
     """
-    return uuid != codes.INTROSPECTION and (uuid != codes.LOOKUP or kind == codes.ANYCAST)
+    return uuid not in (codes.INTROSPECTION, codes.PATTERNS) and (
+        uuid != codes.LOOKUP or kind == codes.ANYCAST
+    )

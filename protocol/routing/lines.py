@@ -20,6 +20,7 @@ _TURNS_MAX: "Final" = 32  # changes of an endpoint in a second, behind the first
 _MOVES_MAX: "Final" = 2  # neighbours that lead to a node, one after the other, and tell all of its lines
 _JUDGED_MIN: "Final" = 256  # endpoints of a node that a guard looks at within a second in any case
 _LONG: "Final" = 64  # endpoints of a node
+_NOBODYS: "Final" = (b"",)  # who says what is in a line, though no neighbour does
 _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 PARTIAL: "Final" = 0x40  # of a DIRECTORY frame's head
 
@@ -121,7 +122,12 @@ class Lines:
         if now - news.long_at >= CALM_MS:
             news.long_at = now
             news.long = {}
-        if self._lacks_much(peer, news.neighbour.children.get(route)):
+        child = news.neighbour.children.get(route)
+        if child is not None:
+            for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
+                if child.versions[realm] < peer.lines[realm].floor:
+                    child.versions[realm] = 0
+        if self._lacks_much(peer, child):
             if route in news.long:
                 self.late.hold((news, route), now)
                 return
@@ -202,6 +208,8 @@ class Lines:
         if realm < peer.metric >> 14:
             return None  # on its way here it crosses a wider one
         line = peer.line(realm)
+        if not version:
+            return None  # it came for the label
         if base > line.version:
             self.say_again(peer)
             return None
@@ -242,16 +250,33 @@ class Lines:
         lines: what others have told, true or not, would never change again, and answers would not count.
         """
         route = peer.route
-        if route is None or route.via is None:
+        if route is None:
             return
-        if route.via.leaf:
+        if route.via is not None and route.via.leaf:
             telling(route.via.link).take_kept(now)
             return
-        links = [telling(link).neighbour for link in peer.connections] + [route.via]
-        if all([neighbour.slow and not neighbour.leaf for neighbour in links]):
-            self.drop_lines(peer, codes.GLOBAL + 1, now)
-        elif route.via.told.get(route, NOTHING) == PARENT:
+        if self._is_slow(peer):
+            self._empty_all(peer, now)
+        elif route.via is not None and route.via.told.get(route, NOTHING) == PARENT:
             self._forget_told(route.via, route)
+
+    def _is_slow(self, peer: Peer) -> bool:
+        """Whether all links that lead to a node, and would tell its lines, are slow ones."""
+        way = peer.metric >> 14
+        via = None if peer.route is None else peer.route.via
+        links = [] if via is None else [via]
+        for link in peer.connections:
+            neighbour = telling(link).neighbour
+            if neighbour.leaf or link.realm <= way:  # else it tells nothing that counts
+                links.append(neighbour)
+        return bool(links) and all([neighbour.slow and not neighbour.leaf for neighbour in links])
+
+    def _empty_all(self, peer: Peer, now: int) -> None:
+        """Nobody tells its lines here any more; those who have them from us are told so."""
+        for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
+            if not peer.lines[realm].is_empty():
+                self._empty(peer, realm, _NOBODYS, now)
+        self._mesh.lines_left(peer, now)
 
     def doubt(self, peer: Peer, now: int) -> None:
         """Another neighbour leads to the node now, and tells all that there is in its lines. It tells nothing
@@ -283,15 +308,18 @@ class Lines:
                 continue
             del self._doubts[peer]
             via = None if peer.route is None else peer.route.via
-            if via is None or (via.slow and not via.leaf):
+            if self._is_slow(peer):
+                self._empty_all(peer, now)
+            elif via is None:
                 continue
-            if self.moves_much(peer):
+            elif self.moves_much(peer):
                 peer.moves = 0
                 self.say_again(peer)
                 self._doubts[peer] = now
                 again = now if again < 0 else again
             else:
                 self._empty_untold(peer, via, now)
+                self._mesh.lines_left(peer, now)
         if again >= 0:
             self._mesh.timers.arm(self._doubt_timer, again + codes.BELIEF_MS)
 
@@ -300,19 +328,23 @@ class Lines:
         assert advertiser is not None
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
             line = peer.lines[realm]
-            if line.is_empty() or advertiser.key in line.advertisers:
-                continue
-            for entry in list(line.entries.values()):
-                del line.entries[entry.uuid]
-                self._left(entry, now)
-            for uuid in list(line.denied):
-                self._unhold(line, uuid)
-            line.gone = {}
-            line.floor = line.version
-            line.advertisers = (advertiser.key,)
-            self._reshape(line)
-            self._forget_children(peer, realm)
-            self.changed(peer)
+            if not line.is_empty() and advertiser.key not in line.advertisers:
+                self._empty(peer, realm, (advertiser.key,), now)
+
+    def _empty(self, peer: Peer, realm: int, advertisers: "tuple[bytes, ...]", now: int) -> None:
+        """Nothing is left in a line, of the version that it has: that is the word of `advertisers`."""
+        line = peer.lines[realm]
+        for entry in list(line.entries.values()):
+            del line.entries[entry.uuid]
+            self._left(entry, now)
+        for uuid in list(line.denied):
+            self._unhold(line, uuid)
+        line.gone = {}
+        line.floor = line.version + 1  # who has that version has another
+        line.advertisers = advertisers
+        self._reshape(line)
+        self._forget_children(peer, realm)
+        self.changed(peer)
 
     def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
         self._mesh.router.tell_again(neighbour, route, _AGAIN)
@@ -340,6 +372,7 @@ class Lines:
             altered = True
         if altered and line.altered != NOT_ANEW:
             self._forget_children(peer, head & 3)  # they have that version
+            line.floor = version + 1
         line.altered = NOT_ANEW
         line.version = version
         self._reshape(line)

@@ -8,8 +8,11 @@ from binascii import crc32
 
 from busway.protocol.routing.advertising import adverts, is_leaf
 from busway.protocol.routing.directory import counting, may_announce
+from busway.protocol.routing.distances import INFINITE
+from busway.protocol.routing.hearsay import Hearsay, Word
 from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.routing.questions import PatternQuestions, SelectorQuestions
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
@@ -24,34 +27,6 @@ if TYPE_CHECKING:
 
     Watched = dict[bytes, HaveFrame | None]
 _AGAIN_MS: "Final" = 5000  # between two lookups of the subscribers of one endpoint
-
-
-class SelectorQuestions:
-    """The same for selectors (selects.py), as far as single endpoints have to do with them."""
-
-    def ask(self, address: Address, now: int) -> bool:
-        """Whether it is worth to wait for an answer: somebody is being asked."""
-        raise NotImplementedError
-
-    def is_asking(self, address: Address) -> bool:
-        """Whether an answer is waited for."""
-        raise NotImplementedError
-
-    def tells(self, key: bytes, uuid: bytes) -> bool:
-        """Whether somebody was asked for a selector and says that a node has that endpoint."""
-        raise NotImplementedError
-
-    def refused(self, peer: Peer, uuid: bytes) -> None:
-        """A node that was said to have an endpoint has it no longer."""
-        raise NotImplementedError
-
-    def met(self) -> None:
-        """There is somebody new to ask."""
-        raise NotImplementedError
-
-    def peer_lost(self, peer: Peer, now: int) -> None:
-        """A node is gone."""
-        raise NotImplementedError
 
 
 class Query(Timer):
@@ -93,11 +68,13 @@ class Lookups:
         self._mesh = mesh
         self._names = names
         self.selects = SelectorQuestions()
+        self.patterns = PatternQuestions()
         self.queries: "dict[Address, Query]" = {}
         self._waited: "dict[bytes, dict[Query, bool]]" = {}  # those for whose answers nodes are waited for
         self._of_links: "dict[LinkFace, int]" = {}  # how many were asked for over each link
-        # Of what we asked for, and by whom we asked: the nodes that have it, as told.
-        self.told: "dict[Address, dict[bytes, list[bytes]]]" = {}
+        # Of what we asked for, and by whom we asked: the nodes that have it, as told, and how far from there.
+        self.told: "dict[Address, dict[bytes, dict[bytes, int]]]" = {}
+        self.hearsay = Hearsay()  # what of it did not count, and may later
         self._answered_by: "dict[bytes, dict[Address, bool]]" = {}  # the same by whom we asked
         # What nodes farther off, by key, have asked for: they are told of changes, too, by their last HAVE.
         self._far: "dict[bytes, Watched]" = {}
@@ -168,11 +145,13 @@ class Lookups:
         if slow:
             wanted.update(dict.fromkeys(self._askers))
         asked = 0
+        if self.patterns.is_wanted_of(peer, slow):
+            self.ask_one(peer, codes.PATTERNS, now)
         for uuid in wanted:
             known = mesh.host.holds(uuid) or mesh.directory.holders(uuid)
             if not known and uuid != codes.INTROSPECTION and asked < codes.WATCHES_MAX:
                 asked += 1
-                self._ask(peer, uuid, None, now)
+                self.ask_one(peer, uuid, now)
 
     def _start(
         self, address: Address, asker: "Peer | None", link: "LinkFace | None", now: int
@@ -180,6 +159,10 @@ class Lookups:
         for peer in self.targets(address, asker):
             self._ask(peer, address, link, now)
         return self.queries.get(address)
+
+    def ask_one(self, peer: "Peer", address: Address, now: int) -> None:
+        """Ask one node, for this one."""
+        self._ask(peer, address, None, now)
 
     def _ask(self, peer: "Peer", address: Address, link: "LinkFace | None", now: int) -> None:
         """Ask one node, as part of the query that is under way; `link` brought the question."""
@@ -252,50 +235,104 @@ class Lookups:
         refused = self.selects.tells(peer.key, uuid)
         self.selects.refused(peer, uuid)
         for keys in self.told.get(uuid, {}).values():
-            if peer.key in keys:
-                keys.remove(peer.key)
+            if keys.pop(peer.key, None) is not None:
                 refused = True
         if refused:
             self.drop(peer.key, uuid, now)
 
     def _send_who(self, peer: "Peer", address: Address) -> None:
+        name = self.name_of(peer)
+        self._expect(name, address)
+        if address == codes.PATTERNS:
+            self.patterns.asked(name)
+        if peer.hop is not None:
+            peer.hop.answer(signal(codes.WHO, peer.key, address))
+
+    def _expect(self, name: bytes, address: Address) -> "dict[bytes, dict[bytes, int]]":
+        """Whatever that one tells of it counts. Returns what has been told of it."""
         told = self.told.get(address)
         if told is None:
             if len(self.told) >= codes.ENTRIES_MAX:
                 self._forget_told(next(iter(self.told)))
             told = self.told[address] = {}
-        name = self.name_of(peer)
-        told.setdefault(name, [])
+        told.setdefault(name, {})
         self._answered_by.setdefault(name, {})[address] = True
-        if peer.hop is not None:
-            peer.hop.answer(signal(codes.WHO, peer.key, address))
+        return told
 
     def _forget_told(self, address: Address) -> None:
         """One of too many that were asked for."""
-        for name in self.told.pop(address):
+        for name in list(self.told[address]):
+            self._part(address, name)
             del self._answered_by[name][address]
 
     def have(self, link: "LinkFace", peer: "Peer", frame: HaveFrame, now: int) -> None:
         """HAVE came: an answer, or news about something that was asked for."""
         uuid = frame.endpoint
-        holders = frame.holders
         realm = max(link.realm, frame.realm())
-        told = self.told.get(uuid)
         name = self.name_of(peer)
-        if told is None or name not in told:
+        if not self.patterns.admits(name, frame, name in self.told.get(uuid, {})):
             return  # nobody asked it
+        holders = frame.holders
+        told = self._expect(name, uuid)
         former = told[name]
-        keys = told[name] = []
+        told[name] = {}
         if self._mesh.leaf:
             self._sort(holders, uuid)
+        self.hearsay.forget(name, uuid)
         for holder in holders:
-            if self.take(holder, uuid, link, realm, now):
-                keys.append(holder.key)
+            self._weigh(Word(name, uuid, holder, link, realm), now)
         self._names.asked.pop(uuid, None)
         self._drop_untold(former, uuid, now)
+        if uuid == codes.PATTERNS:
+            for pattern in self.patterns.not_told(name):
+                self.forget(name, pattern, now)
+        elif not holders and self.patterns.untold(name, uuid):
+            self.forget(name, uuid, now)
         query = self.queries.get(uuid)
         if query is not None and self._is_over(query, peer.key):
             self.conclude(query, now)
+
+    def forget(self, name: bytes, uuid: bytes, now: int) -> None:
+        """What that one has told of it counts no longer."""
+        del self._answered_by[name][uuid]
+        self._drop_untold(self._part(uuid, name), uuid, now)
+
+    def _weigh(self, word: Word, now: int) -> None:
+        """Somebody has an endpoint, says one who was asked."""
+        holder = word.holder
+        if self.take(holder, word.uuid, word.link, word.realm, now):
+            self.told[word.uuid][word.name][holder.key] = holder.metric
+        elif holder.key != self._mesh.me.key:
+            self.hearsay.note(word)
+
+    def reconsider(self, peer: "Peer", now: int) -> None:
+        """There is a way to a node, or another, or its lines are told here no longer."""
+        if self.hearsay.size:
+            for word in self.hearsay.take(peer.key):
+                self._weigh(word, now)
+
+    def doubt(self, peer: "Peer") -> None:
+        """A node is gone: what others have said of its endpoints may count when it is back."""
+        for entry in peer.entries.values():
+            self._set_aside(entry)
+
+    def _set_aside(self, entry: Entry) -> None:
+        """What others have said of an endpoint does not count now."""
+        for name, keys in self.told.get(entry.uuid, {}).items():
+            metric = keys.pop(entry.peer.key, -1)
+            link = entry.link
+            if metric >= 0 and link is not None:
+                holder = Holder(
+                    entry.peer.key,
+                    entry.kind,
+                    entry.realm,
+                    metric,
+                    entry.credit,
+                    entry.cost,
+                    entry.name,
+                    entry.traits,
+                )
+                self.hearsay.note(Word(name, entry.uuid, holder, link, link.realm))
 
     def _sort(self, holders: "list[Holder]", uuid: bytes) -> None:
         """Sort holders as a leaf's router tells them: the first was first."""
@@ -321,10 +358,10 @@ class Lookups:
         peer = mesh.peer_of(holder.key, now)
         if not peer.reachable:
             return False
-        if _has_lines(peer):
-            return False  # which know better: else those who asked each other would believe it for ever
         if mesh.leaf:
             peer.metric = holder.metric
+        elif holder.metric >= peer.metric or _has_lines(peer):
+            return False  # who is nearer knows better: else those who asked each other believed it for ever
         if not holder.kind:
             return True
         if holder.realm < max(realm, peer.metric >> 14) or not may_announce(uuid, holder.kind):
@@ -351,11 +388,28 @@ class Lookups:
         mesh.entry_announced(entry, now)
         return True
 
-    def _drop_untold(self, keys: "list[bytes]", uuid: bytes, now: int) -> None:
-        """One of those who were asked does not say of these any more that they have it."""
+    def _part(self, address: Address, name: bytes) -> "dict[bytes, int]":
+        """Nothing that one tells of it counts any more. Returns what it has told."""
+        self.hearsay.forget(name, address)
+        told = self.told[address]
+        keys = told.pop(name)
+        if not told:
+            del self.told[address]
+        return keys
+
+    def _drop_untold(self, former: "dict[bytes, int]", uuid: bytes, now: int) -> None:
+        """One of those who were asked does not say of these any more that they have it. Others may, who are
+        nearer to them than we are.
+        """
         told = self.told.get(uuid, {})
-        for key in keys:
-            if not any([key in others for others in told.values()]) and not self.selects.tells(key, uuid):
+        for key in former:
+            peer = self._mesh.routes.find(key)
+            entry = None if peer is None else peer.entries.get(uuid)
+            if peer is None or entry is None or self.selects.tells(key, uuid):
+                continue
+            nearest = min([keys.get(key, INFINITE) for keys in told.values()] + [INFINITE])
+            if nearest == INFINITE or (nearest >= peer.metric and not self._mesh.leaf):
+                self._set_aside(entry)
                 self.drop(key, uuid, now)
 
     def drop(self, key: bytes, uuid: bytes, now: int) -> None:
@@ -450,6 +504,9 @@ class Lookups:
     def _watch(self, connection: "LinkFace", peer: "Peer", uuid: bytes) -> "Watched | None":
         """It is told of changes from now on. Returns where the last HAVE for it is noted; None: nowhere."""
         told = adverts(connection)
+        if uuid == codes.PATTERNS:
+            self.patterns.watch(connection, peer)
+            return None
         if told.peer is peer:
             if not told.watched:
                 told.watched = {}
@@ -491,6 +548,8 @@ class Lookups:
 
     def _answer(self, peer: "Peer", uuid: bytes) -> "HaveFrame | None":
         self.counters["lookups_answered"] += 1
+        if uuid == codes.PATTERNS:
+            self.patterns.answer(peer)
         if peer.hop is None:
             return None
         have = Answer(self, peer, uuid)
@@ -520,9 +579,10 @@ class Lookups:
             gate.deny(link, asker.node_id, codes.MAY_SEE, entry.uuid, entry.name, entry.realm)
         return False
 
-    def holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
+    def holders(self, asker: "Peer", uuid: bytes, beyond: bool = False) -> "list[Holder]":
         """The holders that the asker may see, the nearest first; equally near ones in an order of the asker's
         own: small leaves take the first, and so share the holders. Of very many only some are looked at.
+        With `beyond` only those that are not on the asker's side of this node.
         """
         mesh = self._mesh
         widest = asker.metric >> 14
@@ -537,7 +597,7 @@ class Lookups:
         for entry in counting(visible) if len(visible) > 1 else visible:
             peer = entry.peer
             metric = peer.metric  # 0 of this node itself
-            if peer is not asker:
+            if peer is not asker and not (beyond and peer.hop is asker.hop and peer is not mesh.me):
                 holder = Holder(
                     peer.key,
                     entry.kind,
@@ -563,6 +623,7 @@ class Lookups:
     def changed(self, uuid: bytes, now: int) -> None:
         """The holders of an endpoint are others now: tell those who asked for it."""
         query = self.queries.get(uuid)
+        self.patterns.changed(uuid)
         if query is not None:
             query.news = True  # they are told when it is over
         else:
@@ -590,6 +651,7 @@ class Lookups:
         """
         self._met.pop(peer.key, None)
         self.selects.peer_lost(peer, now)
+        self.patterns.peer_lost(peer)
         self._forget_denied(peer)
         for uuid in list(self._far.get(peer.key, ())):
             self._forget_far(peer.key, uuid)
@@ -597,16 +659,12 @@ class Lookups:
             if self._is_over(query, peer.key):
                 self.conclude(query, now)
         for address in self._answered_by.pop(peer.key, {}):
-            told = self.told[address]
-            keys = told.pop(peer.key)
-            if not told:
-                del self.told[address]
-            self._drop_untold(keys, address, now)
+            self._drop_untold(self._part(address, peer.key), address, now)
 
 
 def _has_lines(peer: "Peer") -> bool:
-    """Whether the node's own lines are pushed here."""
-    return any([line.version for line in peer.lines])
+    """Whether the node's own lines are pushed here. They are not any more where all have been emptied."""
+    return any([line.entries or line.denied for line in peer.lines])
 
 
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:

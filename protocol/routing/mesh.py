@@ -15,6 +15,7 @@ from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.lines import Lines
 from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.names import Names
+from busway.protocol.routing.pattern_lookups import PatternLookups
 from busway.protocol.routing.peers import Entry, Peer, nearest
 from busway.protocol.routing.router import Child, Neighbour, Route, Router
 from busway.protocol.routing.selections import Selections
@@ -56,6 +57,7 @@ class Mesh(Topology):
         self.names = Names(self)
         self.selections = Selections(self, host)
         self.lookups = Lookups(self, self.names)
+        self.lookups.patterns = PatternLookups(self, self.lookups)
         self.selects = Selects(self, self.lookups, self.selections)
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
@@ -368,6 +370,7 @@ class Mesh(Topology):
         route = peer.route
         metric = hop.distance() if route is None or route.distance < 0 else route.distance & 0xFFFF
         news = metric != peer.metric
+        changed = news or hop is not peer.hop
         narrower = metric >> 14 < peer.metric >> 14
         moved = metric >> 14 != peer.metric >> 14
         if narrower and peer.reachable:
@@ -395,6 +398,9 @@ class Mesh(Topology):
             if narrower:
                 self.lines.say_again(peer)  # lines that came too early were not taken
             self.host.ways_cost(peer.entries, narrower)
+        if changed:
+            self.lookups.reconsider(peer, now)
+            self.lookups.patterns.way_changed(peer)
 
     def _replace(self, peer: Peer, now: int) -> None:
         """Of two incarnations of one node the one that a session was opened with last counts."""
@@ -416,6 +422,7 @@ class Mesh(Topology):
         self._loosen(peer)
         self._move(self._unsent.pop(peer.key, []))
         self.host.way_changed(peer, lost, now)
+        self.lookups.patterns.moved(peer, now)
         self.epoch += 1
 
     def _loosen(self, peer: Peer) -> None:
@@ -498,6 +505,7 @@ class Mesh(Topology):
             seen = peer.route is not None and self.router.goodbyes.is_seen_lost(peer.route)
             self.host.node_missing(peer, seen, now)
         self.lines.lost(peer, now)
+        self.lookups.doubt(peer)
         for uuid in list(peer.entries):  # a leaf's: it has looked them up
             self.entry_withdrawn(peer, uuid, now)
         unsent = self.forwarder.take_held(peer, now) + self._unsent.pop(peer.key, [])
@@ -637,6 +645,10 @@ class Mesh(Topology):
         self.forwarder.child_added(connection, route)
 
     # Endpoints
+
+    def lines_left(self, peer: Peer, now: int) -> None:
+        """Nobody tells a node's lines here any more."""
+        self.lookups.reconsider(peer, now)
 
     def entry_announced(self, entry: Entry, now: int) -> None:
         """Another node has an endpoint."""

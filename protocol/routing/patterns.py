@@ -29,9 +29,10 @@ class _Branch:
 class PatternIndex:
     """Patterns by level, with the uuids that stand for them."""
 
-    __slots__ = ("_root", "changes", "size")
+    __slots__ = ("_root", "changes", "size", "uuids")
 
     def __init__(self) -> None:
+        self.uuids: "dict[bytes, int]" = {}  # how many have subscribed to each, the one known longest first
         self._root = _Branch(False)
         self.size = 0  # subscriptions
         self.changes = 0  # another number whenever a name may mean others
@@ -43,6 +44,7 @@ class PatternIndex:
         if not is_proper(name):
             return
         self.size += 1
+        self.uuids[uuid] = self.uuids.get(uuid, 0) + 1
         branch = self._root
         for level in _levels_of(name):
             following = branch.next.get(level)
@@ -59,6 +61,9 @@ class PatternIndex:
         if not is_proper(name):
             return
         self.size -= 1
+        self.uuids[uuid] -= 1
+        if not self.uuids[uuid]:
+            del self.uuids[uuid]
         way: "list[_Branch]" = [self._root]
         levels = _levels_of(name)
         for level in levels:

@@ -6,8 +6,9 @@ some seconds: who sends again after that asks again.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.routing.directory import counting
-from busway.protocol.routing.lookups import Lookups, SelectorQuestions, mix
+from busway.protocol.routing.lookups import Lookups, mix
 from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.routing.questions import SelectorQuestions
 from busway.protocol.routing.selections import Selection, Selections
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timer

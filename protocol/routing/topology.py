@@ -105,6 +105,10 @@ class Topology(PeerKeeper):
         """
         raise NotImplementedError
 
+    def lines_left(self, peer: Peer, now: int) -> None:
+        """Nobody tells a node's lines here any more."""
+        raise NotImplementedError
+
     def entry_announced(self, entry: Entry, now: int) -> None:
         """Another node has an endpoint."""
         raise NotImplementedError

@@ -287,6 +287,7 @@ ROUTES_FAR_MAX: "Final" = 12288  # ... and over links that leave this machine
 HOPS_MAX: "Final" = 255
 HOLDERS_MAX: "Final" = 16
 WATCHES_MAX: "Final" = 256
+PATTERNS_TOLD_MAX: "Final" = 256  # that one who asks for them is told of
 QUERIES_MAX: "Final" = 1024
 QUERIES_LINK_MAX: "Final" = 128  # of these, asked for over one link
 HOLDERS_SEEN_MAX: "Final" = 256  # of the holders of one endpoint, looked at for an answer
@@ -358,3 +359,6 @@ ASK_AUDIT = b"audit"  # the payload of who asks it for the audit trail as well
 
 # The endpoint of the routers that ask over slow links (section 4.3): UUID version 5 of "busway/lookup".
 LOOKUP = b"\x8d\x88\x01\x09\x4e\xcc\x5a\x92\xa5\x13\x20\x2a\x1e\x0b\x94\xa0"
+
+# What those are asked for who may know of subscriptions by pattern (section 11.1): of "busway/patterns".
+PATTERNS = b"\xe2\xb9\x33\x76\xd4\xeb\x52\xc9\xb2\xa9\xb9\x39\x52\x7b\x4d\x44"

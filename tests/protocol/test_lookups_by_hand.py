@@ -148,7 +148,7 @@ def test_what_a_far_router_said_is_dropped_when_the_holder_says_otherwise() -> N
     net.pump()
     assert [status for status, _ in verdicts(net, net["a"], token)] == [events.UNDELIVERED]
     assert net.holders("a", E) == ""
-    assert net["a"].lookups.told[E] == {net["b"].me.key: [], net["d"].me.key: []}
+    assert net["a"].lookups.told[E] == {net["b"].me.key: {}, net["d"].me.key: {}}
 
 
 def test_the_lookup_endpoint_itself_is_asked_of_nobody_far() -> None:
@@ -182,7 +182,7 @@ def test_news_of_a_holder_that_is_forgotten_is_no_harm() -> None:
     net.advance(300_000)
     assert net["b"].routes.find(key("x")) is None
     liar.say(signal(codes.HAVE, b"\x01"))
-    assert net["b"].lookups.told[E] == {liar.key: []}
+    assert net["b"].lookups.told[E] == {liar.key: {}}
 
 
 def test_of_two_that_were_asked_one_may_be_lost() -> None:
@@ -306,7 +306,7 @@ def test_a_holder_that_was_asked_for_has_no_place_in_a_full_directory() -> None:
     assert (net.holders("b", E), net.holders("b", F)) == ("z", "")
     assert net["b"].counters["entries_over"] == 1
     assert len(net.seen(net["b"], events.EXCEEDED)) == 1
-    assert net["b"].lookups.told[F] == {liar.key: []}
+    assert net["b"].lookups.told[F] == {liar.key: {}}
 
 
 def asks_as_far(uuid: bytes) -> bytes:

@@ -66,9 +66,7 @@ class World:
 
     def __init__(self, seed: int, slow: float) -> None:
         self.rng = rng = random.Random(seed)
-        # Where a narrow way is slow and a wider one beside it fast, names are not found either: of a node
-        # whose wider lines are pushed nobody asks for the others.
-        self.realms = (LOCALNET,) if 0 < slow < 1 else (USERSPACE, LOCALNET, LOCALNET, GLOBAL)
+        self.realms = (USERSPACE, LOCALNET, LOCALNET, GLOBAL)
         self.net = net = Mesh()
         self.routers = "abcdefg"[: rng.randint(2, 7)]
         self.links: dict[str, int] = {}

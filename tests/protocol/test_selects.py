@@ -370,9 +370,9 @@ def test_an_answer_in_parts_counts_when_it_is_whole() -> None:
     selects = net["a"].mesh.selects
     (inquiry,) = selects.inquiries.values()
     b = net["a"].routes.peers[id_of("b")]
-    holder = Holder(b.key, ANYCAST, LOCALNET, b.metric)
+    holder = Holder(b.key, ANYCAST, LOCALNET, 0)
     holder.endpoint = E
-    cast = Holder(b.key, BROADCAST, LOCALNET, b.metric)
+    cast = Holder(b.key, BROADCAST, LOCALNET, 0)
     cast.endpoint = F
     link = net.cable["ab"].a
     first = SelectedSignal(net["a"].me.key, inquiry.id, codes.MORE_FOLLOW, [holder, cast])

@@ -1,0 +1,213 @@
+"""Subscriptions by pattern, asked for where no directory is pushed: who publishes by a name asks once, and is
+told of each pattern, and of its changes, as if it had asked for that (sections 4.3 and 11.1).
+
+As lookups.py for single endpoints, which says whom to ask and what of an answer counts.
+"""
+
+from busway.protocol.routing.lookups import Answer, Lookups
+from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.questions import PatternQuestions
+from busway.protocol.routing.topology import Topology
+from busway.protocol.timers import Call
+from busway.protocol.wire import codes
+from busway.protocol.wire.messages import HaveFrame, Holder
+from busway.protocol.wire.patterns import is_proper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from busway.protocol.link.face import LinkFace
+
+_LOOKS_MAX: "Final" = 1024  # patterns that are looked at for one who asks, and may not see them all
+_NONE: "dict[bytes, bool]" = {}  # never changed
+
+
+class PatternAnswer(Answer):
+    """HAVE of one pattern. Those nearer to the asker than to us are left out: it knows of them."""
+
+    __slots__ = ("said",)
+
+    def __init__(self, lookups: Lookups, peer: Peer, uuid: bytes) -> None:
+        super().__init__(lookups, peer, uuid)
+        self.said: "list[tuple[bytes, int]]" = []  # the nodes that it has named, and how far they are
+
+    def refresh(self) -> None:
+        self.holders = self.lookups.holders(self.peer, self.endpoint, True)
+        self.said = _said(self.holders)
+
+
+class Asker:
+    """One who is told of the patterns."""
+
+    __slots__ = ("link", "peer", "told")
+
+    def __init__(self, link: "LinkFace", peer: Peer) -> None:
+        self.link = link  # over which it asked
+        self.peer = peer
+        self.told: "dict[bytes, PatternAnswer]" = {}  # by uuid of a pattern the latest
+
+
+class PatternLookups(PatternQuestions):
+    """The patterns that others tell this node of, and those that it tells them."""
+
+    def __init__(self, mesh: Topology, lookups: Lookups) -> None:
+        self._mesh = mesh
+        self._lookups = lookups
+        self.wanted = False
+        # By whom was asked: the patterns that it has told, and whether it has since it was asked last.
+        self._tellers: "dict[bytes, dict[bytes, bool]]" = {}
+        self._moved: "dict[Peer, bool]" = {}  # of these those that are reached by another link since
+        self._again = Call(self._ask_again)
+        self.askers: "dict[bytes, Asker]" = {}  # by key
+
+    # Asking
+
+    def want(self, now: int) -> None:
+        """This node, or a leaf of its, publishes by a name: ask, once and for all."""
+        if not self.wanted and not self._mesh.leaf:
+            self.wanted = True
+            self._lookups.ask(codes.PATTERNS, now)
+
+    def is_wanted_of(self, peer: Peer, slow: bool) -> bool:
+        """Whether somebody new, behind a slow link or not, is asked: for this node, or for others. Those who
+        are not behind slow links ask routers that have such themselves.
+        """
+        if self.wanted:
+            return True
+        for asker in self.askers.values():
+            if asker.peer is not peer and (slow or asker.link.lookups):
+                return True
+        return False
+
+    def asked(self, name: bytes) -> None:
+        """That one has been asked for them: what it does not tell now is no more."""
+        self._tellers[name] = dict.fromkeys(self._tellers.get(name, ()), False)
+
+    def admits(self, name: bytes, frame: HaveFrame, asked: bool) -> bool:
+        """Whether a HAVE of that one counts: its endpoint was `asked` for, or is a pattern and those were."""
+        uuid = frame.endpoint
+        told = self._tellers.get(name)
+        if told is None or uuid == codes.PATTERNS or (asked and uuid not in told):
+            return asked
+        frame.holders = [holder for holder in frame.holders if _is_pattern(holder)]
+        if uuid in told:
+            told[uuid] = True
+            return True
+        if not frame.holders:
+            return False
+        if len(told) >= codes.PATTERNS_TOLD_MAX:
+            self._lookups.counters["lookups_over"] += 1
+            return False
+        told[uuid] = True
+        return True
+
+    def not_told(self, name: bytes) -> "list[bytes]":
+        """One has told all: the patterns of which it had told before, and does not any more."""
+        told = self._tellers[name]
+        gone = [uuid for uuid, anew in told.items() if not anew]
+        for uuid in gone:
+            del told[uuid]
+        return gone
+
+    def untold(self, name: bytes, uuid: bytes) -> bool:
+        """One says that nobody has it; whether it is a pattern that nobody asked for by itself."""
+        return self._tellers.get(name, _NONE).pop(uuid, None) is not None
+
+    # Answering
+
+    def watch(self, link: "LinkFace", peer: Peer) -> None:
+        """It is told of them from now on. Of too many who asked over one link the first is forgotten."""
+        former = self.askers.pop(peer.key, None)
+        if former is None:
+            of_link = [asker.peer.key for asker in self.askers.values() if asker.link is link]
+            if len(of_link) >= codes.WATCHES_MAX:
+                del self.askers[of_link[0]]
+        asker = self.askers[peer.key] = Asker(link, peer)
+        if former is not None:
+            asker.told = former.told
+
+    def answer(self, peer: Peer) -> None:
+        """Tell it of all there are, whatever it was told before: it may have forgotten."""
+        asker = self.askers.get(peer.key)
+        if asker is None:
+            return
+        asker.told = {uuid: answer for uuid, answer in asker.told.items() if not answer.written}
+        self._fill(asker)
+
+    def _fill(self, asker: Asker) -> None:
+        """Tell of what it has not been told yet, as far as there is room."""
+        looks = _LOOKS_MAX
+        for uuid in self._mesh.directory.patterns.uuids:
+            if len(asker.told) >= codes.PATTERNS_TOLD_MAX or not looks:
+                return
+            looks -= 1
+            self._tell(asker, uuid)
+
+    def _tell(self, asker: Asker, uuid: bytes, changed: bool = False) -> None:
+        """Tell it of one pattern, if it has `changed` or others have it than it was told."""
+        hop = asker.peer.hop
+        former = asker.told.get(uuid)
+        if hop is None or (former is not None and not former.written):
+            return  # what waits says what holds when it is written
+        if former is None and len(asker.told) >= codes.PATTERNS_TOLD_MAX:
+            return
+        said = [] if former is None else former.said
+        holders = _said(self._lookups.holders(asker.peer, uuid, True))
+        if holders == said and not (changed and said):
+            return
+        answer = PatternAnswer(self._lookups, asker.peer, uuid)
+        asker.told[uuid] = answer
+        hop.answer(answer)
+
+    def changed(self, uuid: bytes) -> None:
+        """The holders of an endpoint are others now."""
+        for asker in self.askers.values():
+            if uuid in self._mesh.directory.patterns.uuids:
+                self._tell(asker, uuid, True)
+            elif uuid in asker.told:
+                self._tell(asker, uuid, True)
+                was_full = len(asker.told) >= codes.PATTERNS_TOLD_MAX
+                del asker.told[uuid]  # it is a pattern no longer
+                if was_full:
+                    self._fill(asker)
+
+    def _ask_again(self, now: int) -> None:
+        moved = self._moved
+        self._moved = {}
+        for peer in moved:
+            if peer.key in self._tellers:
+                self._lookups.ask_one(peer, codes.PATTERNS, now)
+
+    def moved(self, peer: Peer, now: int) -> None:
+        """A node is reached by another link: what it had told may be lost with the former one."""
+        if peer.key in self._tellers:
+            self._moved[peer] = True
+            if self._again.deadline < 0:
+                self._mesh.timers.arm(self._again, now + codes.SYNC_MS)
+
+    def way_changed(self, peer: Peer) -> None:
+        """The way to a node is another, or as long as it was no more: others may be told of its patterns now,
+        and it of others'.
+        """
+        if not self.askers:
+            return
+        patterns = [uuid for uuid in peer.entries if uuid in self._mesh.directory.patterns.uuids]
+        for asker in self.askers.values():
+            for uuid in list(asker.told) if asker.peer is peer else patterns:
+                self._tell(asker, uuid)
+            if asker.peer is peer:
+                self._fill(asker)
+
+    def peer_lost(self, peer: Peer) -> None:
+        """A node is gone."""
+        self.askers.pop(peer.key, None)
+        self._tellers.pop(peer.key, None)
+
+
+def _is_pattern(holder: Holder) -> bool:
+    return holder.kind == codes.BROADCAST and is_proper(holder.name)
+
+
+def _said(holders: "list[Holder]") -> "list[tuple[bytes, int]]":
+    return sorted([(holder.key, holder.metric) for holder in holders])
