@@ -122,11 +122,10 @@ class Lines:
         if now - news.long_at >= CALM_MS:
             news.long_at = now
             news.long = {}
-        child = news.neighbour.children.get(route)
-        if child is not None:
-            for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
-                if child.versions[realm] < peer.lines[realm].floor:
-                    child.versions[realm] = 0
+        child = news.neighbour.children[route]
+        for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
+            if child.versions[realm] < peer.lines[realm].floor:
+                child.versions[realm] = 0
         if self._lacks_much(peer, child):
             if route in news.long:
                 self.late.hold((news, route), now)
@@ -134,11 +133,11 @@ class Lines:
             news.long[route] = True
         news.note_lines(route)
 
-    def _lacks_much(self, peer: Peer, child: "Child | None") -> bool:
+    def _lacks_much(self, peer: Peer, child: Child) -> bool:
         count = 0
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
             line = peer.lines[realm]
-            knows = child is not None and child.versions[realm] == line.version
+            knows = child.versions[realm] == line.version
             if not knows or self._mesh.gate.guard is not None:
                 count += len(line.entries)
         return count > _LONG

@@ -176,8 +176,7 @@ class PatternLookups(PatternQuestions):
         moved = self._moved
         self._moved = {}
         for peer in moved:
-            if peer.key in self._tellers:
-                self._lookups.ask_one(peer, codes.PATTERNS, now)
+            self._lookups.ask_one(peer, codes.PATTERNS, now)
 
     def moved(self, peer: Peer, now: int) -> None:
         """A node is reached by another link: what it had told may be lost with the former one."""
@@ -203,6 +202,7 @@ class PatternLookups(PatternQuestions):
         """A node is gone."""
         self.askers.pop(peer.key, None)
         self._tellers.pop(peer.key, None)
+        self._moved.pop(peer, None)
 
 
 def _is_pattern(holder: Holder) -> bool:

@@ -24,6 +24,8 @@ _NODES = ("node", "destination", "source", "tree")
 _OURS = {codes.SENDER: "the node that sends this", codes.RECEIVER: "the node that reads this"}
 
 _INTROSPECTION = "busway/introspection"
+_LOOKUP = "busway/lookup"
+_PATTERNS = "busway/patterns"
 _VARINT_SIZE_MAX = 5
 
 _XXD = re.compile(r"\s*[0-9a-fA-F]{8,}: (.*?)(?:  .*)?")
@@ -86,7 +88,8 @@ class Direction:
     cuts: dict[int, _Cut] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.names.setdefault(endpoint_id(_INTROSPECTION), _INTROSPECTION)
+        for name in (_INTROSPECTION, _LOOKUP, _PATTERNS):
+            self.names.setdefault(endpoint_id(name), name)
 
     def greet(self, sender: bytes) -> None:
         """A session of that node begins: nothing bound before holds."""

@@ -8,16 +8,30 @@ from typing import Any
 import pytest
 
 from busway.protocol import Receiver, codes
+from busway.protocol.routing import pattern_lookups
+from busway.protocol.routing.hearsay import Hearsay, Word
 from busway.protocol.routing.pattern_lookups import PatternLookups
+from busway.protocol.wire.fields import text8
+from busway.protocol.wire.messages import Holder
 from busway.protocol.wire.patterns import matches
 from tests.protocol.nets import (
+    ANYCAST,
+    BROADCAST,
     GLOBAL,
     LOCALNET,
+    SELF,
+    UNICAST,
     USERSPACE,
+    Liar,
     Mesh,
+    alias,
+    bind,
     chain,
+    signal,
+    u16,
 )
 from tests.protocol.test_publishing_patterns import got, id_of, knows_names, publish, subscribe
+from tests.rigs.effort import calls_of
 
 
 def slow(letters: str = "ab", **options: Any) -> Mesh:
@@ -208,6 +222,235 @@ def test_realms_hold(realm: int, way: int, comes: bool) -> None:
         net.pump()
     assert bool(got(net, net["b"], receiver)) == comes  # what is published gets to LOCALNET
     assert (net["a"].directory.patterns.size == 1) == (realm >= way)
+
+
+def haves(*holders: bytes, uuid: bytes) -> bytes:
+    return signal(codes.HAVE, alias(1, uuid) + b"".join(holders))
+
+
+def broadcaster(net: Mesh, letter: str, name: str, metric: int = 0) -> bytes:
+    """A holder of a broadcast endpoint in a HAVE."""
+    head = BROADCAST | LOCALNET << 2 | 0x40
+    return bytes((head,)) + bind(9, net[letter].me.key) + u16(metric) + text8(name)
+
+
+def told_by_hand(*names: str) -> tuple[Mesh, Liar]:
+    """a has a slow neighbour that it has asked for patterns, which has told of these, of its own."""
+    net = Mesh()
+    net.add("a")
+    knows_names(net["a"])
+    liar = Liar(net, net["a"], lookups=True)
+    publish(net, net["a"], "lab/1")
+    for number, name in enumerate(names):
+        held = bytes((BROADCAST | LOCALNET << 2 | 0x40,)) + SELF + u16(0) + text8(name)
+        liar.say(signal(codes.HAVE, alias(number % 100 + 1, id_of(name)) + held))
+    return net, liar
+
+
+def patterns_at(net: Mesh, letter: str) -> list[str]:
+    return sorted(entry.name for entry in net[letter].entries() if "*" in entry.name)
+
+
+def test_what_is_no_pattern_and_was_not_asked_for_does_not_count() -> None:
+    net, liar = told_by_hand("lab/*", "hall", "lab*")
+    assert [entry.name for entry in net["a"].entries() if entry.name] == ["lab/*"]
+    unicast = bytes((UNICAST | LOCALNET << 2 | 0x40,)) + SELF + u16(0) + text8("lab/*")
+    liar.say(signal(codes.HAVE, alias(1, id_of("lab/*")) + unicast))  # it was told as a pattern
+    assert patterns_at(net, "a") == []
+    silent = Liar(net, net["a"], "y")  # nobody asks it
+    silent.say(signal(codes.HAVE, alias(1, id_of("hall/*")) + unicast))
+    assert (patterns_at(net, "a"), silent.error) == ([], -1)
+
+
+def test_one_tells_of_so_many_and_no_more() -> None:
+    names = [f"{number}/*" for number in range(codes.PATTERNS_TOLD_MAX + 1)]
+    net, liar = told_by_hand(*names)
+    assert patterns_at(net, "a") == sorted(names[:-1])
+    assert net["a"].lookups.counters["lookups_over"] == 1
+    liar.say(signal(codes.HAVE, alias(1, id_of("0/*"))))
+    held = bytes((BROADCAST | LOCALNET << 2 | 0x40,)) + SELF + u16(0) + text8(names[-1])
+    liar.say(signal(codes.HAVE, alias(2, id_of(names[-1])) + held))
+    assert patterns_at(net, "a") == sorted(names[1:])
+
+
+def test_of_too_many_the_ones_known_longest_are_told_and_the_next_in_place_of_one_that_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codes, "PATTERNS_TOLD_MAX", 2)
+    net = slow()
+    first, *_ = [subscribe(net["b"], f"{number}/*") for number in range(4)]
+    publish(net, net["a"], "lab/1")
+    net.pump()
+    assert patterns_at(net, "a") == ["0/*", "1/*"]
+    net["b"].deregister(first, net.now)
+    net.pump()
+    assert patterns_at(net, "a") == ["1/*", "2/*"]
+    subscribe(net["b"], "4/*")
+    net.pump()
+    assert patterns_at(net, "a") == ["1/*", "2/*"]
+
+
+def test_of_too_many_who_ask_over_one_link_the_first_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "WATCHES_MAX", 1)
+    net = Mesh()
+    net.add("cabxd")
+    net.join("ca ab db")
+    net.join("bx", lookups=True)
+    net.pump()
+    knows_names(*net.named.values())
+    for letter, known in (("a", "a"), ("d", "ad"), ("c", "cd"), ("a", "cd")):
+        publish(net, net[letter], "lab/1")
+        net.pump()
+        assert askers(net, "b") == known
+    assert askers(net, "x") == "b"
+    net["b"].lookups.who(net.cable["db"].b, net.see("b", "d"), codes.PATTERNS, LOCALNET, net.now)
+    assert askers(net, "b") == "cd"
+
+
+def test_a_pattern_that_nobody_beyond_may_see_is_looked_at_and_not_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pattern_lookups, "_LOOKS_MAX", 3)
+    net = slow()
+    for number in range(4):
+        subscribe(net["b"], f"{number}/*", USERSPACE)
+    subscribe(net["b"], "lab/*")
+    publish(net, net["a"], "lab/1")
+    net.pump()
+    assert patterns_at(net, "a") == []  # it is behind too many of these
+    subscribe(net["b"], "hall/*")
+    net.pump()
+    assert patterns_at(net, "a") == ["hall/*"]
+
+
+def test_one_that_asks_by_another_way_than_ours_is_told_nothing() -> None:
+    net = slow()
+    subscribe(net["b"], "lab/*")
+    net.pump()
+    peer = net.see("b", "a")
+    net["b"].lookups.who(net.cable["ab"].b, peer, codes.PATTERNS, GLOBAL, net.now)
+    assert askers(net, "b") == ""
+    net["b"].lookups.patterns.answer(peer)
+    net.pump()
+    assert patterns_at(net, "a") == []
+
+
+def test_an_entry_that_is_another_than_before_is_told_anew() -> None:
+    net = slow()
+    receiver = subscribe(net["b"], "lab/*", LOCALNET)
+    publish(net, net["a"], "lab/1")
+    net.pump()
+    net["b"].deregister(receiver, net.now)
+    subscribe(net["b"], "lab/*", GLOBAL)
+    net.pump()
+    [entry] = net["a"].directory.known(id_of("lab/*"))
+    assert entry.realm == GLOBAL
+
+
+def test_a_teller_that_is_reached_by_another_link_is_asked_again() -> None:
+    net = Mesh()
+    net.add("abx")
+    net.join("ab bx")
+    net.join("ax", lookups=True)
+    net.pump()
+    knows_names(net["a"])
+    publish(net, net["a"], "lab/1")
+    receiver = subscribe(net["x"], "lab/*")
+    net.pump()
+    net.cable["bx"].cut()
+    net.pump()
+    net.join("bx", lookups=True)
+    net.pump()
+    net.advance(20_000)
+    publish(net, net["a"], "lab/1", b"2")
+    net.pump()
+    assert got(net, net["x"], receiver)[-1:] == [("lab/1", b"2")]
+
+
+def test_what_was_told_before_there_was_a_way_counts_when_there_is_one() -> None:
+    net = chain("ab")
+    net.add("c")
+    knows_names(net["a"])
+    liar = Liar(net, net["a"], lookups=True)
+    publish(net, net["a"], "lab/1")
+    liar.say(haves(broadcaster(net, "c", "lab/*"), uuid=id_of("lab/*")))
+    assert patterns_at(net, "a") == []
+    net.join("bc", lookups=True)
+    net.pump()
+    assert net.holders("a", id_of("lab/*")) == "c"
+    liar.say(haves(uuid=id_of("lab/*")))
+    assert patterns_at(net, "a") == []
+
+
+def test_words_that_do_not_count_are_bounded_and_go_with_who_said_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codes, "ENTRIES_MAX", 2)
+    hearsay = Hearsay()
+    link = chain("ab").cable["ab"].a
+    words = [
+        Word(name, b"u" * 16, Holder(key, BROADCAST, LOCALNET, 0), link, LOCALNET)
+        for name, key in ((b"n", b"1"), (b"n", b"1"), (b"n", b"2"), (b"m", b"1"))
+    ]
+    for word in words:
+        hearsay.note(word)
+    assert hearsay.size == 2
+    assert hearsay.take(b"1") == [words[1]]
+    hearsay.note(words[3])
+    hearsay.forget(b"n", b"u" * 16)
+    assert (hearsay.size, hearsay.take(b"2"), hearsay.take(b"1")) == (1, [], [words[3]])
+    assert hearsay.size == 0
+    hearsay.forget(b"n", b"u" * 16)
+
+
+def test_a_thousand_endpoints_that_come_and_go_cost_those_who_are_told_of_patterns_little() -> None:
+    net = slow()
+    publish(net, net["a"], "lab/1")
+    net.pump()
+
+    def register() -> None:
+        for number in range(100):
+            net["b"].register(b"%016d" % number, ANYCAST)
+
+    asked = calls_of(register)
+    other = slow()
+
+    def register_there() -> None:
+        for number in range(100):
+            other["b"].register(b"%016d" % number, ANYCAST)
+
+    assert asked <= calls_of(register_there) + 400
+
+
+def test_what_has_changed_while_there_was_no_way_is_told_when_there_is_one_again() -> None:
+    net = slow()
+    subscribe(net["b"], "lab/*")
+    publish(net, net["a"], "lab/1")
+    net.pump()
+    net.join("ab", lookups=True, via="tcp:other")
+    net.pump()
+    patterns = net["b"].lookups.patterns
+    peer = net.see("b", "a")
+    former, peer.hop = peer.hop, None
+    subscribe(net["b"], "hall/*")
+    peer.hop = former
+    patterns.way_changed(peer)
+    net.pump()
+    assert patterns_at(net, "a") == ["hall/*", "lab/*"]
+
+
+def test_who_is_new_is_asked_for_others_only() -> None:
+    net = sides()
+    publish(net, net["x"], "lab/1")
+    net.pump()
+    patterns = net["b"].lookups.patterns
+    assert (askers(net, "b"), patterns.wanted) == ("x", False)
+    assert not patterns.is_wanted_of(net.see("b", "x"), True)
+    assert patterns.is_wanted_of(net.see("b", "a"), False)
+    publish(net, net["a"], "lab/1")
+    net.pump()
+    assert patterns.is_wanted_of(net.see("b", "x"), True)
+    assert patterns.is_wanted_of(net.see("x", "y"), True)
 
 
 # At random

@@ -344,6 +344,7 @@ def message(kind: str, payload: str = "", format: int = 0, **fields: Any) -> Vec
 
 
 HELLO_PAYLOAD = "68656c6c6f"
+PATTERNS = "e2b93376d4eb52c9b2a9b939527b4d44"  # of "busway/patterns"
 E1_AS_1 = message("SEND", HELLO_PAYLOAD, endpoint=E1, seq=1, **bind("endpoint", 1))
 
 MESSAGE_FRAMES = [
@@ -776,6 +777,18 @@ MESH_FRAMES = [
             holders=[holder("anycast", 2, node(1), 0x4001, labels=["a"], gone="016178")],
             **bind("endpoint", 1),
         ),
+    ),
+    vector(
+        "WHO about subscriptions by pattern; HAVE of one, and of none more",
+        f"14 f0 07 00 01 {PATTERNS} 1e f0 08 00 02 {E1} 4b 01 0000 05 6c61622f2a 03 f0 08 01",
+        signal("WHO", endpoint=PATTERNS, **bind("endpoint", 1)),
+        signal(
+            "HAVE",
+            endpoint=E1,
+            holders=[holder("broadcast", 2, node(1), 0, name="lab/*")],
+            **bind("endpoint", 2),
+        ),
+        signal("HAVE", endpoint=PATTERNS, endpoint_alias=1, holders=[]),
     ),
     vector(
         "PRUNE, then GRAFT, of what the reader publishes",
