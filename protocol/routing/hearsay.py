@@ -50,7 +50,7 @@ class Hearsay:
                 del self._of_nodes[key]
 
     def take(self, key: bytes) -> "list[Word]":
-        """Those about a node, which are forgotten."""
+        """Take out the words about a node."""
         words = self._of_nodes.pop(key, {})
         self.size -= len(words)
         for place in words:

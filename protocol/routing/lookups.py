@@ -293,7 +293,7 @@ class Lookups:
             self.conclude(query, now)
 
     def forget(self, name: bytes, uuid: bytes, now: int) -> None:
-        """What that one has told of it counts no longer."""
+        """Forget what that one has told of it."""
         del self._answered_by[name][uuid]
         self._drop_untold(self._part(uuid, name), uuid, now)
 
@@ -317,7 +317,7 @@ class Lookups:
             self._set_aside(entry)
 
     def _set_aside(self, entry: Entry) -> None:
-        """What others have said of an endpoint does not count now."""
+        """Keep what others have said of an endpoint for later: it does not count now."""
         for name, keys in self.told.get(entry.uuid, {}).items():
             metric = keys.pop(entry.peer.key, -1)
             link = entry.link

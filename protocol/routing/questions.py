@@ -1,4 +1,4 @@
-"""What lookups of single endpoints (lookups.py) have to do with the questions that are asked beside them."""
+"""The questions that are asked beside those for single endpoints, as lookups.py sees them."""
 
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire.address import Address

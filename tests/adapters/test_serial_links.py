@@ -65,6 +65,23 @@ def test_requests_both_ways(wire: Line) -> None:
     aio.run(main())
 
 
+def test_a_pattern_beyond_a_line_between_routers_gets_what_is_published(wire: Line) -> None:
+    async def main() -> None:
+        async with gateway(wire, "?baud=9600") as here, busway.AsyncBus(ipc=False, label="far") as there:
+            runner = there.attach(Uart(wire, 0.0))
+            await runner.ready
+            assert not there.node.leaf
+            await here.publish("lab/1/mode", "first", retain=True)
+            readings = there.subscribe("lab/*/mode")
+            message = await readings.receive(timeout=30)
+            assert (message.name, message.payload, message.retained) == ("lab/1/mode", "first", True)
+            await here.publish("lab/2/mode", "second")
+            message = await readings.receive(timeout=30)
+            assert (message.name, message.payload, message.retained) == ("lab/2/mode", "second", False)
+
+    aio.run(main())
+
+
 def test_the_rate_decides_what_the_link_costs(wire: Line) -> None:
     async def main() -> None:
         async with gateway(wire, "?baud=9600") as here:
