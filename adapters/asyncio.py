@@ -32,7 +32,14 @@ from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
 from busway.adapters.literal import id_of
 from busway.adapters.results import decode_outcome, error_of
-from busway.adapters.selected import Copies, check_alone, check_copies, check_selector, others_of
+from busway.adapters.selected import (
+    Copies,
+    check_alone,
+    check_copies,
+    check_selector,
+    check_unsealed,
+    others_of,
+)
 from busway.adapters.typed import (
     Kind,
     M,
@@ -204,6 +211,7 @@ class AsyncBus(Calls, BaseBus):
         timeout: float | None = 30.0,
         ttl: float = 0.0,
         reply: Any = None,
+        sealed: bool | str = False,
         priority: Priority = "normal",
         others_only: bool = False,
     ) -> AsyncGenerator[tuple[bytes, Any], None]:
@@ -212,9 +220,11 @@ class AsyncBus(Calls, BaseBus):
         seconds: those that had not answered are RequestTimeout then.
 
         Leave the iteration early with `contextlib.aclosing` to cancel the others at once. Raises
-        Undeliverable if nothing is meant, within `ttl` seconds; other arguments as for `request`.
+        Undeliverable if nothing is meant, within `ttl` seconds; ValueError for `sealed`, which is for one
+        node; other arguments as for `request`.
         """
         check_selector(selector)
+        check_unsealed(sealed)
         wanted = wanted_reply(reply)
         limit_ms = timeout_ms(timeout)
         items = Items()

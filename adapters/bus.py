@@ -47,6 +47,7 @@ from busway.adapters.making import (
     register,
 )
 from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
+from busway.adapters.selected import check_unsealed
 from busway.adapters.tap import is_allowed
 from busway.adapters.typed import F, Handler, Kind, Name, Priority, R, Realm, Request, ServeOptions, T, Target
 from busway.payloads import encode
@@ -322,9 +323,9 @@ class BaseBus:
 
     def _content(self, to: Any, payload: Any) -> tuple[bytes, Content]:
         """An endpoint, and what is sealed for it. Raises ValueError."""
-        self._need_seal()
         if isinstance(to, Selector):
-            raise ValueError("sealed= needs an endpoint: a selector may mean any")
+            check_unsealed(True)
+        self._need_seal()
         from busway.sealing import Content
 
         endpoint, data, _, format, type_id = self._message(to, payload)

@@ -43,8 +43,18 @@ def check_copies(to: Any, target: Any, others_only: Any) -> bool:
 
 def check_alone(node: Any, sealed: Any) -> None:
     """Raises ValueError for what goes to one node only."""
-    if node is not ANY_NODE or sealed is not False:
-        raise ValueError('node= and sealed= go to one node: leave them out with to="all"')
+    check_unsealed(sealed)
+    if node is not ANY_NODE:
+        raise ValueError('node= is one node: leave it out with to="all"')
+
+
+def check_unsealed(sealed: Any) -> None:
+    """Raises ValueError for what cannot be sealed: a selector means whoever says that it is meant."""
+    if sealed is not False:
+        raise ValueError(
+            "sealed= is for one node, and a selector means whatever says that it is meant: send to each of "
+            "bus.endpoints() that you mean by its name, with node=each.node and sealed=True"
+        )
 
 
 def others_of(target: Any, others_only: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from busway.adapters.arguments import ANY_NODE, send_timeout_ms, timeout_ms, wanted_reply
 from busway.adapters.host import Asked
-from busway.adapters.selected import Copies, check_selector, others_of
+from busway.adapters.selected import Copies, check_selector, check_unsealed, others_of
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Items
 from busway.adapters.threads_host import Host
@@ -69,6 +69,7 @@ class Calls:
         timeout: float | None = 30.0,
         ttl: float = 0.0,
         reply: Any = None,
+        sealed: bool | str = False,
         priority: Priority = "normal",
         others_only: bool = False,
     ) -> Generator[tuple[bytes, Any], None, None]:
@@ -78,6 +79,7 @@ class Calls:
         Arguments and errors as `AsyncBus.request_all`.
         """
         check_selector(selector)
+        check_unsealed(sealed)
         wanted = wanted_reply(reply)
         limit_ms = timeout_ms(timeout)
         items = Items(self._host.engine)

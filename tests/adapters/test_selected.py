@@ -203,8 +203,12 @@ async def test_who_is_gone_in_the_meantime_is_told_as_such() -> None:
         (lambda bus: bus.request("box", 1, others_only=True), ValueError, "others_only goes with"),
         (lambda bus: bus.send(RENDERER, 1, to="each"), ValueError, 'to must be "any" or "all"'),
         (lambda bus: bus.send(RENDERER, 1, others_only=1), TypeError, "True or False"),
-        (lambda bus: bus.send(RENDERER, 1, to="all", node=b"n" * 16), ValueError, "leave them out"),
-        (lambda bus: bus.send(RENDERER, 1, to="all", sealed=True), ValueError, "leave them out"),
+        (lambda bus: bus.send(RENDERER, 1, to="all", node=b"n" * 16), ValueError, "leave it out"),
+        (lambda bus: bus.send(RENDERER, 1, to="all", sealed=True), ValueError, "with node=each.node"),
+        (lambda bus: bus.send(RENDERER, 1, sealed=True), ValueError, "with node=each.node"),
+        (lambda bus: bus.request(RENDERER, 1, sealed="door"), ValueError, "with node=each.node"),
+        (lambda bus: anext(bus.request_stream(RENDERER, 1, sealed=True)), ValueError, "with node=each.node"),
+        (lambda bus: anext(bus.request_all(RENDERER, 1, sealed=True)), ValueError, "with node=each.node"),
         (lambda bus: bus.send(RENDERER, 1, node=b"n" * 16), ValueError, "picks the node itself"),
         (lambda bus: bus.publish(RENDERER, 1), ValueError, "goes with send and request"),
         (lambda bus: anext(bus.request_all("box", 1)), TypeError, "a selector was expected"),
@@ -218,6 +222,15 @@ async def test_misuse_is_told_at_once(call: Any, error: type[Exception], text: s
             await call(bus)
         with pytest.raises((TypeError, ValueError)):
             bus.register(RENDERER)  # type: ignore[call-overload]
+
+
+def test_a_bus_of_threads_seals_for_no_selector_either() -> None:
+    with Bus(ipc=False) as bus:
+        for call in (bus.send, bus.request):
+            with pytest.raises(ValueError, match=r"with node=each\.node"):
+                call(RENDERER, 1, sealed=True)
+        with pytest.raises(ValueError, match=r"with node=each\.node"):
+            next(bus.request_all(RENDERER, 1, sealed=True))
 
 
 def test_with_threads_it_is_the_same() -> None:
