@@ -7,6 +7,7 @@ asyncio_host.py's, and what it has in common with the bus for threads bus.py's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
@@ -223,8 +224,24 @@ class AsyncBus(Calls, BaseBus):
         Undeliverable if nothing is meant, within `ttl` seconds; ValueError for `sealed`, which is for one
         node; other arguments as for `request`.
         """
-        check_selector(selector)
         check_unsealed(sealed)
+        answers = self._answers(selector, payload, timeout, ttl, reply, priority, others_only)
+        async with contextlib.aclosing(answers):
+            async for delivery, answer in answers:
+                yield delivery.node, answer
+
+    async def _answers(
+        self,
+        selector: Selector,
+        payload: Any,
+        timeout: float | None,
+        ttl: float,
+        reply: Any,
+        priority: Priority,
+        others_only: bool,
+    ) -> AsyncGenerator[tuple[Delivery, Any], None]:
+        """As `request_all`, with the endpoint of each."""
+        check_selector(selector)
         wanted = wanted_reply(reply)
         limit_ms = timeout_ms(timeout)
         items = Items()

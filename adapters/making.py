@@ -110,6 +110,11 @@ def register(
     check_whole("queue", queue, "the messages that may wait")
     if queue < 2:
         raise ValueError(f"queue must be at least 2, the messages that may wait, not {queue}")
+    if gone and realm == "process":
+        raise ValueError(
+            'gone= is told by other nodes, and none sees what is registered with realm="process": '
+            "choose a wider realm, or leave it out"
+        )
     check_whole("cost", cost, "what is added to the way's cost")
     try:
         return node.register(

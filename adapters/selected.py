@@ -152,19 +152,19 @@ class Copies:
             self._note(number, error_of(outcome, self.deliveries[number].shown()))
         return number
 
-    def answer(self, outcome: events.Outcome, wanted: ReplyType | None) -> tuple[bytes, Any]:
-        """The node of an answer, and its value, or why there is none."""
+    def answer(self, outcome: events.Outcome, wanted: ReplyType | None) -> tuple[Delivery, Any]:
+        """Whose answer came, and its value, or why there is none."""
         delivery = self.deliveries[self.settle(outcome)]
         if delivery.error is not None:
-            return delivery.node, delivery.error
+            return delivery, delivery.error
         try:
-            return delivery.node, replied(outcome, wanted, delivery.shown())
+            return delivery, replied(outcome, wanted, delivery.shown())
         except BusError as error:
-            return delivery.node, error
+            return delivery, error
 
-    def failures(self) -> list[tuple[bytes, Any]]:
+    def failures(self) -> list[tuple[Delivery, Any]]:
         """The same of those that could not be asked."""
-        return [(self.deliveries[number].node, self.deliveries[number].error) for number in self.failed]
+        return [(self.deliveries[number], self.deliveries[number].error) for number in self.failed]
 
     def cancel(self) -> None:
         """Nobody waits any more."""

@@ -87,9 +87,11 @@ class Calls:
         try:
             self._steps(copies.finding(ttl, limit_ms))
             copies.request(limit_ms)
-            yield from copies.failures()
+            for delivery, error in copies.failures():
+                yield delivery.node, error
             while not copies.is_over:
-                yield copies.answer(items.next(), wanted)
+                delivery, answer = copies.answer(items.next(), wanted)
+                yield delivery.node, answer
         finally:
             self._host.engine.finish(copies.cancel)
 

@@ -104,6 +104,8 @@ async def test_a_last_word_has_at_most_128_bytes() -> None:
     async with AsyncBus(ipc=False) as bus:
         with pytest.raises(ValueError, match="at most 128 bytes, not 129"):
             bus.register("render/1", gone=bytes(129))
+        with pytest.raises(ValueError, match="none sees what is registered with realm="):
+            bus.register("render/1", realm="process", gone=b"bye")
         with pytest.raises(TypeError, match="cannot send"):
             bus.register("render/1", gone=object())
 

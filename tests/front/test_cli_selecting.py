@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from busway import endpoint_id
 from tests.front.cli_rig import Running, busway, new_bus, peer, python
 
 PROGRAMS: dict[str, list[Running]] = {}
@@ -84,7 +86,14 @@ def test_request_where(bus: str) -> None:
     told = busway("request", "--where", "name:work/*", "--all", bus=bus).ok().lines
     assert sorted(line.split()[-1] for line in told) == ['"one"', '"two"']
     told = busway("request", "--where", "name:work/*", "--all", "--json", bus=bus).ok().lines
-    assert all('"ok":true' in line for line in told)
+    documents = [json.loads(line) for line in told]
+    assert sorted((each["endpoint"], each["payload"]) for each in documents) == [
+        ("work/one", "one"),
+        ("work/two", "two"),
+    ]
+    assert all(each["ok"] and each["node_label"] for each in documents)
+    for each in documents:
+        assert each["endpoint_id"].replace("-", "") == endpoint_id(each["endpoint"]).hex()
     document = busway("request", "--where", "name:work/two", "--json", bus=bus).ok().document
     assert (document["where"], document["payload"]) == ("name:work/two", "two")
 

@@ -14,6 +14,7 @@ from busway.cli.options import check_endpoint
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
+    from busway.adapters.records import Delivery
     from busway.selectors import Selector
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,10 +76,19 @@ def is_meant(selector: Selector, row: dict[str, Any]) -> bool:
     return sent_to and selector.means(row.get("labels", ()), row["name"])
 
 
-def node_shown(bus: AsyncBus, node: bytes) -> str:
-    """A node as people know it."""
-    label = next((each.label for each in bus.nodes() if each.id == node), "")
-    return output.node_text(node, label)
+def _labels(bus: AsyncBus) -> dict[bytes, str]:
+    """What people call the nodes, by id."""
+    return {each.id: each.label for each in bus.nodes()}
+
+
+def _about(each: Delivery, labels: dict[bytes, str]) -> dict[str, object]:
+    """Where one copy went, for scripts."""
+    return {
+        "endpoint": each.name,
+        "endpoint_id": output.uuid_text(each.endpoint),
+        "node": output.uuid_text(each.node),
+        "node_label": labels.get(each.node, ""),
+    }
 
 
 async def send(
@@ -96,6 +106,7 @@ async def send(
     options = {"confirm": confirm, "ttl": ttl, "timeout": timeout, "priority": priority}
     send_to: Any = bus.send
     told = await send_to(selector, payload, to=to, **options)
+    labels = _labels(bus)
     await bus.close(timeout)  # what comes back until then is still heard
     verdict = "taken" if confirm else "accepted"
     late = {(lost.node, lost.endpoint): lost.error for lost in bus.undeliverable}
@@ -112,16 +123,9 @@ async def send(
         failed += error is not None
         if error is not None:
             name = each.name or output.uuid_text(each.endpoint)
-            output.note(f"{name} at {node_shown(bus, each.node)}: {error}")
-        documents.append(
-            {
-                "endpoint": each.name,
-                "endpoint_id": output.uuid_text(each.endpoint),
-                "node": output.uuid_text(each.node),
-                "verdict": verdict if error is None else str(error),
-                "ok": error is None,
-            }
-        )
+            output.note(f"{name} at {output.node_text(each.node, labels.get(each.node, ''))}: {error}")
+        told_of = {"verdict": verdict if error is None else str(error), "ok": error is None}
+        documents.append(_about(each, labels) | told_of)
     if as_json:
         output.say_json({"where": str(selector), "copies": documents})
     return failures.NEGATIVE if failed else failures.OK
@@ -138,16 +142,19 @@ async def request_all(
 ) -> int:
     """Ask all that are meant, and print each answer as it comes; returns the exit status."""
     status = failures.OK
-    async for node, reply in bus.request_all(selector, payload, ttl=ttl, timeout=timeout, priority=priority):
+    answers = bus._answers(selector, payload, timeout, ttl, None, priority, False)
+    async for each, reply in answers:
         failed = isinstance(reply, Exception)
+        labels = _labels(bus)
+        shown = output.node_text(each.node, labels.get(each.node, ""))
         if failed:
             late = isinstance(reply, TimeoutError)
             status = failures.UNKNOWN if late else status or failures.NEGATIVE
         if as_json:
             about = {"error": str(reply)} if failed else {"payload": reply}
-            output.say_json({"node": output.uuid_text(node), "ok": not failed} | about)
+            output.say_json(_about(each, labels) | {"ok": not failed} | about)
         elif failed:
-            output.note(f"{node_shown(bus, node)}: {reply}")
+            output.note(f"{shown}: {reply}")
         else:
-            output.say(f"{node_shown(bus, node)}  {output.value_text(reply)}")
+            output.say(f"{shown}  {output.value_text(reply)}")
     return status

@@ -313,8 +313,8 @@ def send(
             output.say_json(_sent(name) | {"verdict": "taken" if confirm else "accepted"})
         return failures.OK
 
-    # A leaf is not found by those who come later.
-    return _run_asking(place, "send", name, job, leaf=not ttl, where=where)
+    # A leaf is not found by those who come later, and knows no labels of those that answer.
+    return _run_asking(place, "send", name, job, leaf=not ttl and copies != "all", where=where)
 
 
 def _value(bus: AsyncBus, payload: object) -> object:
@@ -542,7 +542,7 @@ def request(
             output.write_value(reply)
         return failures.OK
 
-    return _run_asking(place, "request", name, job, leaf=not ttl, where=where)
+    return _run_asking(place, "request", name, job, leaf=not ttl and not everyone, where=where)
 
 
 def _replied(asked: dict[str, object], reply: object) -> dict[str, object]:
