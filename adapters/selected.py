@@ -153,7 +153,7 @@ class Copies:
         return number
 
     def answer(self, outcome: events.Outcome, wanted: ReplyType | None) -> tuple[Delivery, Any]:
-        """Whose answer came, and its value, or why there is none."""
+        """Settle a reply: where the copy went, and the value, or why there is none."""
         delivery = self.deliveries[self.settle(outcome)]
         if delivery.error is not None:
             return delivery, delivery.error
