@@ -77,7 +77,7 @@ def is_meant(selector: Selector, row: dict[str, Any]) -> bool:
 
 
 def _labels(bus: AsyncBus) -> dict[bytes, str]:
-    """What people call the nodes, by id."""
+    """Labels of the nodes, by id."""
     return {each.id: each.label for each in bus.nodes()}
 
 
