@@ -45,7 +45,7 @@ class Row:
 
     def warm(self, uuid: bytes, *priorities: int) -> None:
         """Credit enough for what is to come."""
-        for _ in range(40):
+        for _ in range(10):
             for priority in priorities:
                 for _ in range(64):
                     self.first.send(uuid, b"warm", self.net.now, priority=priority)
