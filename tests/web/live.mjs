@@ -11,6 +11,7 @@ import {
   RequestTimeout,
   Undeliverable,
   uuidOf,
+  where,
 } from "../../src/busway/web/busway.js";
 
 const [scenario, url] = process.argv.slice(2);
@@ -411,6 +412,65 @@ const scenarios = {
     setTimeout(() => bus.close(), 10);
     await assert.rejects(closing.next(), BusClosed);
     say("closed");
+  },
+
+  async "selects by labels"() {
+    const bus = await connect(url);
+    const renderer = where("renderer");
+    assert.equal(`${renderer.and(where("codec").not()).or(where.name("a b/*"))}`, '(renderer and (not codec)) or name:"a b/*"');
+    const all = async (selector) => {
+      const came = [];
+      for await (const { name, value, error } of bus.requestAll(selector, 4)) came.push([name, value ?? error.reason]);
+      return came.sort();
+    };
+    assert.deepEqual(await all(renderer), [["render/1", 8], ["render/2", 12]]);
+    assert.deepEqual(await all(renderer.and(where("codec").not())), [["render/1", 8]]);
+    assert.deepEqual(await all(where.name("render/2").or(where("nix"))), [["render/2", 12]]);
+    assert.equal(await bus.request(where("renderer", "codec"), 5), 15);
+    const turns = await Promise.all([1, 2, 3, 4].map(() => bus.request(where.name("twin/*"))));
+    assert.deepEqual(turns.sort(), ["twin/1", "twin/1", "twin/2", "twin/2"]);
+    await bus.request("t/close"); // twin/1, of which the page has heard
+    const others = [await bus.request(where.name("twin/*")), await bus.request(where.name("twin/*"))];
+    assert.deepEqual(others, ["twin/2", "twin/2"]);
+    assert.equal(await bus.send(where("box"), "one", { confirm: true }), undefined);
+    const copies = await bus.send(where("box"), "each", { to: "all", confirm: true });
+    assert.deepEqual(copies.map(({ name, error }) => [name, error]).sort(), [["box/1", undefined], ["box/2", undefined]]);
+    const left = new AbortController();
+    const seen = bus.presence(where("box"), { signal: left.signal });
+    assert.equal((await seen.next()).value.name.slice(0, 4), "box/");
+    left.abort();
+    await seen.return();
+    await assert.rejects(bus.request(where("nix")), { reason: "NO_ENDPOINT", message: /^"nix" did not take it/ });
+    const late = bus.request(where("late"), 3, { ttl: 30 });
+    say("waiting");
+    assert.equal(await late, 6);
+    await assert.rejects(bus.requestAll("render/1").next(), /a selector was expected/);
+    await assert.rejects(bus.send("render/1", 1, { to: "all" }), /a selector was expected/);
+    await assert.rejects(bus.send(renderer, 1, { to: "each" }), RangeError);
+    await assert.rejects(bus.request(renderer, 1, { node: bus.node }), /picks the node itself/);
+    assert.throws(() => where(), TypeError);
+    assert.throws(() => where("x".repeat(33)), RangeError);
+    assert.throws(() => where.name("a*"), RangeError);
+    assert.throws(() => renderer.and("codec"), TypeError);
+    assert.throws(() => Array(64).fill("x").reduce((all, label) => all.and(where(label)), renderer), /at most 64/);
+    const gone = new AbortController();
+    const waits = bus.request(where("nobody"), 1, { ttl: 60, signal: gone.signal });
+    gone.abort();
+    await assert.rejects(waits, { name: "AbortError" });
+    const closing = bus.request(where("nobody"), 1, { ttl: 60 });
+    bus.close();
+    await assert.rejects(closing, BusClosed);
+    await assert.rejects(bus.request(renderer), BusClosed);
+  },
+
+  async "asks for a last value"() {
+    const bus = await connect(url);
+    const { value, name, retained } = await bus.last("mode/1", { timeout: 30 });
+    assert.deepEqual([value, name, retained], ["idle", "mode/1", true]);
+    assert.equal((await bus.last("mode/1", { timeout: 30 })).value, "idle"); // and again
+    await assert.rejects(bus.last("mode/none", { timeout: 0.2 }), RequestTimeout);
+    assert.throws(() => bus.last("mode/*"), RangeError);
+    bus.close();
   },
 
   async serves() {

@@ -329,6 +329,52 @@ def test_who_is_there() -> None:
     aio.run(is_there())
 
 
+async def selects() -> None:
+    async with site(behind=True) as (made, url):
+        labels = {"renderer"}
+
+        made.bus.serve("render/1", lambda request: request.payload * 2, realm="global", labels=labels)
+        made.bus.serve(
+            "render/2", lambda request: request.payload * 3, realm="global", labels={*labels, "codec"}
+        )
+        twins = [made.bus.serve(name, _its(name), realm="global") for name in ("twin/1", "twin/2")]
+        made.bus.serve("t/close", lambda request: twins[0].close(), realm="global")
+        made.bus.serve("render/near", lambda request: 0, labels=labels)  # not for pages
+        boxes = [made.bus.register(f"box/{number}", realm="global", labels={"box"}) for number in (1, 2)]
+        async with node("selects by labels", url) as running:
+            taken = [asyncio.create_task(_all_of(box)) for box in boxes]
+            await running.said("waiting")
+            made.bus.serve("late", lambda request: request.payload * 2, realm="global", labels={"late"})
+        for box in boxes:
+            box.close()
+        came = [await each for each in taken]
+        assert sorted(len(each) for each in came) == [1, 2]
+        assert all(each[-1] == "each" for each in came)
+
+
+def _its(name: str) -> Callable[[busway.Request[Any]], str]:
+    return lambda request: name
+
+
+async def _all_of(box: busway.Receiver[Any]) -> list[Any]:
+    return [message.payload async for message in box]
+
+
+def test_selectors() -> None:
+    aio.run(selects())
+
+
+async def asks_for_last() -> None:
+    async with site(behind=True) as (made, url):
+        await made.bus.publish("mode/1", "idle", retain=True, realm="global")
+        async with node("asks for a last value", url):
+            pass
+
+
+def test_a_last_value_is_asked_for() -> None:
+    aio.run(asks_for_last())
+
+
 async def closes_in_the_midst() -> None:
     async with site() as (made, url), node("closes in the midst", url) as running:
         await running.said("listening")

@@ -140,6 +140,19 @@ def test_it_fits_a_phone(visit: Visit, scheme: str) -> None:
     assert background is (scheme == "dark")
 
 
+_SELECT = """async () => {
+    const { connect, where } = await import("/busway/busway.js");
+    const bus = await connect(`ws://${location.host}`);
+    const pump = where.name("lab/*").and(where("other").not());
+    const one = await bus.request(pump, { rpm: 200 });
+    const all = [];
+    for await (const { name, value } of bus.requestAll(pump, { rpm: 400 })) all.push([name, value]);
+    const { reason } = await bus.request(where("nix")).catch((error) => error);
+    bus.close();
+    return [one, all, reason];
+}"""
+
+
 def test_the_how_to_works(chromium: BrowserContext, tmp_path: Path) -> None:
     """The page in two files of docs/links/browser.md."""
     text = (ROOT / "docs" / "links" / "browser.md").read_text(encoding="utf-8")
@@ -156,6 +169,7 @@ def test_the_how_to_works(chromium: BrowserContext, tmp_path: Path) -> None:
             page.click("#faster")
             expect(page.locator("#rpm")).to_have_text("300", timeout=BOUND_MS)
             assert page.title() == "connected"
+            assert page.evaluate(_SELECT) == [{"rpm": 200}, [["lab/pump", {"rpm": 400}]], "NO_ENDPOINT"]
             page.close()
         finally:
             process.kill()

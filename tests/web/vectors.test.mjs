@@ -8,6 +8,7 @@ import { decode, hex, Reader, Refusal, unhex, uuidOf, varint } from "../../src/b
 import * as frames from "../../src/busway/web/frames.js";
 import { Connection } from "../../src/busway/web/leaf.js";
 import { Watch } from "../../src/busway/web/presence.js";
+import { where } from "../../src/busway/web/selectors.js";
 
 const load = (name) => JSON.parse(readFileSync(new URL(`../vectors/${name}.json`, import.meta.url), "utf8"));
 const NOW = 1000;
@@ -336,7 +337,7 @@ test("labels: written where they are known, and then in the order of their bytes
 test("who is there: questions, answers in parts, nodes that go, and a reader that is slow", () => {
   const made = connection("open");
   made.addressing = true;
-  const watch = new Watch("lab/*");
+  const watch = new Watch(where.name("lab/*").expression);
   const told = () => {
     const lines = [];
     for (let one; (one = watch.next());) lines.push([one.what, one.name, one.reason].filter(Boolean).join(" "));

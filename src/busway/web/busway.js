@@ -7,23 +7,24 @@
 
    Holds the socket, the clock and the random numbers; the rest is known in leaf.js. Times are in seconds. */
 
-import { concat, decode, encode, hex, utf8, uuidOf } from "./codec.js";
-import { BusClosed, BusError, ENDS, LinkRefused, RemoteError, Undeliverable } from "./errors.js";
+import { concat, decode, encode, hex } from "./codec.js";
+import { BusClosed, BusError, ENDS, LinkRefused, RemoteError, RequestTimeout, Undeliverable } from "./errors.js";
 import * as codes from "./frames.js";
 import { Latest } from "./latest.js";
 import { Connection } from "./leaf.js";
-import { isPattern } from "./patterns.js";
+import { idOf, checkOption, labelsOf, taken } from "./options.js";
 import { Watch } from "./presence.js";
+import { Selected } from "./selected.js";
+import { Selector } from "./selectors.js";
 
 export { decode, encode, Tagged, uuidOf } from "./codec.js";
+export { where } from "./selectors.js";
 export { BusClosed, BusError, LinkRefused, RemoteError, RequestTimeout, Undeliverable, Unknown } from "./errors.js";
 
 const BUFFERED_MAX = 1 << 20; // bytes in the socket, beyond which messages wait here
 const ROOM_POLL_MS = 20; // a WebSocket does not say when it has room again
 const SUBPROTOCOL = "busway.2";
 const UNSENT_MAX = 1024; // messages that wait for a session
-const PATTERN = /(^|[/.])[#+>]($|[/.])/; // what other systems take for "any"
-const remarked = new Set(); // names that this was said of
 // What no patience heals.
 const FATAL = [
   codes.NOT_BUSWAY,
@@ -37,56 +38,14 @@ const FATAL = [
 // Where no WebSocket came about a browser does not say why.
 const UNREACHED =
   "there was no WebSocket: nobody listens there, or it is of another version, or does not let this page's origin in, which its log says";
-const SECONDS_MAX = 2_000_000; // a timer of browsers takes 2 ** 31 ms
 const ABOUT_TOKENS = {
   [codes.TOKEN]: "the token is wrong, or one side has none, or the bus has another name there: give both sides the same",
   [codes.PATTERN]: "the other side takes no token: leave it out, or give that side the same",
 };
 
-/** As `uuidOf`, of a name, or with `pattern` also of a pattern; says once of a name that looks like one of other systems
-    that it is none. @throws {RangeError} for a * where none may be. */
-function idOf(name, pattern = false) {
-  const uuid = uuidOf(name);
-  if (name.includes("*") && !isPattern(name))
-    throw new RangeError(`"${name}" has a * within a level: a * stands for one whole level, ** for any number of them`);
-  if (name.includes("*") && !pattern)
-    throw new RangeError(`"${name}" is a pattern, to subscribe to: here the name of one endpoint was expected`);
-  if (PATTERN.test(name) && !remarked.has(name) && remarked.size < UNSENT_MAX) {
-    remarked.add(name);
-    console.warn(`"${name}" is the name of one endpoint and matches no others: patterns are written with * and **`);
-  }
-  return uuid;
-}
-
-/** The options of a call, which must be among `defaults`: those that are not given are as there.
-    @throws {TypeError} for a name or a type that is none, {RangeError} for a time that is none. */
-function taken(options, defaults) {
-  const known = Object.keys(defaults);
-  for (const [name, value] of Object.entries(options)) {
-    if (!known.includes(name)) throw new TypeError(`there is no option ${name}: there are ${known.join(", ")}`);
-    if (value !== undefined) checkOption(name, value, defaults[name]);
-  }
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return { ...defaults, ...Object.fromEntries(given) };
-}
-
-function checkOption(name, value, usual) {
-  if (name === "signal") {
-    if (value !== null && typeof value.addEventListener !== "function")
-      throw new TypeError(`signal: an AbortSignal was expected, not ${value}`);
-  } else if (usual !== undefined && usual !== null && typeof value !== typeof usual)
-    throw new TypeError(`${name}: a ${typeof usual} was expected, not ${value} (${typeof value})`);
-  if (name === "priority" && !codes.PRIORITIES.includes(value))
-    throw new RangeError(`priority: one of ${codes.PRIORITIES.join(", ")} was expected, not ${value}`);
-  const least = name === "ttl" ? value >= 0 : value > 0;
-  if (["timeout", "ttl", "keepalive"].includes(name) && !(least && value <= SECONDS_MAX))
-    throw new RangeError(
-      `${name} in seconds ${name === "ttl" ? "from" : "above"} 0 to ${SECONDS_MAX} was expected, not ${value}`,
-    );
-}
-
 const ASKING = { timeout: 30, ttl: 0, node: "", signal: undefined, priority: "normal" };
-const SENDING = { timeout: 30, ttl: 0, node: "", priority: "normal" };
+const SENDING = { timeout: 30, ttl: 0, node: "", priority: "normal", to: "any" };
+const ASKING_ALL = { timeout: 30, ttl: 0, signal: undefined, priority: "normal" };
 const END = Symbol("the end of an answer in parts");
 const random = (size) => crypto.getRandomValues(new Uint8Array(size));
 const clock = () => Math.round(performance.now());
@@ -161,6 +120,7 @@ export class Bus {
     this._waiting = new Map(); // id in this session -> operation
     this._unsent = new Set(); // operations without a session
     this._watches = new Set(); // of who looks who is there
+    this._selected = new Selected(this);
     this._tries = 0;
     this.opened = new Promise((resolve, reject) =>
       Object.assign(this, { _resolveOpened: resolve, _rejectOpened: reject }),
@@ -195,10 +155,38 @@ export class Bus {
     return this._register(name, codes.ANYCAST, handler, labels);
   }
 
-  /** The answer of whoever has the endpoint. `timeout` and `ttl` (to wait for one to appear) in seconds; `signal` cancels.
+  /** The answer of whoever has the endpoint, or of the nearest that a selector means (`where`). `timeout` and `ttl` (to
+      wait for one to appear) in seconds; `signal` cancels.
       @throws {Undeliverable|RemoteError|RequestTimeout|BusClosed} */
   request(name, value = null, options = {}) {
-    return this._submit("request", name, value, taken(options, ASKING));
+    const how = taken(options, ASKING);
+    if (name instanceof Selector) return this._selected.toAny("request", name, value, how);
+    return this._submit("request", name, value, how);
+  }
+
+  /** Ask all that a selector means, at most 256: `for await (const { node, name, value, error } of bus.requestAll(...))`,
+      in the order in which they answer; each has a `value`, or an `error` that says why not. It ends when all have, at
+      the latest after `timeout` seconds; to leave the loop early cancels the others.
+      @throws {Undeliverable} nothing is meant, within `ttl` seconds; {BusClosed} */
+  async *requestAll(selector, value = null, options = {}) {
+    yield* this._selected.each(selector, value, taken(options, ASKING_ALL));
+  }
+
+  /** The last value of a name that somebody keeps, or what is published in the meantime: {value, name, source, ...}, as
+      a subscriber gets it. @throws {RequestTimeout} none came within `timeout` seconds (5). */
+  last(name, options = {}) {
+    const { timeout } = taken(options, { timeout: 5 });
+    idOf(name);
+    return new Promise((resolve, reject) => {
+      const end = (how, what) => {
+        clearTimeout(timer);
+        subscription.close();
+        how(what);
+      };
+      const none = () => new RequestTimeout(`no last value of "${name}" came within ${timeout} s`, codes.EXPIRED);
+      const timer = setTimeout(() => end(reject, none()), timeout * 1000);
+      const subscription = this.subscribe(name, (value, message) => end(resolve, { value, ...message }));
+    });
   }
 
   /** Ask for an answer in parts: `for await (const part of bus.requestStream(name))`. All parts in order, or an error,
@@ -242,11 +230,17 @@ export class Bus {
   }
 
   /** Send to one holder. Resolves when it was written; with `confirm` when the receiving program has taken it.
-      `priority`: "low", "normal", "high" or "urgent"; a higher one passes what waits.
+      `priority`: "low", "normal", "high" or "urgent"; a higher one passes what waits. `name` may be a selector
+      (`where`): the nearest that is meant gets it, or with `to: "all"` each, at most 256: then it resolves to an array
+      of {node, name, error}, with an `error` where a copy came to nothing.
       @throws {Undeliverable|Unknown|BusClosed} */
   async send(name, value, options = {}) {
-    const { confirm, ...how } = taken(options, { ...SENDING, confirm: false });
-    await this._submit(confirm ? "confirm" : "send", name, value, how);
+    const { confirm, to, ...how } = taken(options, { ...SENDING, confirm: false });
+    const kind = confirm ? "confirm" : "send";
+    if (!["any", "all"].includes(to)) throw new RangeError(`to: "any" or "all" was expected, not ${to}`);
+    if (to === "all") return this._selected.toAll(kind, name, value, how);
+    if (name instanceof Selector) await this._selected.toAny(kind, name, value, how);
+    else await this._submit(kind, name, value, how);
   }
 
   /** To all subscribers. False if it was dropped: there is no connection, or it is full; `room` waits for that.
@@ -263,16 +257,15 @@ export class Bus {
   /** Who is there, and who comes, goes or changes: `for await (const { what, name, node } of bus.presence("lab/**"))`.
       First each endpoint that is "present", then "complete", and from then on each that has "arrived", "changed" or
       "departed", with a `reason`: "withdrawn" (its node stays), "goodbye" or "lost". Of unicast and anycast endpoints
-      of other nodes, at most 256. `name` may be a pattern; `signal` ends it, as leaving the loop does.
+      of other nodes, at most 256. `name` may be a pattern or a selector; `signal` ends it, as leaving the loop does.
       @throws {BusClosed}, {BusError} if the other side is of a version without. */
   async *presence(name, options = {}) {
     const { signal } = taken(options, { signal: undefined });
-    idOf(name, true);
-    const watch = new Watch(name);
+    if (!(name instanceof Selector)) idOf(name, true);
+    const watch = new Watch(name instanceof Selector ? name.expression : Selector.named(name).expression);
     const wake = () => watch.wake();
     signal?.addEventListener("abort", wake);
-    this._watches.add(watch);
-    if (this.state === "connected") this._watch(watch);
+    this._look(watch);
     try {
       while (!signal?.aborted) {
         if (this.state === "closed") throw this._closed();
@@ -284,9 +277,19 @@ export class Bus {
       }
     } finally {
       signal?.removeEventListener("abort", wake);
-      this._watches.delete(watch);
-      this._session?.ignore(watch);
+      this._lookAway(watch);
     }
+  }
+
+  /** Ask for it, in this session and those that follow. */
+  _look(watch) {
+    this._watches.add(watch);
+    if (this.state === "connected") this._watch(watch);
+  }
+
+  _lookAway(watch) {
+    this._watches.delete(watch);
+    this._session?.ignore(watch);
   }
 
   _watch(watch) {
@@ -447,6 +450,7 @@ export class Bus {
   }
 
   _on_undeliverable({ endpoint, code }) {
+    this._selected.gone(endpoint);
     console.warn(new Undeliverable(endpoint, code).message);
   }
 
@@ -567,8 +571,9 @@ export class Bus {
     this._flush();
   }
 
-  /** One promise for one message. Without a session it waits for the next, as long as its time lasts. */
-  _submit(kind, name, value, { timeout, ttl, node, signal, priority, window = 0, onPart }) {
+  /** One promise for one message; `shown` is what errors call its endpoint. Without a session it waits for the next, as
+      long as its time lasts. */
+  _submit(kind, name, value, { timeout, ttl, node, signal, priority, window = 0, onPart, shown = name }) {
     if (this.state === "closed") return Promise.reject(this._closed());
     if (this._unsent.size >= UNSENT_MAX)
       return Promise.reject(
@@ -596,7 +601,7 @@ export class Bus {
           operation.id = 0; // its number may soon be another's
           this._unsent.add(operation);
           operation.timer = setTimeout(
-            () => operation.fail(new Undeliverable(name, codes.NO_ROUTE)),
+            () => operation.fail(new Undeliverable(shown, codes.NO_ROUTE)),
             Math.max(0, until - clock()),
           );
         },
@@ -606,12 +611,12 @@ export class Bus {
           if (event.status === "ended") return operation.settle(resolve, END);
           if (event.status === "replied") return operation.reply(event);
           operation.fail(
-            (ENDS[event.status] ?? ((_, { code }) => new Undeliverable(name, code)))(name, event),
+            (ENDS[event.status] ?? ((_, { code }) => new Undeliverable(shown, code)))(shown, event),
           );
         },
         reply: ({ payload: raw, format: how }) => {
           try {
-            operation.settle(resolve, unpacked(name, raw, how));
+            operation.settle(resolve, unpacked(shown, raw, how));
           } catch (error) {
             operation.fail(error);
           }
@@ -619,7 +624,7 @@ export class Bus {
         part: (raw, how, consume) =>
           onPart(() => {
             consume();
-            return unpacked(name, raw, how);
+            return unpacked(shown, raw, how);
           }),
         fail: (error) => operation.settle(reject, error),
         settle: (how, result) => {
@@ -656,19 +661,6 @@ function unpacked(name, payload, format) {
   } catch (error) {
     throw new BusError(`the answer of "${name}" is not CBOR: ${error.message}`, codes.UNREADABLE);
   }
-}
-
-/** As they travel: each once, in the order of their bytes. @throws {TypeError|RangeError} */
-function labelsOf(labels) {
-  const given = [...new Set(labels)];
-  if (given.some((label) => typeof label !== "string"))
-    throw new TypeError("labels: an array or a Set of strings was expected");
-  const sized = given.map((label) => [label, utf8.encode(label)]);
-  if (sized.length > codes.LABELS_MAX || sized.some(([, { length }]) => !length || length > codes.LABEL_SIZE_MAX))
-    throw new RangeError(
-      `labels: at most ${codes.LABELS_MAX} were expected, of 1 to ${codes.LABEL_SIZE_MAX} bytes of UTF-8 each`,
-    );
-  return sized.sort(([, one], [, other]) => (hex(one) < hex(other) ? -1 : 1)).map(([label]) => label);
 }
 
 /** A new one, of no key: the top bit is clear (protocol 3.2.6). */

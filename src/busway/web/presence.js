@@ -1,9 +1,8 @@
-/* Who is there: the endpoints that a name or pattern means, and those that come, go or change.
+/* Who is there: the endpoints that a name, pattern or selector means, and those that come, go or change.
 
    Sans-IO. A leaf is told of nothing that it did not ask for, so it asks its router again and again (SELECT of
    docs/protocol.md, section 4.4); that a node is gone its router says by itself. */
 
-import { text8 } from "./codec.js";
 import * as codes from "./frames.js";
 import { Receiving } from "./receiving.js";
 
@@ -11,14 +10,13 @@ const { LOST_MS, MORE_FOLLOW, OPEN, REFUSED, SELECT, SELECTED_MAX, SIGNAL } = co
 
 const ASK_MS = 2000; // from one answer to the next question
 const PATIENCE_MS = 10000; // for an answer: a router waits 2 s for those that it asks
-const NAME = 2; // of an expression: whether a name fits a pattern
 const NODE_SIZE = 40; // hexadecimal digits of a node and its incarnation
 
 /** What one reader is to be told: it follows from what is there and what it has been told, so a slow one makes nothing
     grow. */
 export class Watch {
-  constructor(pattern) {
-    this.expression = Uint8Array.from([NAME, ...text8(pattern)]);
+  constructor(expression) {
+    this.expression = expression;
     this.here = new Map(); // node and uuid -> what is known
     this.told = new Map(); // the same, as the reader knows it
     this.reasons = new Map(); // of nodes that are gone or may be: "goodbye" or "lost"
@@ -112,7 +110,7 @@ export class Presence extends Receiving {
       if (asking.id !== id) continue;
       asking.came.push(...holders.slice(0, SELECTED_MAX - asking.came.length));
       if (flags & MORE_FOLLOW) return;
-      if (!(flags & REFUSED)) watch.answer(asking.came);
+      if (!(flags & REFUSED)) watch.answer(asking.came, now);
       Object.assign(asking, { id: 0, at: now + ASK_MS, came: [] });
     }
   }
