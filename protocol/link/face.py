@@ -226,8 +226,8 @@ class LinkFace(Outlet):
         """Of a link that has ended: who waited for room in its queue."""
         return self._room_waiters.drain()
 
-    def has_number(self, uuid: bytes) -> bool:
-        """Whether the peer has been told a number for an endpoint."""
+    def has_named(self, uuid: bytes) -> bool:
+        """Whether the peer has been told the name of an endpoint, since that has a number."""
         raise NotImplementedError
 
     def has_room_for(self, lane: int) -> bool:

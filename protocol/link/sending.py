@@ -68,8 +68,8 @@ class SendingLink(LinkFace):
         assert isinstance(rows, Lanes)
         return rows
 
-    def has_number(self, uuid: bytes) -> bool:
-        return uuid in self.outbox.aliases.numbers
+    def has_named(self, uuid: bytes) -> bool:
+        return uuid in self.outbox.aliases.named
 
     def has_room_for(self, lane: int) -> bool:
         return self.has_room() or (lane & 3 > codes.NORMAL and self._lanes().has_room())

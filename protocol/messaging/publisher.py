@@ -153,7 +153,7 @@ class Naming(Outlet):
 
     def broadcast(self, frame: Frame) -> None:
         """Say the name with all that is published until one has been written that gave it a number."""
-        if self._link.has_number(self._uuid):
+        if self._link.has_named(self._uuid):
             self._publisher.told_name(self._uuid)
         else:
             frame.options = with_name(frame.options, self._name)

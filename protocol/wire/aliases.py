@@ -62,20 +62,28 @@ class AliasTable:
         self.ids[number] = id
 
 
-_NONE_PINNED: "dict[bytes, bool]" = {}  # never changed: there are many tables, and few pin
+_NONE: "dict[bytes, bool]" = {}  # never changed: there are many tables, and few that pin or name
 
 
 class AliasWriter(AliasTable):
     """One to write with that holds many: it finds a number by a dict, and can keep some for ever."""
 
-    __slots__ = ("_pinned", "numbers")
+    __slots__ = ("_pinned", "named", "numbers")
 
     def __init__(self, number_max: int, fixed: "tuple[bytes, ...]" = ()) -> None:
         super().__init__(number_max, fixed)
         self.numbers: "dict[bytes, int]" = {}
         for number in range(1, self._first):
             self.numbers[self.ids[number]] = number
-        self._pinned = _NONE_PINNED
+        self._pinned = _NONE
+        self.named = _NONE  # with a name behind them, while they have a number
+
+    def note_named(self, id: bytes) -> None:
+        """A field for an id is being written together with a name."""
+        if id not in self.named:
+            if not self.named:
+                self.named = {}
+            self.named[id] = True
 
     def pin(self, id: bytes) -> bool:
         """Keep the number of an id for ever. False if half of the numbers are kept already."""
@@ -97,7 +105,10 @@ class AliasWriter(AliasTable):
             self._next = self._next + 1 if self._next < self._max else self._first
         number = self._next
         if number < len(self.ids):
-            del self.numbers[self.ids[number]]
+            former = self.ids[number]
+            del self.numbers[former]
+            if self.named:
+                self.named.pop(former, None)
         self.numbers[id] = number
         return self._assign(id)
 

@@ -322,6 +322,8 @@ def write_header(frame: Frame, aliases: AliasWriter, nodes: AliasWriter, direct:
     if options:
         head |= codes.HEAD_OPTIONS
         start = bytes((head,)) + route + bytes((len(options),)) + options
+        if frame.options is not None and frame.options.name:
+            aliases.note_named(frame.endpoint[: codes.ID_SIZE])
     else:
         start = bytes((head,)) + route
     if frame.kind != codes.SIGNAL:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from busway.protocol import Node, Receiver, codes
+from busway.protocol import Limits, Node, Receiver, codes
 from busway.protocol.messaging import leaf_casts
 from tests.protocol.nets import LOCALNET, Mesh, chain
 from tests.protocol.test_publishing_patterns import got, id_of, knows_names, publish, subscribe
@@ -65,6 +65,35 @@ def test_the_name_is_said_once_and_a_burst_reaches_all() -> None:
     net.pump()
     wanted = [("lab/x", b"%d" % number) for number in range(60)]
     assert got(net, net["c"], far) == got(net, net["a"], named) == wanted
+
+
+def test_a_name_is_said_though_something_else_has_given_its_endpoint_a_number() -> None:
+    net, leaf = routed()
+    leaf.send(id_of("lab/x"), b"", net.now, ttl_ms=1000)  # who has it?
+    net.advance(10_000)
+    far = subscribe(net["c"], "lab/*")
+    net.pump()
+    for number in range(2):
+        publish(net, leaf, "lab/x", b"%d" % number)
+        net.pump()
+    assert got(net, net["c"], far) == [("lab/x", b"0"), ("lab/x", b"1")]
+
+
+def test_a_name_is_said_again_where_its_endpoint_has_another_number() -> None:
+    net = chain("b")
+    net.add("a", limits=Limits(aliases_max=8))
+    net.join("ab")
+    leaf = net.leaf("l", "a")
+    knows_names(leaf)
+    far = subscribe(net["b"], "lab/*")
+    net.pump()
+    for turn in range(2):
+        for number in range(20):
+            publish(net, leaf, f"lab/{number}", b"%d" % turn)
+        net.pump()
+    assert got(net, net["b"], far) == [
+        (f"lab/{number}", b"%d" % turn) for turn in (0, 1) for number in range(20)
+    ]
 
 
 def test_what_nobody_wanted_is_wanted_when_a_pattern_comes() -> None:
