@@ -8,18 +8,22 @@ from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
 
 class Directory:
     """Entries by uuid; a uuid has one entry for each node that has it."""
 
     __slots__ = ("_counts", "_only", "_order", "_several", "far", "patterns", "size", "told", "told_max")
 
-    def __init__(self) -> None:
+    def __init__(self, patterns_over: "Callable[[object, int], None] | None" = None) -> None:
         # Nearly all have one holder, and a list for each would take as much room as half of the entry.
         self._only: "dict[bytes, Entry]" = {}
         self._several: "dict[bytes, list[Entry]]" = {}
         self.size = 0
-        self.patterns = PatternIndex()  # of broadcast endpoints, this node's own among them
+        self.patterns = PatternIndex(patterns_over)  # of broadcast endpoints, this node's own among them
         self.told: "dict[LinkFace, int]" = {}  # how many each link has told
         self.told_max: "dict[LinkFace, int]" = {}  # ... and may, where a guard bounds it
         self.far = 0  # ... those that leave this machine together

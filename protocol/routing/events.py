@@ -65,7 +65,7 @@ class DeniedEvent(Event):
 
 
 class ExceededEvent(Event):
-    """EXCEEDED: a link brought more than its share, `which` of QUOTA_ROUTES to QUOTA_LOOKUPS: what was over
+    """EXCEEDED: a link brought more than its share, `which` of QUOTA_ROUTES to QUOTA_PATTERNS: what was over
     is ignored, or waits (handlers). It is told once for each link and quota in a while (SWEEP_MS).
     """
 

@@ -8,7 +8,7 @@ from busway.protocol.wire.patterns import is_proper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Callable, Final
 
 MATCHES_MAX: "Final" = 256  # patterns of one link that one name is looked up for, at the most
 _BRANCHES_MAX: "Final" = 1024  # ... and places in the trie that are followed at once
@@ -29,9 +29,10 @@ class _Branch:
 class PatternIndex:
     """Patterns by level, with the uuids that stand for them."""
 
-    __slots__ = ("_root", "changes", "size", "uuids")
+    __slots__ = ("_exceeded", "_root", "changes", "size", "uuids")
 
-    def __init__(self) -> None:
+    def __init__(self, exceeded: "Callable[[object, int], None] | None" = None) -> None:
+        self._exceeded = exceeded  # is told of whose patterns so many were left out
         self.uuids: "dict[bytes, int]" = {}  # how many have subscribed to each, the one known longest first
         self._root = _Branch(False)
         self.size = 0  # subscriptions
@@ -88,6 +89,7 @@ class PatternIndex:
         if not self.size or not name or "*" in name:
             return []
         here: "dict[_Branch, bool]" = {}
+        full = False
         _enter(self._root, here)
         for level in name.split("/"):
             before = here
@@ -99,15 +101,20 @@ class PatternIndex:
                     following = branch.next.get(key)
                     if following is not None:
                         _enter(following, here)
+            full = full or len(here) >= _BRANCHES_MAX
         found: "dict[bytes, bool]" = {}
         counts: "dict[object, int]" = {}
         for branch in here:
             for teller, holders in branch.holders.items():
-                room = MATCHES_MAX - counts.get(teller, 0)
-                taken = list(holders)[:room]
-                counts[teller] = MATCHES_MAX - room + len(taken)
-                for uuid in taken:
+                count = counts.get(teller, 0)
+                counts[teller] = count + len(holders)
+                for uuid in list(holders)[: max(0, MATCHES_MAX - count)]:
                     found[uuid] = True
+        if full and self._exceeded is not None:
+            self._exceeded(None, 1)  # at least, of nobody knows whom
+        for teller, count in counts.items():
+            if count > MATCHES_MAX and self._exceeded is not None:
+                self._exceeded(teller, count - MATCHES_MAX)
         return list(found)
 
 

@@ -29,7 +29,7 @@ class Topology(PeerKeeper):
         self.leaf = me.leaf
         self.timers = timers
         self.routes = Routes()
-        self.directory = Directory()
+        self.directory = Directory(self._note_patterns)
         self.connections = connections
         self.uplink: "LinkFace | None" = None  # of a leaf: where everything goes
         self.fresh: "dict[LinkFace, bool]" = {}  # those whose first directory exchange is not over
@@ -49,8 +49,15 @@ class Topology(PeerKeeper):
             "beyond_realm": 0,
             "denied": 0,
             "entries_denied": 0,
+            "patterns_over": 0,
         }
         self.gate = Gate(host, self.counters)
+
+    def _note_patterns(self, teller: object, count: int) -> None:
+        """So many patterns of a link, or of this node, that mean a name get nothing of it."""
+        self.counters["patterns_over"] += count
+        if isinstance(teller, LinkFace):
+            self.gate.exceeded(teller, codes.QUOTA_PATTERNS)
 
     def own(self, uuid: bytes) -> "Entry | None":
         """The entry that others are told of an endpoint of ours."""

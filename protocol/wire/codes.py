@@ -40,7 +40,8 @@ QUOTA_ENTRIES: "Final" = 1
 QUOTA_UNFINISHED: "Final" = 2
 QUOTA_HANDLERS: "Final" = 3
 QUOTA_LOOKUPS: "Final" = 4  # which no policy bounds
-QUOTA_NAMES = ("routes", "entries", "unfinished", "handlers", "lookups")
+QUOTA_PATTERNS: "Final" = 5  # nor this: of one link, that mean one name
+QUOTA_NAMES = ("routes", "entries", "unfinished", "handlers", "lookups", "patterns")
 
 # Realms, narrow to wide.
 PROCESS: "Final" = 0

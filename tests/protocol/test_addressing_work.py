@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from busway.protocol import codes
+from busway.protocol import codes, events
 from busway.protocol.routing.patterns import MATCHES_MAX
 from busway.protocol.wire import selectors
 from busway.protocol.wire.fields import text8, varint
@@ -52,3 +52,7 @@ def test_who_tells_of_many_patterns_takes_nobodys_place() -> None:
     assert got(net, net["c"], receiver) == [("lab/x", b"x")]
     copies = [body for body in liar.hear() if body[0] & codes.MESSAGE]
     assert len(copies) == MATCHES_MAX + 1  # and that of the other, until it says that nobody there wants it
+    assert net["a"].counters["patterns_over"] == 300 - MATCHES_MAX
+    [told] = net.fresh(net["a"], events.EXCEEDED)
+    assert isinstance(told, events.ExceededEvent)
+    assert (told.link, told.which) == (liar.connection, codes.QUOTA_PATTERNS)

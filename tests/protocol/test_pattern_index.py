@@ -100,10 +100,17 @@ def test_ten_thousand_patterns_cost_a_name_that_none_of_them_means_what_one_cost
 
 
 def test_more_patterns_of_one_name_than_it_is_looked_up_for_are_left_out() -> None:
-    index = PatternIndex()
+    over: list[tuple[object, int]] = []
+    index = PatternIndex(lambda teller, count: over.append((teller, count)))
+    for number in range(1, 256):
+        index.add(b"%d" % number, "/".join("*" if number >> bit & 1 else "b" for bit in range(8)), "a link")
+    index.add(b"256", "b/**", "a link")
+    assert len(index.find("/".join(["b"] * 8))) == MATCHES_MAX
+    assert over == []
     for number in range(4096):
         chosen = ["*" if number >> bit & 1 else "a" for bit in range(12)]
         index.add(b"%d" % number, "/".join(chosen))
     index.add(b"all", "**")
     found = index.find("/".join(["a"] * 12))
     assert len(found) == MATCHES_MAX
+    assert over == [(None, 1), (None, 1025 - MATCHES_MAX)]  # as far as the patterns were followed
