@@ -124,6 +124,7 @@ class Exchange(RoutingHost):
         self.connections.remove(link)
         self.origin.leaf_casts.ended(link)
         self.origin.retained.link_ended(link)
+        self.receiving.link_ended(link)
         self.receiving.handlers.look_again()  # who waited for others of it
         self.emit(events.LinkEvent(events.LINK_CLOSED, link, link.close_code, link.close_text, by_peer))
 
@@ -372,13 +373,13 @@ class Exchange(RoutingHost):
                     None  # its next message is looked at: it comes from the new parent or not
                 )
         self.origin.may_go_on(peer, now)
-        self.origin.retained.way_changed(peer)
+        self.origin.retained.way_changed(peer, now)
 
-    def ways_cost(self, entries: "dict[bytes, Entry]", narrower: bool) -> None:
+    def ways_cost(self, entries: "dict[bytes, Entry]", moved: bool, now: int) -> None:
         self.origin.forget_targets(entries)
-        for entry in entries.values() if narrower and self.origin.retained.values else ():
+        for entry in entries.values() if moved and self.origin.retained.newest else ():
             if entry.kind == codes.BROADCAST:
-                self.origin.retained.subscribed(entry)  # what may not go farther gets there now
+                self.origin.retained.subscribed(entry, now)  # what may not go farther gets there, or not
 
     def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:
         if known is None:
@@ -387,7 +388,9 @@ class Exchange(RoutingHost):
             self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry, former=known))
         self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
         if entry.kind == codes.BROADCAST and (known is None or known.version != entry.version):
-            self.origin.retained.subscribed(entry)  # it may have been closed and be there again, in one word
+            self.origin.retained.subscribed(entry, now)  # it may have been closed and be there again
+        elif known is not None and known.kind != entry.kind:
+            self.origin.retained.withdrawn(entry)
         self.mesh.selections.announced(entry)
         self.origin.unresolved.settle_selectors(now)
 
@@ -400,7 +403,7 @@ class Exchange(RoutingHost):
             if entry.traits and not self._may_leave_word(entry):
                 entry.traits = without_gone(entry.traits)
             self.departures.keep(entry, now)
-        self.origin.retained.withdrawn(entry.peer, entry.uuid)
+        self.origin.retained.withdrawn(entry)
         self.origin.withdrawn(entry.peer, entry.uuid, now)
         self.mesh.selections.withdrawn(entry)
         self.origin.unresolved.settle_selectors(now)  # another one may count now

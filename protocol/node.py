@@ -114,6 +114,8 @@ class Node(Retaining):
         """
         self.receiving.guard_changed()
         self.mesh.guard_changed(now)
+        self.receiving.look_for_denied()
+        self.origin.retained.guard_changed(now)
 
     # Links
 

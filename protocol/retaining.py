@@ -41,10 +41,8 @@ class Retaining(Exchange):
         also where as many values are kept as may be (`retained_max`, `retained_size_max`).
         """
         out = self.message(codes.PUBLISH, endpoint, payload, format, type_id, b"", now)
-        retained = self.origin.retained
-        return self._publish_retained(
-            out, retained.number(endpoint, payload), wait, patience_ms, realm, priority, now
-        )
+        number = self.origin.retained.number(endpoint, payload)
+        return self._publish_retained(out, number, wait, patience_ms, realm, priority, now)
 
     def clear(
         self,

@@ -147,7 +147,7 @@ def read_message(head: int, reader: Reader, aliases: "AliasTable", nodes: "Alias
             elif which == codes.OPTION_NAME and kind <= codes.PUBLISH:
                 wrong = wrong or not 0 < size <= codes.TEXT_SIZE_MAX or message.name != ""
                 message.name = text(reader.take(size))
-            elif which == codes.OPTION_RETAIN and kind <= codes.PUBLISH:
+            elif which == codes.OPTION_RETAIN and (kind <= codes.PUBLISH or kind == codes.REQUEST):
                 wrong = wrong or size != 4 or message.retain > 0
                 message.retain = reader.u16() << 16 | reader.u16()
                 wrong = wrong or not message.retain & ~codes.CLEARED

@@ -168,14 +168,14 @@ class Admitting(Responding):
         flow.last_used = now
         if flow.has_credit():
             flow.limit = max(flow.limit, flow.received + endpoint.opening)
-            if self._is_visible(session, peer, endpoint):
+            if self.is_visible(session, peer, endpoint):
                 self.send_credit(flow)
 
     def told(self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, reason: int) -> int:
         """Why a message is not taken, as its origin hears it: what is hidden from it is not there."""
-        return reason if self._is_visible(session, peer, endpoint) else codes.NO_ENDPOINT
+        return reason if self.is_visible(session, peer, endpoint) else codes.NO_ENDPOINT
 
-    def _is_visible(self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint) -> bool:
+    def is_visible(self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint) -> bool:
         """Whether an origin may see an endpoint, or the neighbour may, which tells those behind it."""
         neighbour = session.peer
         return self._may(session, peer, codes.MAY_SEE, endpoint, endpoint.realm) or (

@@ -1,18 +1,20 @@
 """The last retained values that came to this node, by endpoint, publisher and name: so that none is given to
 the program twice, and who subscribes here later gets them, too.
 
-Bounded: beyond it the publisher that has most loses its oldest. Knows numbers, and nothing of links.
+Bounded: beyond it the link that brought most loses some, and of that the publisher that has most its oldest.
+Knows numbers, and a link only as who brings them.
 """
 
 from busway.protocol.messaging.marked import Last
+from busway.protocol.messaging.weights import Weights
 from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-COUNT_MAX: "Final" = 4096
-SIZE_MAX: "Final" = 16777216  # bytes of their payloads, in all
+SIZE_MAX: "Final" = 16777216  # bytes, in all
+SIZE_MIN: "Final" = 4096  # that each counts with at least
 
 
 class Lasts:
@@ -23,9 +25,11 @@ class Lasts:
         self.size = 0
         # By publisher, node and incarnation: its values by endpoint and name.
         self._of: "dict[bytes, dict[bytes, Last]]" = {}
-        # The publishers by how many there are of each, so that none need be looked for.
-        self._by_count: "dict[int, dict[bytes, bool]]" = {}
-        self._most = 0
+        self._links = Weights()
+        self._sources: "dict[object, Weights]" = {}  # by link, None: one that is gone
+        self._link_of: "dict[bytes, object]" = {}  # that brought the newest of a publisher
+        # By publisher and endpoint: the number up to which some have been dropped for want of room.
+        self._floors: "dict[bytes, int]" = {}
 
     def is_news(self, source: bytes, endpoint: bytes, name: str, number: int) -> bool:
         """Whether a value is newer than what came of that publisher to the endpoint under that name."""
@@ -33,7 +37,7 @@ class Lasts:
         return known is None or number & ~codes.CLEARED > known.number
 
     def doubt(self, source: bytes) -> None:
-        """A publisher is away: what it has still when it comes back it sends anew."""
+        """A publisher is away: which of its values still hold it says when it is back."""
         for last in self._of.get(source, _NONE).values():
             last.asked = False
             if last.lacking is None:
@@ -53,45 +57,96 @@ class Lasts:
         known = self._of.get(source, _NONE).get(endpoint + name.encode())
         return None if known is None or known.number != number or known.lacking is None else known
 
-    def note(self, source: bytes, endpoint: bytes, name: str, last: Last) -> None:
+    def compare(
+        self, source: bytes, endpoint: bytes, after: int, through: int, numbers: "list[int]"
+    ) -> "tuple[list[int], list[tuple[str, Last]]]":
+        """A publisher says which of its values, of those behind `after` and up to `through`, it keeps for
+        this node: others are no more. Returns those of the numbers that are lacking here, and the values that
+        were in doubt.
+        """
+        lacking = dict.fromkeys(numbers)
+        doubted: "list[tuple[str, Last]]" = []
+        for key, last in self._of.get(source, _NONE).items():
+            number = last.number
+            if not after < number <= through or not key.startswith(endpoint):
+                continue
+            if number in lacking:
+                del lacking[number]
+                if last.lacking is not None:
+                    doubted.append((key[codes.ID_SIZE :].decode(), last))
+            elif last.lacking is None:
+                last.lacking = []  # it is nobody's more, unless it is said to be there again
+                last.asked = True
+        floor = self._floors.get(source + endpoint, 0)
+        return [number for number in lacking if number > floor], doubted
+
+    def note(self, link: object, source: bytes, endpoint: bytes, name: str, last: Last) -> None:
         """It is the newest now."""
         key = endpoint + name.encode()
         if source in self._of:
             self._drop(source, key)
-        values = self._of.setdefault(source, {})
-        values[key] = last
-        self._counted(source, len(values) - 1, len(values))
+        self._came_by(link, source)
+        self._of.setdefault(source, {})[key] = last
         self.count += 1
         self.size += last.size
-        while self.count > COUNT_MAX or (self.size > SIZE_MAX and self.count > 1):
+        self._weigh(source, _weight(last))
+        while self._links.total > SIZE_MAX and self.count > 1:
             self._make_room()
 
+    def _came_by(self, link: object, source: bytes) -> None:
+        """The values of a publisher count for the link by which its newest came."""
+        former = self._link_of.get(source)
+        if former is not link and source in self._of:
+            weight = self._sources[former].of(source)
+            self._weigh(source, -weight)
+            self._link_of[source] = link
+            self._weigh(source, weight)
+        self._link_of[source] = link
+
+    def _weigh(self, source: bytes, weight: int) -> None:
+        link = self._link_of[source]
+        sources = self._sources.get(link)
+        if sources is None:
+            sources = self._sources[link] = Weights()
+        sources.add(source, weight)
+        self._links.add(link, weight)
+        if not sources.total:
+            del self._sources[link]
+
+    def link_ended(self, link: object) -> None:
+        """The values that it brought count together with those of other links that are gone."""
+        sources = self._sources.get(link)
+        for source in [] if sources is None else sources.parties():
+            assert isinstance(source, bytes)
+            self._came_by(None, source)
+
     def _make_room(self) -> None:
-        """Drop the oldest of who has most: a flood pushes out its own."""
-        most = next(iter(self._by_count[self._most]))
-        self._drop(most, next(iter(self._of[most])))
+        """Drop the oldest of who has most of the link that brought most: a flood pushes out its own."""
+        most = self._sources[self._links.heaviest()].heaviest()
+        assert isinstance(most, bytes)
+        key = next(iter(self._of[most]))
+        place = most + key[: codes.ID_SIZE]
+        floor = max(self._floors.pop(place, 0), self._of[most][key].number)
+        if len(self._floors) >= codes.ENTRIES_MAX:
+            del self._floors[next(iter(self._floors))]
+        self._floors[place] = floor
+        self._drop(most, key)
 
     def _drop(self, source: bytes, key: bytes) -> None:
         values = self._of[source]
         last = values.pop(key, None)
         if last is None:
             return
-        self._counted(source, len(values) + 1, len(values))
         self.count -= 1
         self.size -= last.size
+        self._weigh(source, -_weight(last))
         if not values:
             del self._of[source]
+            del self._link_of[source]
 
-    def _counted(self, source: bytes, before: int, count: int) -> None:
-        """A publisher has another number of values than before, by one."""
-        if count:
-            self._by_count.setdefault(count, {})[source] = True
-        if before:
-            del self._by_count[before][source]
-            if not self._by_count[before]:
-                del self._by_count[before]
-        if count > self._most or (before == self._most and before not in self._by_count):
-            self._most = count
+    def count_of(self, source: bytes) -> int:
+        """How many there are of a publisher."""
+        return len(self._of.get(source, _NONE))
 
     def sources(self) -> "list[bytes]":
         """The publishers of which there are some."""
@@ -110,9 +165,14 @@ class Lasts:
     def forget(self, endpoint: bytes) -> None:
         """Nobody here has subscribed to it any more."""
         for source, values in list(self._of.items()):
+            self._floors.pop(source + endpoint, None)
             for key in list(values):
                 if key.startswith(endpoint):
                     self._drop(source, key)
 
 
 _NONE: "dict[bytes, Last]" = {}
+
+
+def _weight(last: Last) -> int:
+    return max(last.size, SIZE_MIN)

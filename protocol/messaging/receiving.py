@@ -49,16 +49,15 @@ class Receiving(Replaying):
         self.retained = origin.retained
         self.lasts = Lasts()
         self.doubts = Call(self.look_for_doubts)
-        self.roots = {}
+        self.denied, self.looked, self.roots = {}, {}, {}
         self.marked = False
         self.builtin: "Receiver | None" = None  # the introspection endpoint's
         self.introspect: "Callable[[int, object], bytes] | None" = None
         self.endpoints = {}
         self.process_only = {}
-        self.patterns = {}
         self.subscribed = 0
         self.yielded: "dict[bytes, list[Endpoint]]" = {}  # that other nodes keep, of each realm one
-        self.reply_flows = {}
+        self.patterns, self.reply_flows = {}, {}
         self.handlers = Handlers(host, self.gate)
         self.counters = {
             "received": 0,
@@ -147,7 +146,7 @@ class Receiving(Replaying):
         del self.endpoints[uuid]
         if endpoint.kind == codes.BROADCAST:
             self.unsubscribe(endpoint)
-            self.lasts.forget(uuid)
+            self.forget_lasts(uuid)
         self.process_only.pop(uuid, None)
         self.origin.forget_target(uuid)
         addresses = addresses_of(uuid) if self.marked else [uuid]

@@ -8,10 +8,11 @@ from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Recei
 from busway.protocol.messaging.lasts import Lasts
 from busway.protocol.messaging.marked import Last, MarkedMessage
 from busway.protocol.messaging.retained import Retained
-from busway.protocol.routing.peers import Entry
+from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import uuid_of
+from busway.protocol.wire.address import Address, uuid_of
+from busway.protocol.wire.ascending import read_ascending, write_ascending
 from busway.protocol.wire.messages import Frame
 from busway.protocol.wire.patterns import matches
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 _DOUBT_MS: "Final" = 2000  # after which who is back has sent anew what it keeps, if it knows that it was away
+_LOOKS_MAX: "Final" = 65536  # at values in a second, for the questions that come over one link
+_LOOKS_MS: "Final" = 1000
 _REPLAYS: "Final" = b"\5"  # behind an endpoint's uuid: the pair of what is sent anew (LANE: normal, replay)
 
 
@@ -32,9 +35,15 @@ class Replaying(Admitting):
     roots: "dict[bytes, bytes]"  # by leaf and address: the router that numbers its copies for patterns
     retained: Retained
     doubts: Call  # arms itself
+    looked: "dict[LinkFace, tuple[int, int]]"  # by link: since when, and how many values of late
+    denied: "dict[bytes, bool]"  # endpoints to which values came that a guard denied
 
     def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
         """A message of another node, from one of our links."""
+        raise NotImplementedError
+
+    def refuse(self, peer: Peer, kind: int, address: Address, seq: int, id: int, reason: int) -> None:
+        """Tell the origin that a message is not taken."""
         raise NotImplementedError
 
     def put(self, receiver: Receiver, message: Message, size: int) -> None:
@@ -69,6 +78,7 @@ class Replaying(Admitting):
             self.arrive(session, peer, frame, now)  # which refuses it
             return
         if self.gate.guard is not None and not self.admits(session, peer, endpoint, frame, now):
+            self.denied[endpoint.uuid] = True
             return
         news = self.lasts.is_news(peer.key, endpoint.uuid, options.name, options.retain)
         if news and not options.retain & codes.CLEARED:
@@ -77,48 +87,86 @@ class Replaying(Admitting):
             self.pass_over(session, peer, endpoint, frame.endpoint, frame.number, now)
         flow = peer.in_flows.get(frame.endpoint)
         if news and flow is not None and flow.received & 0xFFFF == frame.number & 0xFFFF:
-            self._note(peer, endpoint, frame, now)
+            self._note(session, peer, endpoint, frame, now)
 
-    def _note(self, peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int) -> None:
+    def _note(
+        self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
+    ) -> None:
         options = frame.options
         assert options is not None
         last = Last(options.retain, frame.payload, frame.format, frame.type_id, now)
-        self.lasts.note(peer.key, endpoint.uuid, options.name, last)
+        self.lasts.note(session, peer.key, endpoint.uuid, options.name, last)
 
     def is_replayed(
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
     ) -> bool:
         """Whether what is not of the endpoint's kind is a last value that is sent anew to this node: then its
-        receivers get it, unless they had it.
+        receivers get it, unless they had it. Or the question which have come.
         """
         options = frame.options
-        if frame.kind != codes.SEND or options is None or not options.retain:
+        if endpoint.kind != codes.BROADCAST or options is None or not options.retain:
             return False
-        if endpoint.kind == codes.BROADCAST and self.is_meant(frame):
+        if frame.kind == codes.REQUEST:
+            self._tell_what_came(session, peer, endpoint, frame, now)
+        elif frame.kind == codes.SEND and self.is_meant(frame):
             self._take_replayed(session, peer, endpoint, frame, now)
-        return endpoint.kind == codes.BROADCAST
+        return frame.kind != codes.CONFIRM
 
     def _take_replayed(
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
     ) -> None:
         options = frame.options
         assert options is not None
-        if self.gate.guard is not None:
-            uuid, name = (b"", options.name) if options.name else (endpoint.uuid, endpoint.name)
-            if not self.gate.permits(session, peer.node_id, codes.MAY_PUBLISH, uuid, name, endpoint.realm):
-                return
+        if not self._may_publish(session, peer, endpoint, options.name):
+            self.denied[endpoint.uuid] = True
+            reason = self.told(session, peer, endpoint, codes.NO_PERMISSION)
+            self.refuse(peer, codes.SEND, frame.endpoint, frame.number, 0, reason)
+            return
         if self.lasts.is_news(peer.key, endpoint.uuid, options.name, options.retain):
-            self._note(peer, endpoint, frame, now)
+            self._note(session, peer, endpoint, frame, now)
             last = Last(options.retain, frame.payload, frame.format, frame.type_id, now)
             for receiver in list(endpoint.receivers):
                 self._give(receiver, peer, options.name, last)
             return
         known = self.lasts.confirm(peer.key, endpoint.uuid, options.name, options.retain)
-        if known is not None and known.lacking is not None:
-            lacking = known.lacking
-            known.lacking = None
-            for receiver in [receiver for receiver in lacking if not receiver.closed]:
-                self._give(receiver, peer, options.name, known)
+        if known is not None:
+            self._give_lacking(peer, options.name, known)
+
+    def _may_publish(self, link: "LinkFace", peer: Correspondent, endpoint: Endpoint, name: str) -> bool:
+        """Whether a guard lets a publisher's value in, of that name, "" if it is the endpoint's own."""
+        uuid = b"" if name else endpoint.uuid
+        name = name or endpoint.name
+        return self.gate.permits(link, peer.node_id, codes.MAY_PUBLISH, uuid, name, endpoint.realm)
+
+    def _give_lacking(self, peer: Correspondent, name: str, last: Last) -> None:
+        """A value had been in doubt, and holds: those get it that have come meanwhile."""
+        lacking = last.lacking
+        last.lacking = None
+        for receiver in [] if lacking is None else lacking:
+            if not receiver.closed:
+                self._give(receiver, peer, name, last)
+
+    def _tell_what_came(
+        self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
+    ) -> None:
+        """A publisher asks which of its values this node lacks, and says by that which there are."""
+        options = frame.options
+        assert options is not None
+        numbers = read_ascending(frame.payload)
+        hop = peer.hop
+        if not self.is_visible(session, peer, endpoint):
+            self.refuse(peer, codes.REQUEST, frame.endpoint, frame.number, frame.id, codes.NO_ENDPOINT)
+            return
+        if not numbers or hop is None or not hop.has_room() or not self._may_look(session, peer, now):
+            return  # it asks again
+        through = options.retain
+        lacking, doubted = self.lasts.compare(peer.key, endpoint.uuid, numbers[0], through, numbers[1:])
+        for name, last in doubted:
+            if self._may_publish(session, peer, endpoint, name):
+                self._give_lacking(peer, name, last)
+        answer = Frame(codes.REPLY, peer.key, b"", 0, write_ascending(lacking), codes.RAW, b"")
+        answer.id = frame.id
+        hop.enqueue(answer)
 
     def _give(self, receiver: Receiver, peer: Correspondent, name: str, last: Last) -> None:
         """A value from before it was there, to a receiver."""
@@ -155,13 +203,47 @@ class Replaying(Admitting):
                     self._give_known(receiver, source, name, last)
 
     def _give_known(self, receiver: Receiver, source: bytes, name: str, last: Last) -> None:
-        """Give it what has come for others: now, or when the publisher is back and has it still."""
+        """Give it what has come for others: now, or when the publisher is back and has it still. One that is
+        farther away than the endpoint can be seen is not there; and of one that may publish it no longer
+        nothing is given.
+        """
+        endpoint = receiver.endpoint
+        peer = self.routes.find(source)
+        hop = None if peer is None else peer.hop
+        away = peer is None or hop is None or peer.metric >> 14 > endpoint.realm
+        if away and last.lacking is None:
+            last.lacking = []
         if last.lacking is not None:
             last.lacking = [other for other in last.lacking if not other.closed] + [receiver]
-            return
-        peer = self.routes.find(source)
-        assert peer is not None  # or it would be in doubt
-        self._give(receiver, talk(peer), name, last)
+        elif peer is not None and hop is not None and self._may_publish(hop, talk(peer), endpoint, name):
+            self._give(receiver, talk(peer), name, last)
+
+    def forget_lasts(self, uuid: bytes) -> None:
+        """Nobody here has subscribed to an endpoint any more."""
+        self.lasts.forget(uuid)
+        self.denied.pop(uuid, None)
+
+    def look_for_denied(self) -> None:
+        """A guard may let in now what it has denied: tell the endpoints once more, to be sent it anew."""
+        denied = self.denied
+        self.denied = {}
+        for uuid in denied:
+            self.mesh.lines.put_own(self.entry_of(self.endpoints[uuid]))
+
+    def _may_look(self, link: "LinkFace", peer: Correspondent, now: int) -> bool:
+        """Whether a question that came over a link is looked at, with all that has come of its publisher."""
+        since, looks = self.looked.get(link, (now, 0))
+        if now - since >= _LOOKS_MS:
+            since, looks = now, 0
+        if looks >= _LOOKS_MAX:
+            return False
+        self.looked[link] = since, looks + self.lasts.count_of(peer.key)
+        return True
+
+    def link_ended(self, link: "LinkFace") -> None:
+        """A link is gone."""
+        self.looked.pop(link, None)
+        self.lasts.link_ended(link)
 
     # Publishers that were away
 

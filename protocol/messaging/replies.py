@@ -52,7 +52,8 @@ class Answers:
         """
         pending = self._origin.pending.get(id)
         if pending is None or pending.state != SENT or pending.peer is not peer:
-            self._origin.counters["unknown_reply"] += 1
+            if id <= codes.ID_MAX:  # else of a question about values
+                self._origin.counters["unknown_reply"] += 1
             return None
         return pending
 
@@ -68,7 +69,7 @@ class Answers:
         """An answer came, over `link` if not from here, of `peer` or, in its name, of a node on the way."""
         kind = frame.kind
         if kind == codes.REPLY:
-            self._reply(peer, frame)
+            self._reply(peer, frame, now)
         elif kind == codes.PART:
             self._part(peer, frame, now, link)
         elif kind == codes.ERROR:
@@ -82,9 +83,16 @@ class Answers:
         else:
             self._traced(peer, frame)
 
-    def _reply(self, peer: Peer, frame: Frame) -> None:
+    def _of_value(self, peer: Peer, frame: Frame, now: int) -> None:
+        """The answer to no request of ours; late ones to a question mean nothing."""
+        if frame.id > codes.ID_MAX:
+            self._origin.value_answered(peer, frame, now)
+
+    def _reply(self, peer: Peer, frame: Frame, now: int) -> None:
         pending = self.pending_of(peer, frame.id)
-        if pending is not None:
+        if pending is None:
+            self._of_value(peer, frame, now)
+        else:
             taken = pending.out.kind == codes.CONFIRM
             outcome = self._origin.finish(pending, outcomes.TAKEN if taken else outcomes.REPLIED)
             _fill(outcome, frame)
@@ -100,6 +108,8 @@ class Answers:
             self._origin.finish(pending, status, code, text)
             if code == codes.NO_ENDPOINT:
                 self._origin.lookups.refused(peer, uuid_of(pending.out.endpoint), now)
+        else:
+            self._of_value(peer, frame, now)
 
     def credit(self, peer: Peer, address: Address, limit: int, now: int) -> None:
         """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
@@ -117,7 +127,7 @@ class Answers:
         flow = talk(peer).out_flows.get(address)
         uuid = uuid_of(address)
         if flow is None:
-            if not self._origin.value_undelivered(peer, address, seq, reason, now):
+            if not self._origin.value_undelivered(peer, address, seq, reason):
                 self._origin.counters["unknown_reply"] += 1
             return
         wide = flow.sent - ((flow.sent - seq) & 0xFFFF)

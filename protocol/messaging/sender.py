@@ -73,7 +73,7 @@ class Origin(SenderSide):
         self.unresolved = Unresolved(self)
         self.arrived = self.unresolved.arrived
         self.publisher = Publisher(self)
-        self.retained = Retained(self)
+        self.retained = Retained(self, ids)
         self.leaf_casts = LeafCasts(self)
         self.answers = Answers(self)
         self.ids = ids
@@ -406,8 +406,11 @@ class Origin(SenderSide):
         elif hop is not None:  # else its way is lost
             hop.enqueue(out)
 
-    def value_undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> bool:
-        return self.retained.undelivered(peer, uuid, seq, reason, now)
+    def value_answered(self, peer: Peer, answer: Frame, now: int) -> None:
+        self.retained.answered(peer, answer, now)
+
+    def value_undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int) -> bool:
+        return self.retained.undelivered(peer, uuid, seq, reason)
 
     def undeliverable(self, out: Frame, reason: int) -> None:
         """A message of ours that had been accepted will not arrive."""

@@ -223,7 +223,11 @@ class SenderSide(FlowOwner):
         """The one terminal outcome of a pending message."""
         raise NotImplementedError
 
-    def value_undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> bool:
+    def value_answered(self, peer: Peer, answer: Frame, now: int) -> None:
+        """A reply or error came for a question about values."""
+        raise NotImplementedError
+
+    def value_undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int) -> bool:
         """UNDELIVERABLE came for no pair of ours. Returns whether it is of a last value."""
         raise NotImplementedError
 

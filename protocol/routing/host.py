@@ -48,8 +48,8 @@ class RoutingHost(LinkHost):
         """The next hop is another; `lost`: there was none."""
         raise NotImplementedError
 
-    def ways_cost(self, entries: "dict[bytes, Entry]", narrower: bool) -> None:
-        """The cost of the way to a holder of these endpoints has changed, or crosses a `narrower` realm."""
+    def ways_cost(self, entries: "dict[bytes, Entry]", moved: bool, now: int) -> None:
+        """The cost of the way to a holder of these endpoints has changed; `moved`: its realm, too."""
         raise NotImplementedError
 
     def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:

@@ -397,7 +397,7 @@ class Mesh(Topology):
             self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:
                 self.lines.say_again(peer)  # lines that came too early were not taken
-            self.host.ways_cost(peer.entries, narrower)
+            self.host.ways_cost(peer.entries, moved, now)
         if changed:
             self.lookups.reconsider(peer, now)
             self.lookups.patterns.way_changed(peer)

@@ -42,7 +42,9 @@ class Options:
         self.lane = codes.NORMAL  # priority, and REPLAY
         self.reach = 0  # the widest realm that a broadcast may get to; 0: LOCALNET
         self.name = ""  # under which it was published, where that is not the endpoint's own
-        self.retain = 0  # its number among the retained ones of its node, CLEARED aside; 0: it is none
+        # Its number among the retained ones of its node, CLEARED aside; 0: it is none. Of a REQUEST: up to
+        # which it asks what has come.
+        self.retain = 0
         self.window = 0  # parts of a stream that the origin has room for; 0: it wants no stream
         self.partial = -1  # of a cut message: which of those under way
         self.size = 0  # ... and the bytes of its whole payload
@@ -508,7 +510,12 @@ _OPTIONS = (
     (codes.OPTION_BEST_EFFORT, 1 << codes.SEND | 1 << codes.PUBLISH, _read_best_effort, _write_best_effort),
     (codes.OPTION_REACH, 1 << codes.PUBLISH, _read_reach, _write_reach),
     (codes.OPTION_NAME, 1 << codes.SEND | 1 << codes.PUBLISH, _read_name, _write_name),
-    (codes.OPTION_RETAIN, 1 << codes.SEND | 1 << codes.PUBLISH, _read_retain, _write_retain),
+    (
+        codes.OPTION_RETAIN,
+        1 << codes.SEND | 1 << codes.PUBLISH | 1 << codes.REQUEST,
+        _read_retain,
+        _write_retain,
+    ),
     (codes.OPTION_CUT, ~(1 << codes.SIGNAL), _read_cut, _write_cut),
     (codes.OPTION_LANE, -1, _read_lane, _write_lane),
 )

@@ -399,7 +399,7 @@ _OPTIONS: Mapping[int, tuple[Callable[[int], bool], _Layout]] = {
     ),
     codes.OPTION_NAME: (lambda kind: kind <= codes.PUBLISH, {"name": _name}),
     codes.OPTION_RETAIN: (
-        lambda kind: kind <= codes.PUBLISH,
+        lambda kind: kind <= codes.PUBLISH or kind == codes.REQUEST,
         {"retain": _only(_u32, lambda number: number & ~codes.CLEARED, "a number of at least 1")},
     ),
     codes.OPTION_LANE: (

@@ -56,3 +56,14 @@ def test_who_tells_of_many_patterns_takes_nobodys_place() -> None:
     [told] = net.fresh(net["a"], events.EXCEEDED)
     assert isinstance(told, events.ExceededEvent)
     assert (told.link, told.which) == (liar.connection, codes.QUOTA_PATTERNS)
+
+
+def test_what_a_node_leaves_out_of_its_own_patterns_is_counted() -> None:
+    net = Net()
+    node = net.node("a")
+    knows_names(node)
+    for number in range(1, 1 + MATCHES_MAX + 9):
+        subscribe(node, "/".join("*" if number >> bit & 1 else "b" for bit in range(9)))
+    publish(net, node, "/".join(["b"] * 9))
+    assert node.counters["patterns_over"] == 9
+    assert net.fresh(node, events.EXCEEDED) == []

@@ -213,7 +213,7 @@ class AddressedLife(Life):
         text = f"{node.me.key.hex()}:{self.numbers[node, uuid]}:".encode()
         payload = text + bytes(self.random.choice(SIZES))
         now, priority = self.net.now, self.random.choice(PRIORITIES)
-        if self.random.random() < 0.15:
+        if self.random.random() < 0.3:
             self._retain(node, uuid, text)
             return
         realm, ttl = self.random.choice(REALMS), self.random.choice((0, 500))
@@ -294,6 +294,7 @@ class AddressedLife(Life):
 
     def judge(self) -> None:
         self._judge_last_values()
+        self._judge_values_anew()
         super().judge()
         for readers in self.readers.values():
             for reader in readers:
@@ -312,10 +313,42 @@ class AddressedLife(Life):
                     by_name = at == uuid and set(kinds[uuid]) == {codes.BROADCAST} and not endpoint.yielded
                     meant = by_name or (at in PATTERNS and matches(PATTERNS[at], NAMES[uuid]))
                     far = other is node or reach[node].get(other, NEVER) <= min(realm, endpoint.realm)
+                    self.verdict.counts["values kept"] += meant and far
                     came = self.values.get((receiver, node.me.key.hex(), NAMES[uuid]), [])
                     if meant and far and number not in came:
                         what = f"{endpoint.name} at {other.label} has {came} of {NAMES[uuid]}"
                         self.verdict.faults.append(f"{node.label} keeps {number}: {what}")
+
+    def _judge_values_anew(self) -> None:
+        """Another receiver gets what routers still keep, and of those that can be reached nothing else."""
+        reach = self.reach()
+        for node in self.nodes:
+            for receiver in self.receivers[node].values():
+                endpoint = receiver.endpoint
+                if endpoint.kind != codes.BROADCAST or endpoint.yielded:
+                    continue
+                anew = node.receiving.register(endpoint, 4096, 1 << 26, codes.DROP_OLDEST)
+                while (message := node.take(anew, self.net.now)) is not None:
+                    if message.retained and not message.last_word:
+                        self._judge_anew(node, message, reach)
+                node.deregister(anew, self.net.now)
+
+    def _judge_anew(self, node: Node, message: Any, reach: dict[Node, dict[Node, int]]) -> None:
+        origin, number, _ = message.payload.split(b":", 2)
+        self.verdict.counts["values anew"] += 1
+        for uuid, name in NAMES.items():
+            for publisher in self.routers:
+                known = publisher.me.key.hex() == origin.decode() and name == message.name
+                if known and (publisher is node or self._is_seen(publisher, node, message, reach)):
+                    kept = self.kept.get((publisher, uuid), (0, 0))[0]
+                    if kept != int(number):
+                        what = f"another at {node.label} gets {number!r} of {name}"
+                        self.verdict.faults.append(f"{publisher.label} keeps {kept}: {what}")
+
+    def _is_seen(self, publisher: Node, node: Node, message: Any, reach: dict[Node, dict[Node, int]]) -> bool:
+        """Whether a publisher can tell a subscriber of its values. A leaf does not know that it cannot."""
+        realm = reach[node].get(publisher, NEVER)
+        return realm < NEVER and (node not in self.leaves or realm <= message.flow.endpoint.realm)
 
     def _kinds(self) -> dict[bytes, list[int]]:
         kinds = super()._kinds()
@@ -330,8 +363,6 @@ class AddressedLife(Life):
         realm = self.random.choice(REALMS)
         self.random.setstate(before)  # as the base draws it
         super()._publish(node, uuid, near)
-        if node in self.leaves:
-            return  # it hears of no patterns: its router's word, which may be late by a lookup
         origin = f"{node.me.key.hex()} to {NAMES[uuid]}"
         for pattern, text in PATTERNS.items():
             for other in self.nodes:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from busway.protocol.link.sending import SendingLink
 from busway.protocol.messaging import last_words
+from busway.protocol.messaging.retained import Retained
 from busway.protocol.routing.departures import Departures
 from busway.protocol.routing.router import Router
 from tests.simulation.addressed import run
@@ -60,3 +62,14 @@ def test_the_judge_sees_last_words_that_are_given_twice(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("busway.protocol.exchange.give_last_word", twice)
     assert "twice" in faults()
+
+
+def test_the_judge_sees_values_that_nobody_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Retained, "ask", lambda self, known, now: None)
+    assert "keeps" in faults()
+
+
+def test_the_judge_sees_names_that_leaves_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where something else has given their endpoints a number before."""
+    monkeypatch.setattr(SendingLink, "has_named", lambda self, uuid: uuid in self.outbox.aliases.numbers)
+    assert "wants it 1 times" in faults()

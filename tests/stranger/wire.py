@@ -523,7 +523,7 @@ def _read_options(reader: Reader, frame: Frame) -> None:
             if "name" in frame or not 1 <= value.left() <= 64:
                 raise Fault(9, "NAME twice, or not of 1 to 64 bytes")
             frame["name"] = decoded(value.rest())
-        elif which == 7 and kind in ("SEND", "PUBLISH"):
+        elif which == 7 and kind in ("SEND", "PUBLISH", "REQUEST"):
             if "retain" in frame or value.left() != 4:
                 raise Fault(9, "RETAIN twice, or not of 4 bytes")
             frame["retain"] = value.number(4)

@@ -502,6 +502,20 @@ MESSAGE_FRAMES = [
         message("PUBLISH", "", endpoint=E1, seq=1, retain=0x80000002, **bind("endpoint", 1)),
     ),
     vector(
+        "REQUEST whether retained values have come: those behind 3, up to 300, are 5 and 260",
+        f"23 b4 06 07 04 0000012c 0001 {E1} 0001 01 e807 03 02 ff01",
+        message(
+            "REQUEST",
+            "0302ff01",
+            endpoint=E1,
+            seq=1,
+            id=1,
+            timeout_ms=1000,
+            retain=300,
+            **bind("endpoint", 1),
+        ),
+    ),
+    vector(
         "SEND of low priority",
         f"19 84 03 05 01 00 0001 {E1} 0001",
         message("SEND", "", endpoint=E1, seq=1, lane=0, **bind("endpoint", 1)),

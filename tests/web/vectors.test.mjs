@@ -278,6 +278,14 @@ test("what is published under a name that a pattern means, and last values", () 
   assert.deepEqual(made.lasts.of(E1), []);
   assert.deepEqual(events(`84${kept("lab/y", "0000000a")}0a0000f6`), [], "nor an older one");
   assert.equal(made.take(), null, "there is no credit for last values");
+  events(`b4${options("07040000000f")}0a0000050100090203`); // behind 0, up to 15, there are 9, 11 and 14
+  assert.equal(hex(made.take()), "04c0050905", "9 and 14 are lacking, while 11 has come");
+  assert.deepEqual(seen(events(`84${kept("lab/w", "0000000e")}0a0000f6`)), [["lab/w", true, 0]]);
+  events(`b4${options("07040000000f")}0a00000501000b`); // lab/w is no more
+  assert.equal(hex(made.take()), "02c005");
+  assert.deepEqual(made.lasts.of(E1), []);
+  events(`b4${options("07040000000f")}0a0000050180`);
+  assert.equal(made.take(), null, "these are no numbers");
   events(`84${options(named("lab/y"))}0a0001f6`);
   assert.ok(hex(bodies(made.take()).at(-1)).endsWith("07"), "WRONG_KIND without RETAIN");
   made.register("e2".repeat(16), 3, "lab/x");

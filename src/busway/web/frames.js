@@ -304,7 +304,7 @@ function readOptions(reader, header) {
       if (!value.left || value.left > 64 || header.name)
         throw new Refusal(MALFORMED, "option NAME has not 1 to 64 bytes, or comes twice");
       header.name = value.text(value.left);
-    } else if (which === 7 && header.kind <= PUBLISH) {
+    } else if (which === 7 && (header.kind <= PUBLISH || header.kind === REQUEST)) {
       if (value.left !== 4 || header.retain)
         throw new Refusal(MALFORMED, "option RETAIN has not 4 bytes, or comes twice");
       header.retain = value.u32();

@@ -5,14 +5,14 @@
 import { utf8 } from "./codec.js";
 import { encodeChange } from "./frames.js";
 import * as codes from "./frames.js";
-import { Lasts } from "./lasts.js";
+import { Lasts, readAscending, writeAscending } from "./lasts.js";
 import { Origin } from "./origin.js";
 import { fits, isPattern, levelsOf } from "./patterns.js";
 
 // prettier-ignore
 const {
   BROADCAST, CONFIRM, CREDIT, END, ERROR, FLOW_FORGET_IN_MS, GLOBAL, HAVE, NO_ENDPOINT, OPEN, OPENING_CREDIT,
-  OVERTAKEN, PART, PROBE_MS, PUBLISH, QUEUE_FULL, RAW, REPLY, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS, STREAM_STALL_MS,
+  OVERTAKEN, PART, PROBE_MS, PUBLISH, QUEUE_FULL, RAW, REPLY, REQUEST, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS, STREAM_STALL_MS,
   CLEARED, MESSAGE_TOO_LARGE, SEND, UNDELIVERABLE, UNICAST, RECEIVE_WINDOW_MAX, WRONG_KIND,
 } = codes;
 
@@ -164,6 +164,7 @@ export class Receiving extends Origin {
     const { kind, endpoint, number, id } = header;
     const mine = this.endpoints.get(endpoint);
     if (mine?.kind === BROADCAST && kind === SEND && header.retain) return this.replayed(source, header, payload, mine);
+    if (mine?.kind === BROADCAST && kind === REQUEST && header.retain) return this.tellLacking(source, header, payload);
     if (!mine) return this.refuse(source, header, NO_ENDPOINT);
     if ((kind === PUBLISH) !== (mine.kind === BROADCAST)) return this.refuse(source, header, WRONG_KIND);
     if (!this.isMeant(header)) return void this.skipped++;
@@ -212,6 +213,14 @@ export class Receiving extends Origin {
     if (!this.isMeant(header)) return void this.skipped++;
     const event = eventOf(source, header, payload, mine, { retained: true });
     if (this.noteLast(event, header)) this.events.push(event);
+  }
+
+  /** The question which last values are lacking here, of those that it says there are. */
+  tellLacking(source, { endpoint, id, retain }, payload) {
+    const [after, ...numbers] = readAscending(payload);
+    if (after === undefined) return;
+    const lacking = this.lasts.compare(source, endpoint, after, retain, numbers);
+    this.write({ kind: REPLY, id, destination: source }, writeAscending(lacking));
   }
 
   /** Whether the program gets a last value: not one that it had, nor the news that there is none any more. */
