@@ -18,11 +18,11 @@ from busway.errors import PayloadError
 from busway.payloads import decode
 from busway.protocol import codes, errors, events
 from busway.protocol.routing.peers import Entry
-from busway.protocol.wire.address import expression_of
+from busway.protocol.wire.address import Address, expression_of, sought
 from busway.protocol.wire.patterns import check_pattern, is_pattern, match_levels
 from busway.protocol.wire.selectors import Selector as WireSelector
 from busway.protocol.wire.traits import gone_of, labels_of
-from busway.selectors import Selector
+from busway.selectors import Selector, where
 
 if TYPE_CHECKING:
     from busway.adapters.host import BusHost
@@ -33,10 +33,10 @@ _HIDDEN = (codes.INTROSPECTION, codes.LOOKUP)
 
 
 class Meaning(NamedTuple):
-    """Which endpoints are meant; `uuid` if it is the holders of one."""
+    """Which endpoints are meant, and the `address` by which they are asked for."""
 
     fits: Callable[[Entry], bool]
-    uuid: bytes = b""
+    address: Address
 
 
 def meaning_of(wanted: Any) -> Meaning:
@@ -45,7 +45,9 @@ def meaning_of(wanted: Any) -> Meaning:
     """
     if isinstance(wanted, Selector):
         expression = WireSelector(expression_of(wanted.address()))
-        return Meaning(lambda entry: expression.fits(labels_of(entry.traits), entry.name))
+        return Meaning(
+            lambda entry: expression.fits(labels_of(entry.traits), entry.name), sought(wanted.address())
+        )
     if not isinstance(wanted, str) or not is_pattern(wanted):
         uuid = id_of(wanted)
         return Meaning(lambda entry: entry.uuid == uuid, uuid)
@@ -62,7 +64,7 @@ def meaning_of(wanted: Any) -> Meaning:
             return False
         return match_levels(levels, name.split("/"))
 
-    return Meaning(fits)
+    return Meaning(fits, sought(where.name(wanted).address()))
 
 
 def _last_word(entry: Entry) -> Any:
@@ -106,12 +108,11 @@ class BasePresence:
         node.watch_departures(True)
         for entry in [*node.own_entries(), *node.entries()]:
             self._come(entry)
-        if self._meaning.uuid:
-            node.seek(self._meaning.uuid, host.now_ms())
+        node.seek(self._meaning.address, host.now_ms())
         self._look_whole()
 
     def _look_whole(self) -> None:
-        if self._host.node.knows_all(self._meaning.uuid):
+        if self._host.node.knows_all(self._meaning.address):
             self._sightings.complete()
 
     def _come(self, entry: Entry) -> None:
@@ -155,7 +156,7 @@ class BasePresence:
         presences = self._host.presences
         if presences is not None:
             presences.discard(self)
-            self._host.node.seek_only([other._meaning.uuid for other in presences])
+            self._host.node.seek_only([other._meaning.address for other in presences])
         self._items.end()
 
     def _close(self) -> None:

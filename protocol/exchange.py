@@ -23,7 +23,7 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import is_selector, uuid_of
+from busway.protocol.wire.address import Address, is_selector, uuid_of
 from busway.protocol.wire.hello import Hello
 from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, SelectedSignal, TreeFrame
 from busway.protocol.wire.traits import without_gone
@@ -88,7 +88,7 @@ class Exchange(RoutingHost):
         self.forwarder = self.mesh.forwarder
         self.lookups = self.mesh.lookups
         self.departures = Departures(self.timers, self._endpoint_gone)
-        self.sought: "dict[bytes, bool]" = {}  # endpoints whose holders the program watches
+        self.sought: "dict[Address, bool]" = {}  # endpoints and selectors whose holders the program watches
         self.origin = Origin(self, self.me, self.mesh, self.timers, Ids(entropy))
         self.receiving = Receiving(self, self.origin)
         self.origin.receiving = self.receiving
@@ -448,12 +448,12 @@ class Exchange(RoutingHost):
 
     def wanted(self) -> "list[bytes]":
         waiting = self.origin.unresolved.waiting
-        return [uuid_of(address) for address in waiting if not is_selector(address)] + list(self.sought)
+        return [uuid_of(address) for address in [*waiting, *self.sought] if not is_selector(address)]
 
     def ask_again(self, now: int) -> None:
         self.origin.unresolved.ask_again(now)
-        for uuid in self.sought:
-            self.lookups.ask(uuid, now)
+        for address in self.sought:
+            self.lookups.ask(address, now)
 
     def syncing(self, syncing: bool, now: int) -> None:
         if self.departures.watched and self.origin.syncing and not syncing:

@@ -648,22 +648,26 @@ class Node(Retaining):
         """The other nodes that can be reached now."""
         return list(self.routes.peers.values())
 
-    def seek(self, endpoint: bytes, now: int) -> None:
+    def seek(self, endpoint: Address, now: int) -> None:
         """Ask for the holders of an endpoint where nobody tells without being asked, now and whenever there
-        is somebody new to ask, and be told of changes.
+        is somebody new to ask, and be told of changes; or for what a selector means, again and again.
         """
         self.sought[endpoint] = True
-        self.lookups.ask(endpoint, now)
+        if is_selector(endpoint):
+            self.mesh.selects.follow(endpoint, now)
+        else:
+            self.lookups.ask(endpoint, now)
 
-    def seek_only(self, endpoints: "list[bytes]") -> None:
-        """Of those that were sought the holders of no others matter any more."""
-        self.sought = {uuid: True for uuid in self.sought if uuid in endpoints}
+    def seek_only(self, endpoints: "list[Address]") -> None:
+        """Of those that were sought no others matter any more."""
+        self.sought = {address: True for address in self.sought if address in endpoints}
+        self.mesh.selects.follow_only(endpoints)
 
-    def knows_all(self, endpoint: bytes = b"") -> bool:
-        """Whether all links have told what there is, and nobody is being asked for that endpoint; SYNCED says
-        that it may be so now.
+    def knows_all(self, endpoint: Address = b"") -> bool:
+        """Whether all links have told what there is, and nobody is being asked for that endpoint, or what a
+        selector means; SYNCED says that it may be so now.
         """
-        return not self.origin.syncing and endpoint not in self.lookups.queries
+        return not self.origin.syncing and not self.lookups.is_asking(endpoint)
 
     def watch_departures(self, watching: bool) -> None:
         """Whether to tell by ENDPOINT_GONE how the endpoints of nodes that are gone without a goodbye went in

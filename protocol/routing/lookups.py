@@ -130,7 +130,7 @@ class Lookups:
         if now - self._met.get(peer.key, now - codes.SYNC_MS) < codes.SYNC_MS:
             return
         self._met[peer.key] = now
-        self.selects.met()
+        self.selects.met(now)
         # Else it is a router with such links, which those of our side ask themselves.
         slow = peer.direct() is not None
         wanted = dict.fromkeys(mesh.host.wanted())

@@ -28,7 +28,7 @@ class SelectorQuestions:
         """A node that was said to have an endpoint has it no longer."""
         raise NotImplementedError
 
-    def met(self) -> None:
+    def met(self, now: int) -> None:
         """There is somebody new to ask."""
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.questions import SelectorQuestions
 from busway.protocol.routing.selections import Selection, Selections
 from busway.protocol.routing.topology import Topology
-from busway.protocol.timers import Timer
+from busway.protocol.timers import Call, Timer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address, expression_of, selector_address
 from busway.protocol.wire.messages import Frame, Holder, SelectedSignal, select_signal
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from busway.protocol.link.face import LinkFace
 
+_SHARE: "Final" = 16  # one of so many parts of a slow line's time is for what is asked again and again
 _PAUSE_MS: "Final" = 1000  # until who refused is asked again
 _NONE_TOLD: "dict[bytes, bool]" = {}  # never changed
 
@@ -29,12 +30,24 @@ _NONE_TOLD: "dict[bytes, bool]" = {}  # never changed
 class Inquiry(Timer):
     """One selector that is being asked for."""
 
-    __slots__ = ("address", "askers", "came", "id", "link", "over_at", "refused", "selects", "waiting")
+    __slots__ = (
+        "address",
+        "askers",
+        "began",
+        "came",
+        "id",
+        "link",
+        "over_at",
+        "refused",
+        "selects",
+        "waiting",
+    )
 
     def __init__(
         self, selects: "Selects", address: Address, id: int, link: "LinkFace | None", over_at: int
     ) -> None:
         self.deadline = -1
+        self.began = over_at - codes.SYNC_MS
         self.over_at = over_at
         self.refused: "list[Peer]" = []  # who had been asked too much, and is asked once more
         self.selects = selects
@@ -78,6 +91,9 @@ class Selects(SelectorQuestions):
         # What was done for each link in the second that began then: questions, and work.
         self._work: "dict[LinkFace, tuple[int, int]]" = {}
         self._work_at = 0
+        # Those whose meaning the program follows, and when they are asked for again: nobody tells of changes.
+        self._followed: "dict[Address, int]" = {}
+        self._follow = Call(self._ask_followed)
 
     # Asking
 
@@ -88,6 +104,28 @@ class Selects(SelectorQuestions):
     def ask(self, address: Address, now: int) -> bool:
         """Whether it is worth to wait for an answer: somebody is being asked."""
         return address in self.inquiries or self._start(address, None, None, now)
+
+    def follow(self, address: Address, now: int) -> None:
+        """Keep up what a selector means where that has to be asked, as long as there is somebody to ask."""
+        self._followed[address] = -1
+        self.ask(address, now)
+
+    def follow_only(self, addresses: "list[Address]") -> None:
+        """The meaning of no others matters any more."""
+        self._followed = {address: due for address, due in self._followed.items() if address in addresses}
+
+    def _ask_followed(self, now: int) -> None:
+        for address, due in list(self._followed.items()):
+            if 0 <= due <= now:
+                self._followed[address] = -1
+                self.ask(address, now)
+        self._arm_follow()
+
+    def _arm_follow(self) -> None:
+        due = [at for at in self._followed.values() if at >= 0]
+        self._mesh.timers.disarm(self._follow)
+        if due:
+            self._mesh.timers.arm(self._follow, min(due))
 
     def _start(self, address: Address, asker: "Peer | None", link: "LinkFace | None", now: int) -> bool:
         """Ask, unless what is known is fresh, or there is nobody to ask."""
@@ -217,12 +255,18 @@ class Selects(SelectorQuestions):
         self._mesh.timers.disarm(inquiry)
         for asker, id in inquiry.askers:
             self._answer(asker, id, expression_of(inquiry.address), codes.PROCESS)
+        if inquiry.address in self._followed:
+            pause = max(codes.SELECT_MS, _SHARE * (now - inquiry.began))
+            self._followed[inquiry.address] = now + pause
+            self._arm_follow()
         self._mesh.host.looked_up(inquiry.address, now)
 
-    def met(self) -> None:
+    def met(self, now: int) -> None:
         """There is somebody new to ask."""
         for known in self.known.values():
             known.asked_at = -codes.SELECT_MS
+        for address in self._followed:
+            self.ask(address, now)
 
     def peer_lost(self, peer: Peer, now: int) -> None:
         """A node is gone: it answers no more, and what only it has told is not known any more."""

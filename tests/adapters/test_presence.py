@@ -191,6 +191,28 @@ async def test_what_becomes_known_later_is_a_change() -> None:
         assert changed.former == changed.endpoint
 
 
+@pytest.mark.parametrize("wanted", ["lab/**", busway.where("wet")])
+async def test_a_leaf_asks_its_router_for_a_pattern_or_a_selector(wanted: Any) -> None:
+    async with buses(2) as (a, b), AsyncBus(ipc=False, leaf=True, label="leaf") as leaf:
+        first = b.register("lab/pump", labels=["wet"])
+        b.register("hall/pump", labels=["dry"])
+        await join(leaf, a)
+        presence = leaf.presence(wanted)
+        assert await some(presence, 2) == ["present lab/pump", "complete"]
+        b.register("lab/valve", labels=["wet"])
+        assert await some(presence, 1) == ["arrived lab/valve"]
+        first.close()
+        assert await some(presence, 1) == ["departed lab/pump withdrawn"]
+        async with AsyncBus(ipc=False, label="another") as c:
+            c.register("lab/door", labels=["wet"])
+            await join(c, a)
+            assert await some(presence, 1) == ["arrived lab/door"]
+        assert await some(presence, 1) == ["departed lab/door goodbye"]
+        presence.close()
+        await until(lambda: leaf._host.presences is None or not list(leaf._host.presences))
+        assert list(leaf.node.sought) == []
+
+
 async def test_a_leaf_is_told_of_a_name_by_its_router() -> None:
     async with buses(2) as (a, b), AsyncBus(ipc=False, leaf=True, label="leaf") as leaf:
         await join(leaf, a)

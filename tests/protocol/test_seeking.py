@@ -6,6 +6,9 @@ from busway.protocol import codes, events
 
 from .nets import ANYCAST, Mesh, chain
 from .pairs import E, F
+from .test_selecting import where
+
+WET = where("wet")
 
 
 def with_leaf() -> Mesh:
@@ -35,6 +38,51 @@ def test_who_seeks_is_told_who_has_it_and_of_changes() -> None:
     net["a"].register(E, ANYCAST)
     net.pump()
     assert net.holders("z", E) == "a"
+
+
+def wet(net: Mesh, letter: str, uuid: bytes) -> None:
+    net[letter].register(uuid, ANYCAST, labels=["wet"])
+
+
+def test_what_a_selector_means_is_asked_again_and_again() -> None:
+    net = with_leaf()
+    leaf = net["z"]
+    leaf.seek(WET, net.now)
+    assert not leaf.knows_all(WET)
+    net.pump()
+    assert (leaf.knows_all(WET), len(net.seen(leaf, events.SYNCED))) == (True, 1)
+    wet(net, "b", E)
+    net.pump()
+    assert net.holders("z", E) == ""  # nobody tells of changes
+    net.advance(codes.SELECT_MS)
+    assert net.holders("z", E) == "b"
+    net.cable["za"].cut()
+    net.advance(3 * codes.SELECT_MS)
+    wet(net, "a", F)
+    net.join("zb")
+    net.pump()
+    assert (net.holders("z", E), net.holders("z", F)) == ("b", "a")
+    leaf.seek_only([])
+    asked = leaf.lookups.counters["lookups"]
+    net.advance(5 * codes.SELECT_MS)
+    assert leaf.lookups.counters["lookups"] == asked
+
+
+def test_a_line_that_takes_long_to_answer_is_asked_less_often() -> None:
+    net = Mesh()
+    net.add("ab")
+    net.join("ab", lookups=True)
+    net.pump()
+    net.cable["ab"].block(net["b"])
+    net["a"].seek(WET, net.now)
+    net.pump()
+    net.advance(codes.SYNC_MS)
+    net.cable["ab"].block(net["b"], False)
+    asked = net["a"].lookups.counters["lookups"]
+    net.advance(15 * codes.SYNC_MS)
+    assert net["a"].lookups.counters["lookups"] == asked
+    net.advance(2 * codes.SYNC_MS)
+    assert net["a"].lookups.counters["lookups"] == asked + 1
 
 
 def test_another_router_is_asked_again() -> None:
