@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+_NUMBER_MAX: "Final" = 0x7FFFFFFF
+_CLEARINGS: "Final" = 1024  # for which there are numbers when there is none for a value any more
 _LOG_MIN: "Final" = 64  # entries of the log before those that are kept no longer are taken out
 
 
@@ -55,12 +57,14 @@ class Keeping:
                 "this node keeps %d last values, %d bytes, and may keep %d, %d bytes: clear some first"
                 % (len(self.values), self.size, self.count_max, self.size_max)
             )
+        if self.newest >= _NUMBER_MAX - _CLEARINGS:
+            raise FullError("this node has published 2147482623 last values: start it anew")
         self.newest += 1
         return self.newest
 
     def clearing(self) -> int:
         """The number of the word that a value is no more."""
-        self.newest += 1
+        self.newest = min(self.newest + 1, _NUMBER_MAX)
         return self.newest | codes.CLEARED
 
     def keep(self, kept: Kept) -> None:

@@ -4,19 +4,23 @@ place of others.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from busway.protocol import Guard, Limits, codes
+from busway.protocol import FullError, Guard, Limits, codes
 from busway.protocol.messaging import lasts, replaying, resending, retained
 from busway.protocol.messaging.lasts import Lasts
 from busway.protocol.messaging.marked import Last
 from busway.protocol.wire.ascending import NUMBERS_MAX, read_ascending, write_ascending
-from busway.protocol.wire.fields import varint
+from busway.protocol.wire.fields import frame, varint
 from busway.protocol.wire.messages import Frame, Options
-from tests.protocol.nets import GLOBAL, LOCALNET, SELF, USERSPACE, directory, u16
-from tests.protocol.test_addressing_attacks import _keeper, _patterns
+from tests.protocol.nets import GLOBAL, LOCALNET, SELF, USERSPACE, Liar, directory, u16
+from tests.protocol.pairs import Net
+from tests.protocol.test_addressing_attacks import _keeper, _patterns, say
 from tests.protocol.test_publishing_patterns import guarded, id_of, knows_names, subscribe
 from tests.protocol.test_retained_losses import anew, came, line, lose_copies, retain
+from tests.rigs.steps import steps
 
 SIZE = 16384
 
@@ -467,6 +471,27 @@ def test_questions_cost_a_node_so_much_and_no_more(monkeypatch: pytest.MonkeyPat
     assert net["b"].receiving.looked == {}
 
 
+@pytest.mark.no_cover  # it counts lines itself
+def test_questions_cost_no_more_than_a_constant_for_each_byte() -> None:
+    net = Net()
+    node = net.node("a")
+    subscribe(node, "lab/*")
+    liar = Liar(net, node)
+    for number in range(1, 4001):
+        say(liar, id_of("lab/*"), number & 0xFFFF, b"", name=b"lab/%d" % number, retain=number)
+    assert node.receiving.lasts.count == 4000
+    options = bytes((codes.OPTION_RETAIN, 4)) + (5000).to_bytes(4, "big")
+    head = bytes((codes.MESSAGE | codes.REQUEST << 4 | codes.HEAD_OPTIONS, len(options))) + options
+    for numbers in ([0], list(range(1000, 2000))):
+        question = head + varint(1) + u16(0) + varint(codes.ID_MAX + 9) + varint(9) + write_ascending(numbers)
+        data = frame(question) * (65536 // len(question))
+        work = steps(partial(liar.connection.receive_data, data, net.now), "/protocol/")
+        assert work < 120 * len(data)
+        assert liar.hear()
+        net.advance(1000)
+    assert liar.error == -1
+
+
 def test_who_means_nothing_and_says_so_again_and_again_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resending, "_TIMES_MAX", 1)
     net, node, liar = _keeper(1000)
@@ -480,6 +505,26 @@ def test_who_means_nothing_and_says_so_again_and_again_costs_little(monkeypatch:
     most = kept.size + resending._SIZE_MIN
     assert most - 8192 < kept._spent_by(known.peer, net.now) < most + 8192  # of 200 times 4 KiB
     assert known.deadline > net.now
+
+
+def test_numbers_have_an_end_that_is_said() -> None:
+    net = line("ab")
+    kept = net["a"].origin.retained
+    receiver = subscribe(net["b"], "lab/*")
+    net.pump()
+    kept.newest = 0x7FFFFFFF - 1026
+    retain(net, net["a"], "lab/x", b"1")
+    retain(net, net["a"], "lab/y", b"1")
+    with pytest.raises(FullError, match="start it anew"):
+        retain(net, net["a"], "lab/x", b"2")
+    net.pump()
+    assert came(net, net["b"], receiver) == [("lab/x", b"1"), ("lab/y", b"1")]
+    kept.newest = 0x7FFFFFFE
+    for name in ("lab/x", "lab/y"):
+        net["a"].clear(id_of(name), net.now)
+    net.advance(10_000)
+    assert anew(net, net["b"], "lab/*") == []
+    assert net.cables[-1].a.state == codes.OPEN
 
 
 def test_numbers_of_peers_are_read_with_care() -> None:
