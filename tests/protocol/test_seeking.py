@@ -85,6 +85,28 @@ def test_a_line_that_takes_long_to_answer_is_asked_less_often() -> None:
     assert net["a"].lookups.counters["lookups"] == asked + 1
 
 
+def test_each_selector_is_asked_again_in_its_time_and_at_once_of_whoever_is_new() -> None:
+    net = Mesh()
+    net.add("abc")
+    net.join("ab", lookups=True)
+    net.pump()
+    asker = net["a"]
+    asker.seek(WET, net.now)
+    net.pump()
+    net.advance(codes.SELECT_MS // 2)
+    asker.seek(where("dry"), net.now)
+    net.pump()
+    asked = asker.lookups.counters["lookups"]
+    net.advance(codes.SELECT_MS // 2)
+    assert asker.lookups.counters["lookups"] == asked + 1
+    net.advance(codes.SELECT_MS // 2)
+    assert asker.lookups.counters["lookups"] == asked + 2
+    wet(net, "c", E)
+    net.join("ac", lookups=True)
+    net.pump()
+    assert net.holders("a", E) == "c"
+
+
 def test_another_router_is_asked_again() -> None:
     net = with_leaf()
     net["z"].seek(E, net.now)
