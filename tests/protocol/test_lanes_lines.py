@@ -112,3 +112,41 @@ def test_the_line_is_never_idle_meanwhile() -> None:
         line.run(10)
     # 4096 bytes in frames of 256 and packets of 128, with acknowledgements the other way.
     assert line.now - begun < 4096 * 1.25 * 10_000 / BAUD
+
+
+class Air(Line):
+    """A radio between packets: each side hands it those that it may have under way, and one arrives every
+    10 ms.
+    """
+
+    def __init__(self, window: int) -> None:
+        super().__init__(mtu=244, window=window)
+        self.came = 0  # packets at the second side
+        self.receiver = self.b.register(E, codes.UNICAST, queue_max=1000)
+        self.run(3000)
+        for _ in range(20):
+            for priority in (codes.NORMAL, codes.URGENT):
+                self.a.send(E, b"warm", self.now, ttl_ms=5000, priority=priority)
+            self.run(500)
+            self.drain(1, self.receiver)
+
+    def _packets(self, side: Side, other: Side) -> bool:
+        while packet := side.connection.data_to_send(self.mtu, self.now):
+            side.packets.append((self.now, packet))
+        if side.packets and self.now % 10 == 0:
+            self.came += side is self.sides[0]
+            self._take(other, side.packets.pop(0)[1])
+        return bool(side.packets)
+
+
+@pytest.mark.parametrize("window", [8, 31])
+def test_on_the_air_an_urgent_message_comes_behind_what_is_under_way(window: int) -> None:
+    air = Air(window)
+    air.a.send(E, bytes(40_000), air.now)
+    air.run(300)
+    before = air.came
+    air.a.send(E, b"u" * 16, air.now, priority=codes.URGENT)
+    while not any(message.payload == b"u" * 16 for message in air.drain(1, air.receiver)):
+        air.run(10)
+        assert air.came <= before + window + 2
+    assert air.sides[0].connection.outbox.in_pieces()
