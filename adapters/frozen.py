@@ -67,15 +67,17 @@ def _methods(names: tuple[str, ...], defaults: dict[str, object]) -> dict[str, A
         return tuple([getattr(self, name) for name in names])
 
     def __init__(self: Any, *given: object, **by_name: object) -> None:
-        found = {**defaults, **dict(zip(names, given, strict=False)), **by_name}
-        if (
-            len(given) > len(names)
-            or found.keys() != known
-            or not by_name.keys().isdisjoint(names[: len(given)])
-        ):
-            raise TypeError(f"{type(self).__name__} takes {', '.join(names)}; each once")
-        for name in names:
-            put(self, name, found[name])
+        if by_name or len(given) != len(names):
+            found = {**defaults, **dict(zip(names, given, strict=False)), **by_name}
+            if (
+                len(given) > len(names)
+                or found.keys() != known
+                or not by_name.keys().isdisjoint(names[: len(given)])
+            ):
+                raise TypeError(f"{type(self).__name__} takes {', '.join(names)}; each once")
+            given = tuple([found[name] for name in names])
+        for name, value in zip(names, given, strict=True):
+            put(self, name, value)
         check = getattr(self, "__post_init__", None)
         if check is not None:
             check()

@@ -16,7 +16,7 @@ from busway.adapters.results import error_of, replied
 from busway.adapters.typed import Priority
 from busway.errors import BusError
 from busway.payloads import encode
-from busway.protocol import codes, events
+from busway.protocol import Node, codes, events
 from busway.replies import ReplyType
 from busway.selectors import Selector
 
@@ -69,6 +69,15 @@ def check_selector(selector: Any) -> None:
         raise TypeError(f'a selector was expected, as in busway.where("renderer"), not {selector!r:.60}')
 
 
+def _name_of(node: Node, at: bytes, uuid: bytes) -> str:
+    """The name of an endpoint at a node, "" if it has none that is known here."""
+    if at == node.node_id:
+        return node.receiving.endpoints[uuid].name
+    peer = node.routes.peers.get(at)
+    entry = None if peer is None else peer.entries.get(uuid)
+    return "" if entry is None else entry.name
+
+
 class Copies:
     """The copies of one message.
 
@@ -104,9 +113,7 @@ class Copies:
         found = node.matches(self._address)
         if not found:
             raise error_of(outcome, self._selector)
-        names = {(entry.peer.node_id, entry.uuid): entry.name for entry in node.entries()} if found else {}
-        names |= {(node.node_id, each.uuid): each.name for each in node.endpoints()}
-        self.deliveries = [Delivery(at, uuid, names.get((at, uuid), "")) for uuid, at in found]
+        self.deliveries = [Delivery(at, uuid, _name_of(node, at, uuid), None) for uuid, at in found]
 
     def send(self, confirm: bool, limit_ms: int | None) -> None:
         """All at once, so that nobody waits for another."""
@@ -117,22 +124,15 @@ class Copies:
         self._ask_all(self._host.node.request, {"timeout_ms": limit_ms})
 
     def _ask_all(self, call: Callable[..., int], options: dict[str, Any]) -> None:
+        host, node, now = self._host, self._host.node, self._host.now_ms()
+        options = {**options, "waiter": self.items, "lazily": True, "priority": self._priority}
         for number, delivery in enumerate(self.deliveries):
             data, format, type_id = self._encoded
-            here = delivery.node == self._host.node.node_id
-            if here and delivery.endpoint in self._host.node.receiving.process_only:
+            if delivery.node == node.node_id and delivery.endpoint in node.receiving.process_only:
                 data, format, type_id = self._payload, codes.OBJECT, b""
-            words = (delivery.endpoint, data, self._host.now_ms(), format, type_id)
+            words = (delivery.endpoint, data, now, format, type_id)
             try:
-                token, _ = self._host.ask(
-                    call,
-                    *words,
-                    waiter=self.items,
-                    lazily=True,
-                    node_id=delivery.node,
-                    priority=self._priority,
-                    **options,
-                )
+                token, _ = host.ask(call, *words, node_id=delivery.node, **options)
             except (BusError, ValueError) as error:  # it has gone meanwhile, or too much is under way
                 self._note(number, error)
                 self.failed.append(number)

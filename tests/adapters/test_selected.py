@@ -10,6 +10,8 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, RequestTimeout, Undeliverable, where
+from busway.protocol import Node
+from busway.protocol.routing.peers import Entry
 from tests.adapters.tools import buses, until
 
 pytestmark = pytest.mark.jumps
@@ -222,6 +224,25 @@ async def test_misuse_is_told_at_once(call: Any, error: type[Exception], text: s
             await call(bus)
         with pytest.raises((TypeError, ValueError)):
             bus.register(RENDERER)  # type: ignore[call-overload]
+
+
+async def test_sending_again_to_all_looks_at_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, each one made a table of all endpoints that there are."""
+    looked: list[Node] = []
+    all_of = Node.entries
+
+    def entries(node: Node) -> list[Entry]:
+        looked.append(node)
+        return all_of(node)
+
+    async with buses(2) as (a, b):
+        b.register("far", labels={"renderer"})
+        a.register("near", labels={"renderer"})
+        await until(lambda: len(a.node.matches(RENDERER.address())) == 2)
+        monkeypatch.setattr(Node, "entries", entries)
+        told = await a.send(RENDERER, 1, to="all")
+        assert sorted(each.name for each in told) == ["far", "near"]
+        assert looked == []
 
 
 def test_a_bus_of_threads_seals_for_no_selector_either() -> None:
