@@ -450,6 +450,9 @@ class Exchange(RoutingHost):
         waiting = self.origin.unresolved.waiting
         return [uuid_of(address) for address in [*waiting, *self.sought] if not is_selector(address)]
 
+    def kept(self) -> "list[bytes]":
+        return list(self.origin.retained.values)
+
     def ask_again(self, now: int) -> None:
         self.origin.unresolved.ask_again(now)
         for address in self.sought:

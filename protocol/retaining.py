@@ -76,6 +76,8 @@ class Retaining(Exchange):
         out.options.retain = number
         if priority != codes.NORMAL:
             rank(out, priority)
+        if not self.me.leaf:  # else its router knows them
+            self.lookups.ask_for_subscribers(uuid, now)  # who comes later has to be known, whoever is near
         token = self.origin.publisher.publish(out, realm, wait, patience_ms, now)
         self.origin.retained.published(uuid, out, self.name_of(uuid), realm, now)
         return token

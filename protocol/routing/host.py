@@ -44,6 +44,10 @@ class RoutingHost(LinkHost):
         """
         raise NotImplementedError
 
+    def kept(self) -> "list[bytes]":
+        """Endpoints of which all subscribers have to be known, those that come later, too."""
+        raise NotImplementedError
+
     def way_changed(self, peer: Peer, lost: bool, now: int) -> None:
         """The next hop is another; `lost`: there was none."""
         raise NotImplementedError

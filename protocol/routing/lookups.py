@@ -117,7 +117,7 @@ class Lookups:
         return self._mesh.leaf and self._mesh.uplink is None
 
     def ask_for_subscribers(self, address: Address, now: int) -> None:
-        """Nobody is known to have subscribed: ask behind the slow links, now and then."""
+        """Ask for subscribers behind the slow links, now and then."""
         if self.targets(address, None) and now - self._asked.get(address, -_AGAIN_MS) >= _AGAIN_MS:
             if len(self._asked) >= codes.WATCHES_MAX:
                 self._asked = {}
@@ -147,9 +147,9 @@ class Lookups:
         asked = 0
         if self.patterns.is_wanted_of(peer, slow):
             self.ask_one(peer, codes.PATTERNS, now)
+        wanted.update(dict.fromkeys(mesh.host.kept()))
         for uuid in wanted:
-            known = mesh.host.holds(uuid) or mesh.directory.holders(uuid)
-            if not known and uuid != codes.INTROSPECTION and asked < codes.WATCHES_MAX:
+            if not self._is_known(uuid) and uuid != codes.INTROSPECTION and asked < codes.WATCHES_MAX:
                 asked += 1
                 self.ask_one(peer, uuid, now)
 
@@ -556,16 +556,25 @@ class Lookups:
         peer.hop.answer(have)
         return have
 
+    def _is_known(self, uuid: bytes) -> bool:
+        """Whether somebody has it who is enough: of broadcast endpoints all are to be known."""
+        entries = self._mesh.directory.holders(uuid)
+        if entries:
+            return entries[0].kind != codes.BROADCAST
+        mine = self._mesh.own(uuid)
+        return self._mesh.host.holds(uuid) and (mine is None or mine.kind != codes.BROADCAST)
+
     def _finds(self, asker: "Peer", uuid: bytes) -> bool:
-        """Whether there is a holder that the asker may see."""
+        """Whether there is a holder that the asker may see, and that is enough."""
         mesh = self._mesh
         widest = asker.metric >> 14
         mine = mesh.own(uuid)
         if mine is not None and mine.realm >= widest and self.shows(asker, mine, True):
-            return True
+            if mine.kind != codes.BROADCAST:
+                return True
         for entry in mesh.directory.known(uuid)[: codes.HOLDERS_SEEN_MAX]:
             if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
-                if self.shows(asker, entry, True):
+                if self.shows(asker, entry, True) and entry.kind != codes.BROADCAST:
                     return True
         return uuid == mesh.me.node_id or uuid in mesh.routes.peers
 

@@ -126,6 +126,25 @@ def test_last_values_come_to_them() -> None:
     ]
 
 
+@pytest.mark.parametrize("near", ["", "a", "b"])
+def test_last_values_come_to_subscribers_by_name_whoever_is_nearer(near: str) -> None:
+    net = sides()
+    if near:
+        subscribe(net[near], "lab/1")
+        net.pump()
+    net["a"].retain(id_of("lab/1"), b"kept", net.now)
+    net.pump()
+    receiver = subscribe(net["y"], "lab/1")
+    net.pump()
+    assert [(each.payload, each.retained) for each in net.drain(net["y"], receiver)] == [(b"kept", True)]
+    net.add("z")
+    late = subscribe(net["z"], "lab/1")
+    net.join("bz", lookups=True)
+    net.pump()
+    net.advance(5000)
+    assert [(each.payload, each.retained) for each in net.drain(net["z"], late)] == [(b"kept", True)]
+
+
 def test_a_link_that_comes_later_is_asked() -> None:
     net = Mesh()
     net.add("abx")
