@@ -68,6 +68,30 @@ def test_what_a_selector_means_is_asked_again_and_again() -> None:
     assert leaf.lookups.counters["lookups"] == asked
 
 
+def test_each_selector_has_its_time_and_who_is_new_is_asked_at_once() -> None:
+    net = Mesh()
+    net.add("ab")
+    dry = where("dry")
+    net["a"].seek(WET, net.now)
+    net.join("ab", lookups=True)
+    net.pump()
+    net.advance(2000)
+    net["a"].seek(dry, net.now)
+    net.pump()
+    wet(net, "b", E)
+    net["b"].register(F, ANYCAST, labels=["dry"])
+    net.pump()
+    net.advance(codes.SELECT_MS - 2000)
+    assert (net.holders("a", E), net.holders("a", F)) == ("b", "")
+    net.advance(2000)
+    assert net.holders("a", F) == "b"
+    net.add("c")
+    net["c"].register(b"c" * 16, ANYCAST, labels=["dry"])
+    net.join("ac", lookups=True)
+    net.pump()
+    assert net.holders("a", b"c" * 16) == "c"
+
+
 def test_a_line_that_takes_long_to_answer_is_asked_less_often() -> None:
     net = Mesh()
     net.add("ab")
