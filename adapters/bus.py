@@ -49,7 +49,20 @@ from busway.adapters.making import (
 from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
 from busway.adapters.selected import check_unsealed
 from busway.adapters.tap import is_allowed
-from busway.adapters.typed import F, Handler, Kind, Name, Priority, R, Realm, Request, ServeOptions, T, Target
+from busway.adapters.typed import (
+    F,
+    Handler,
+    HostOptions,
+    Kind,
+    Name,
+    Priority,
+    R,
+    Realm,
+    Request,
+    ServeOptions,
+    T,
+    Target,
+)
 from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
 from busway.selectors import Selector
@@ -61,6 +74,7 @@ if TYPE_CHECKING:
     from busway.adapters.sealed_calls import Call
     from busway.keys import Key
     from busway.sealing import Content
+    from busway.services.hosting import Hosted
 
 
 class BaseBus:
@@ -499,6 +513,53 @@ class BaseBus:
 
     def _check_handler(self, handler: Any) -> None:
         check_handler(handler)
+
+    # Services
+
+    def host(
+        self,
+        obj: object,
+        contract: type | None = None,
+        *,
+        name: Name | None = None,
+        version: int | None = None,
+        realm: Realm = "localnet",
+        **options: Unpack[HostOptions],
+    ) -> Hosted:
+        """Serve an object whose class declares a service (`busway.service`), or is derived from one that
+        does; any other object that implements `contract`. Its signals are put into it.
+
+        Args:
+            name: the endpoint's name or UUID, by default the contract's: for several of one sort.
+            version: what clients are told, by default the contract's.
+            realm: who reaches it, and hears its signals.
+            options: `kind`, `limit`, `queue`, `cost`, `labels`, `gone`, `sealed`: as for `serve`.
+
+        Returns what has `close()`, and `async with` or `with`. Raises TypeError, which names all that the
+        object lacks of its contract; EndpointTaken, ValueError as `serve`.
+        """
+        from busway.services.hosting import host
+
+        return host(self, obj, contract, name, version, realm=realm, **options)
+
+    def client(
+        self, contract: TypeForm[T], *, name: Name | None = None, realm: Realm = "localnet"
+    ) -> T:
+        """A client of the service that a class declares (`busway.service`): its methods are the contract's,
+        and call the server; of an AsyncBus they are awaited, of a Bus they block. Nothing is sent before one
+        is called.
+
+        Args:
+            name: the endpoint's name or UUID, by default the contract's.
+            realm: from how far signals are heard.
+
+        `client.using(timeout=2.0, ttl=5.0, node=..., priority="high")` gives one whose calls have these
+        options. Raises TypeError for a class that is no service.
+        """
+        from busway.services.clients import client
+
+        found: T = client(self, contract, name, realm)
+        return found
 
     # Links
 

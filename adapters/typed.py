@@ -87,15 +87,17 @@ if TYPE_CHECKING:
         realm: Realm
         sealed: bool
 
-    class ServeOptions(TypedDict, total=False):
+    class HostOptions(TypedDict, total=False):
         kind: Kind
-        realm: Realm
         limit: int
         queue: int
         cost: int
         labels: Iterable[str]
         gone: Any
         sealed: bool
+
+    class ServeOptions(HostOptions, total=False):
+        realm: Realm
 
     class SendOptions(TypedDict, total=False):
         confirm: bool
@@ -136,6 +138,6 @@ if TYPE_CHECKING:
         window: int
 
 else:
-    QueueOptions = RegisterOptions = SubscribeOptions = ServeOptions = dict[str, Any]
+    QueueOptions = RegisterOptions = SubscribeOptions = HostOptions = ServeOptions = dict[str, Any]
     SendOptions = CopyOptions = PublishOptions = FutureOptions = RequestOptions = dict[str, Any]
     StreamOptions = dict[str, Any]

@@ -52,6 +52,11 @@ if TYPE_CHECKING:
     from busway.names import NAMESPACE, endpoint_id
     from busway.protocol import Connection, Limits, Link, Node
     from busway.selectors import Selector, where
+    from busway.services.clients import using
+    from busway.services.contracts import Contract, service
+    from busway.services.faults import ContractError, ServiceError
+    from busway.services.hosting import Hosted
+    from busway.services.signals import Signal
 
 __version__ = "0.1.0"
 
@@ -62,12 +67,15 @@ _HOME = {
     "BusError": "busway.errors",
     "Change": "busway.adapters.records",
     "Connection": "busway.protocol",
+    "Contract": "busway.services.contracts",
+    "ContractError": "busway.services.faults",
     "Delivery": "busway.adapters.records",
     "DeliveryUnknown": "busway.errors",
     "DialledLink": "busway.adapters.dialled",
     "EndpointInfo": "busway.adapters.records",
     "EndpointTaken": "busway.errors",
     "Hop": "busway.adapters.records",
+    "Hosted": "busway.services.hosting",
     "Key": "busway.keys",
     "KeyFileError": "busway.errors",
     "Limits": "busway.protocol",
@@ -87,17 +95,21 @@ _HOME = {
     "Request": "busway.protocol",
     "RequestTimeout": "busway.errors",
     "Retry": "busway.adapters.retrying",
-    "SealError": "busway.errors",
     "RouteInfo": "busway.adapters.records",
+    "SealError": "busway.errors",
     "Selector": "busway.selectors",
     "Service": "busway.adapters.ends",
+    "ServiceError": "busway.services.faults",
     "Sighting": "busway.adapters.records",
+    "Signal": "busway.services.signals",
     "TrustFileError": "busway.errors",
     "Undeliverable": "busway.errors",
     "Undelivered": "busway.adapters.records",
     "UnknownType": "busway.errors",
     "endpoint_id": "busway.names",
     "message": "busway.messages",
+    "service": "busway.services.contracts",
+    "using": "busway.services.clients",
     "where": "busway.selectors",
 }
 
@@ -109,12 +121,15 @@ __all__ = [
     "BusError",
     "Change",
     "Connection",
+    "Contract",
+    "ContractError",
     "Delivery",
     "DeliveryUnknown",
     "DialledLink",
     "EndpointInfo",
     "EndpointTaken",
     "Hop",
+    "Hosted",
     "Key",
     "KeyFileError",
     "Limits",
@@ -137,13 +152,17 @@ __all__ = [
     "SealError",
     "Selector",
     "Service",
+    "ServiceError",
     "Sighting",
+    "Signal",
     "TrustFileError",
     "Undeliverable",
     "Undelivered",
     "UnknownType",
     "endpoint_id",
     "message",
+    "service",
+    "using",
     "where",
 ]
 

@@ -164,6 +164,15 @@ def decode(
         raise PayloadError(_reason(error), payload) from error
 
 
+def plain(value: object) -> Any:
+    """A value as receivers will get it that know none of its classes: records are maps, Enum members values.
+    A record in it need not be declared. Raises as `encode`.
+    """
+    kind = type(value)
+    whole = _map_of(value) if is_record(kind) else value
+    return _readable(_dumps(whole, _plain_inside_message))
+
+
 def converted(payload: bytes, format: int, converter: Converter, label: str) -> Any:
     """A payload as that converter makes it, of what people call `label`. Raises PayloadError alone."""
     try:
