@@ -102,6 +102,11 @@ def _is_native(annotation: Any, looked_at: set[type]) -> bool:
     return annotation in looked_at or _is_plain(annotation, looked_at)
 
 
+def is_native(annotation: Any) -> bool:
+    """Whether msgspec alone makes the values of an annotation, of a dataclass by setting its fields."""
+    return _is_native(annotation, set())
+
+
 def _is_plain(cls: Any, looked_at: set[type]) -> bool:
     """Whether a class is a dataclass of native fields, of which instances are made by setting these."""
     if not is_own_dataclass(cls) or not cls.__dataclass_params__.init or hasattr(cls, "__post_init__"):

@@ -146,82 +146,94 @@ def _class_of(outline: Outline, base: type[BaseClient]) -> type:
     return type(f"{outline.cls.__name__}Client", (base,), body)
 
 
+def _words(method: Method) -> tuple[Any, ...]:
+    """The words of a call that every one of it has."""
+    value = method.value
+    return method.name, method.bind, method.arguments.pack, value.reply, value.unpack
+
+
 def _async_call(method: Method) -> Callable[..., Any]:
-    name, bind, pack, result = method.name, method.bind, method.arguments.pack, method.result
-    reply = None if result is Any else result
+    name, bind, pack, reply, unpack = _words(method)
 
     async def call(self: AsyncClient, *args: Any, **kwargs: Any) -> Any:
-        payload = [name, pack(bind(args, kwargs))]
+        payload = [name, pack(bind(*args, **kwargs))]
         try:
-            return await self._bus.request(self._where, payload, reply=reply, **self._options)
+            value = await self._bus.request(self._where, payload, reply=reply, **self._options)
+            return unpack(value)
         except RemoteError as error:
             if error.code == NO_METHOD or error.code == MISFIT:
                 raise await self._mismatch(error.message) from None
             raise self._failure(method, error) from None
         except PayloadError as error:
             raise await self._mismatch(error.reason) from None
+        except Mismatch as mismatch:
+            raise await self._mismatch(method.value.complaint(mismatch)) from None
 
     return call
 
 
 def _async_stream(method: Method) -> Callable[..., Any]:
-    name, bind, pack, result = method.name, method.bind, method.arguments.pack, method.result
-    reply = None if result is Any else result
+    name, bind, pack, reply, unpack = _words(method)
 
     async def parts(self: AsyncClient, payload: Any) -> AsyncGenerator[Any, None]:
         try:
             asked = self._bus.request_stream(self._where, payload, reply=reply, **self._stream_options)
             async with contextlib.aclosing(asked):
                 async for part in asked:
-                    yield part
+                    yield unpack(part)
         except RemoteError as error:
             if error.code == NO_METHOD or error.code == MISFIT:
                 raise await self._mismatch(error.message) from None
             raise self._failure(method, error) from None
         except PayloadError as error:
             raise await self._mismatch(error.reason) from None
+        except Mismatch as mismatch:
+            raise await self._mismatch(method.value.complaint(mismatch)) from None
 
     def call(self: AsyncClient, *args: Any, **kwargs: Any) -> Any:
-        return parts(self, [name, pack(bind(args, kwargs))])
+        return parts(self, [name, pack(bind(*args, **kwargs))])
 
     return call
 
 
 def _blocking_call(method: Method) -> Callable[..., Any]:
-    name, bind, pack, result = method.name, method.bind, method.arguments.pack, method.result
-    reply = None if result is Any else result
+    name, bind, pack, reply, unpack = _words(method)
 
     def call(self: BlockingClient, *args: Any, **kwargs: Any) -> Any:
-        payload = [name, pack(bind(args, kwargs))]
+        payload = [name, pack(bind(*args, **kwargs))]
         try:
-            return self._bus.request(self._where, payload, reply=reply, **self._options)
+            return unpack(self._bus.request(self._where, payload, reply=reply, **self._options))
         except RemoteError as error:
             if error.code == NO_METHOD or error.code == MISFIT:
                 raise self._mismatch(error.message) from None
             raise self._failure(method, error) from None
         except PayloadError as error:
             raise self._mismatch(error.reason) from None
+        except Mismatch as mismatch:
+            raise self._mismatch(method.value.complaint(mismatch)) from None
 
     return call
 
 
 def _blocking_stream(method: Method) -> Callable[..., Any]:
-    name, bind, pack, result = method.name, method.bind, method.arguments.pack, method.result
-    reply = None if result is Any else result
+    name, bind, pack, reply, unpack = _words(method)
 
     def parts(self: BlockingClient, payload: Any) -> Generator[Any, None, None]:
         try:
             asked = self._bus.request_stream(self._where, payload, reply=reply, **self._stream_options)
             with contextlib.closing(asked):
-                yield from asked
+                for part in asked:
+                    yield unpack(part)
         except RemoteError as error:
             if error.code == NO_METHOD or error.code == MISFIT:
                 raise self._mismatch(error.message) from None
             raise self._failure(method, error) from None
         except PayloadError as error:
             raise self._mismatch(error.reason) from None
+        except Mismatch as mismatch:
+            raise self._mismatch(method.value.complaint(mismatch)) from None
 
     def call(self: BlockingClient, *args: Any, **kwargs: Any) -> Any:
-        return parts(self, [name, pack(bind(args, kwargs))])
+        return parts(self, [name, pack(bind(*args, **kwargs))])
 
     return call

@@ -65,7 +65,7 @@ def host(bus: Any, obj: Any, contract: Any, name: Any, version: int | None, **op
     where = outline.name if name is None else name
     number = outline.version if version is None else version
     server = Server(bus, obj, outline, where, number, options["realm"])
-    return Hosted(obj, server, bus.serve(where, server.answer, **options))
+    return Hosted(obj, server, bus.serve(where, server.handler, **options))
 
 
 def _outline(obj: Any, contract: Any) -> Outline:

@@ -4,10 +4,11 @@ becomes the answer.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from busway.adapters.threads import Bus
 from busway.classes import Mismatch
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from busway.adapters.typed import Request
 
 
+def _describe(self: Any) -> dict[str, Any]:
+    """The contract in plain values."""
+    raise NotImplementedError
+
+
+_DESCRIBING = Method(DESCRIBE, _describe, {"return": dict[str, Any]}, "")
+
+
 class Server:
     """An object that serves a contract on a bus: `answer` is the handler of its endpoint."""
 
@@ -30,79 +39,98 @@ class Server:
         self.version = version
         self.title = f"{name} version {version}"
         check_implements(obj, outline, blocking=isinstance(bus, Bus))
-        self._calls = {each.name: (each, getattr(obj, each.name)) for each in outline.methods.values()}
+        self._calls: dict[str, tuple[Method, Any]] = {
+            each.name: (each, getattr(obj, each.name)) for each in outline.methods.values()
+        }
+        self._calls[DESCRIBE] = (_DESCRIBING, self.describe)
+        self._has_coroutines = not isinstance(bus, Bus) and any(
+            not _is_plain(function) for _, function in self._calls.values()
+        )
         for signal, shape in outline.signals.items():
             where = signal_target(name, signal)
             _attach(obj, signal, Published(bus, f"{name}/{signal}", where, realm, shape))
 
-    def answer(self, request: Request[Any]) -> Any:
-        """The answer to a call, or what gives it."""
-        name, given = self._call_in(request.payload)
-        found = self._calls.get(name)
-        if found is None:
-            if name == DESCRIBE:
-                return self.describe()
-            raise RemoteError(NO_METHOD, f"{self.title} has no method {name!r}")
-        method, function = found
-        arguments = self._arguments(method, given)
+    @property
+    def handler(self) -> Callable[[Request[Any]], Any]:
+        """The handler of the endpoint."""
+        return self._answer_in_task if self._has_coroutines else self._answer
+
+    async def _answer_in_task(self, request: Request[Any]) -> Any:
+        """The answer to a call, of an object with coroutine functions."""
+        method, function, arguments = self._call(request.payload)
+        try:
+            result = function(**arguments)
+            if type(result) is CoroutineType or inspect.isawaitable(result):
+                result = await result
+        except ServiceError as error:
+            raise self._declared(error) from error
+        return self._parts(method, result) if method.is_stream else method.value.pack(result)
+
+    def _answer(self, request: Request[Any]) -> Any:
+        """The answer to a call, of an object whose methods are plain functions."""
+        method, function, arguments = self._call(request.payload)
         try:
             result = function(**arguments)
         except ServiceError as error:
             raise self._declared(error) from error
-        if inspect.iscoroutine(result) or inspect.isawaitable(result):
-            return self._awaited(method, result)
-        if method.is_stream:
-            return self._parts(method, result) if hasattr(result, "__anext__") else self._each(method, result)
-        return method.value.pack_one(result)
+        return self._each(method, result) if method.is_stream else method.value.pack(result)
+
+    def _call(self, payload: Any) -> tuple[Method, Any, dict[str, Any]]:
+        """The method that is called, the function that is the object's, and its arguments."""
+        if type(payload) is not list or len(payload) != 2 or type(payload[1]) is not dict:
+            payload = self._call_in(payload)
+        name, given = payload
+        method, function = self._calls.get(name) or self._unknown(name)
+        shape = method.arguments
+        try:
+            return method, function, shape.unpack(given)
+        except KeyError:
+            unknown = ", ".join(repr(name) for name in given if name not in shape.names)
+            text = f"{name} of {self.title} has no argument {unknown}"
+        except Mismatch as mismatch:
+            text = f"{name} of {self.title}: {shape.complaint(mismatch)}"
+        raise RemoteError(MISFIT, text)
 
     def describe(self) -> dict[str, Any]:
         """The contract in plain values."""
         return {"service": str(self.name), "version": self.version}
 
-    def _call_in(self, payload: Any) -> tuple[str, Any]:
-        if type(payload) is list and payload and type(payload[0]) is str and len(payload) <= 2:
-            return payload[0], payload[1] if len(payload) == 2 else {}
+    def _call_in(self, payload: Any) -> list[Any]:
+        """A call without arguments may be the name alone, or in a list."""
+        if type(payload) is str:
+            return [payload, {}]
+        if type(payload) is list and len(payload) == 1:
+            return [payload[0], {}]
         raise RemoteError(
             MISFIT, f"a call of {self.title} is a list of a method's name and a map of its arguments"
         )
 
-    def _arguments(self, method: Method, given: Any) -> dict[str, Any]:
-        shape = method.arguments
-        if not isinstance(given, dict):
-            raise RemoteError(MISFIT, f"{method.name} of {self.title} takes a map of arguments")
-        if not shape.names.issuperset(given):
-            unknown = ", ".join(repr(name) for name in given if name not in shape.names)
-            raise RemoteError(MISFIT, f"{method.name} of {self.title} has no argument {unknown}")
-        try:
-            return shape.unpack(given)
-        except Mismatch as mismatch:
-            text = f"{method.name} of {self.title}: {shape.complaint(mismatch)}"
-            raise RemoteError(MISFIT, text) from None
-
-    async def _awaited(self, method: Method, result: Any) -> Any:
-        try:
-            value = await result
-        except ServiceError as error:
-            raise self._declared(error) from error
-        return method.value.pack_one(value)
+    def _unknown(self, name: Any) -> NoReturn:
+        raise RemoteError(NO_METHOD, f"{self.title} has no method {name!r}")
 
     async def _parts(self, method: Method, parts: Any) -> AsyncIterator[Any]:
-        pack = method.value.pack_one
+        if not hasattr(parts, "__aiter__"):
+            parts = _taking_turns(parts)
+        pack = method.value.pack
         try:
-            async with contextlib.aclosing(parts):
-                async for part in parts:
-                    yield pack(part)
+            async for part in parts:
+                yield pack(part)
         except ServiceError as error:
             raise self._declared(error) from error
+        finally:
+            if hasattr(parts, "aclose"):
+                await parts.aclose()
 
     def _each(self, method: Method, parts: Any) -> Iterator[Any]:
-        pack = method.value.pack_one
+        pack = method.value.pack
         try:
-            with contextlib.closing(parts):
-                for part in parts:
-                    yield pack(part)
+            for part in parts:
+                yield pack(part)
         except ServiceError as error:
             raise self._declared(error) from error
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
 
     def _declared(self, error: ServiceError) -> RemoteError:
         """A declared error as it travels; one that the contract does not name is like any other."""
@@ -110,6 +138,24 @@ class Server:
             if fault.cls is type(error):
                 return RemoteError(DECLARED, fault.text(error))
         return RemoteError(64, str(error))
+
+
+async def _taking_turns(parts: Iterable[Any]) -> AsyncIterator[Any]:
+    """The parts of a plain generator; others have their turn in between."""
+    try:
+        for part in parts:
+            yield part
+            await asyncio.sleep(0)
+    finally:
+        if isinstance(parts, Generator):
+            parts.close()
+
+
+def _is_plain(function: Any) -> bool:
+    """Whether it is sure to give its result at once."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return False
+    return inspect.isfunction(function) or inspect.ismethod(function)
 
 
 def _attach(obj: Any, name: str, signal: Published[Any]) -> None:

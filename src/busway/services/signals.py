@@ -65,7 +65,7 @@ class Published(Signal[T]):
 
     def publish(self, value: T, **options: Unpack[PublishOptions]) -> Awaitable[None]:
         options.setdefault("realm", self._realm)  # type: ignore[typeddict-item]
-        done = self._bus.publish(self._where, self._shape.pack_one(value), **options)
+        done = self._bus.publish(self._where, self._shape.pack(value), **options)
         return Done() if done is None else done
 
 
@@ -96,6 +96,6 @@ class Subscribed(Signal[T]):
         if message.error is not None:
             raise message.error
         try:
-            return self._shape.unpack_one(message.payload)
+            return self._shape.unpack(message.payload)
         except Mismatch as mismatch:
             raise PayloadError(self._shape.complaint(mismatch)) from None

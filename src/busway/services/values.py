@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from busway.classes import Mismatch, is_own_dataclass, is_struct, label_of
-from busway.convert import CBOR_NATIVE, Converter
+from busway.convert import CBOR_NATIVE, Converter, is_native
 from busway.payloads import plain
 
 _ATOMS: set[Any] = {int, float, str, bytes, bool, type(None), None}
@@ -30,14 +30,28 @@ _DEEP = 2  # all else: as payloads.py does it
 
 Field = tuple[str, Any, Callable[[], Any] | None]
 """A name, an annotation, and what makes the default, if there is one."""
+Kinds = dict[str, frozenset[type]]
+"""The types of values that need no closer look, by name."""
 
 
 class Shape:
     """Named values with their annotations. Plain ones are those that travel, wanted ones those that functions
     take and give.
+
+    Most are numbers and texts of just the types that the annotations say: these are seen at a glance.
     """
 
-    __slots__ = ("_converter", "_depth", "_flat", "_sets", "label", "names", "record", "required")
+    __slots__ = (
+        "_converter",
+        "_depth",
+        "_kinds",
+        "_records",
+        "_sets",
+        "label",
+        "names",
+        "record",
+        "required",
+    )
 
     def __init__(self, label: str, fields: Iterable[Field]) -> None:
         """Looks at the annotations. Raises TypeError for one that cannot be checked, NameError for one that
@@ -53,33 +67,46 @@ class Shape:
             kw_only=True,
         )
         self._converter = Converter(self.record)
+        self._kinds: Kinds = {name: _kinds_of(annotation) for name, annotation, _ in given}
         self._depth = max((_depth(annotation) for _, annotation, _ in given), default=_AS_IS)
         self._sets = any(_has_members(annotation) for _, annotation, _ in given)
-        flat = {name: record for name, annotation, _ in given if (record := _record_in(annotation))}
-        self._flat = tuple(flat.items())
+        self._records = [(name, found) for name, kind, _ in given if (found := _record_in(kind)) is not None]
 
     def pack(self, values: dict[str, Any]) -> dict[str, Any]:
         """The plain values of wanted ones. Raises TypeError, naming the place, if one does not fit."""
+        kinds = self._kinds
+        for name, value in values.items():
+            if type(value) not in kinds[name]:
+                return self._pack(values)
+        return values
+
+    def unpack(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The wanted values of plain ones, of the names that were given. Raises Mismatch."""
+        kinds = self._kinds
+        for name, value in values.items():
+            if type(value) not in kinds[name]:
+                return self._unpack(values)
+        return values if self.required <= values.keys() else self._unpack(values)
+
+    def _pack(self, values: dict[str, Any]) -> dict[str, Any]:
         try:
             if self._depth == _AS_IS:
-                self._converter.convert(values, sets=self._sets, making=False)
-                return values
-            if self._depth == _FLAT and self._has_no_heirs(values):
+                found = values
+            elif self._depth == _FLAT and self._has_no_heirs(values):
                 found = msgspec.to_builtins(values, builtin_types=CBOR_NATIVE)
             else:
                 known = plain(self.record(**values))
                 found = {name: known[name] for name in values}
-            self._converter.convert(found, making=False)
+            self._converter.convert(found, sets=self._sets, making=False)
         except Mismatch as mismatch:
             raise TypeError(self.complaint(mismatch)) from None
         except msgspec.MsgspecError as error:
             raise TypeError(f"{self.label}: {error}") from None
-        return typing.cast(dict[str, Any], found)
-
-    def unpack(self, values: Any) -> dict[str, Any]:
-        """The wanted values of plain ones, as keyword arguments. Raises Mismatch."""
-        found: dict[str, Any] = self._converter.convert(values, sets=self._sets).__dict__
         return found
+
+    def _unpack(self, values: dict[str, Any]) -> dict[str, Any]:
+        found = self._converter.convert(values, sets=self._sets).__dict__
+        return {name: found[name] for name in values}
 
     def complaint(self, mismatch: Mismatch) -> str:
         """The sentence for people."""
@@ -89,31 +116,87 @@ class Shape:
         """Whether records are of just the class that the annotation names; of an heir payloads.py says
         why it does not travel.
         """
-        for name, record in self._flat:
+        for name, record in self._records:
             value = values.get(name)
             if value is not None and type(value) is not record:
                 return False
         return True
 
 
-class Single(Shape):
-    """One value without a name: a result, or a part of one."""
+class Single:
+    """One value: a result, a part of one, or a signal's."""
+
+    __slots__ = ("_fields", "_kinds", "_record", "_shape", "annotation", "reply")
+
+    def __init__(self, label: str, annotation: Any) -> None:
+        """As `Shape`."""
+        self.annotation = annotation
+        self._shape = _Alone(label, [("value", annotation, None)])
+        self._kinds = _kinds_of(annotation)
+        self._record = _record_in(annotation)
+        self._fields = _flat_fields(self._record)
+        self.reply: Any = None  # TODO
+
+    def pack(self, value: Any) -> Any:
+        """The plain value of a wanted one. Raises TypeError, naming the place, if it does not fit."""
+        kind = type(value)
+        if kind in self._kinds:
+            return value
+        fields = self._fields
+        if fields is None or kind is not self._record:
+            return self._shape.pack({"value": value})["value"]
+        found = {}
+        for name, kinds in fields.items():
+            found[name] = member = getattr(value, name)
+            if type(member) not in kinds:
+                return self._shape.pack({"value": value})["value"]
+        return found
+
+    def unpack(self, value: Any) -> Any:
+        """The wanted value of a plain one. Raises Mismatch."""
+        if type(value) in self._kinds:
+            return value
+        fields = self._fields
+        if fields is None or type(value) is not dict or len(value) != len(fields):
+            return self._shape.unpack({"value": value})["value"]
+        for name, member in value.items():
+            if type(member) not in fields.get(name, ()):
+                return self._shape.unpack({"value": value})["value"]
+        return self._record(**value)
+
+    def complaint(self, mismatch: Mismatch) -> str:
+        """The sentence for people."""
+        return self._shape.complaint(mismatch)
+
+
+class _Alone(Shape):
+    """The same with a name, which nobody is told."""
 
     __slots__ = ()
 
-    def __init__(self, label: str, annotation: Any) -> None:
-        super().__init__(label, [("value", annotation, None)])
-
-    def pack_one(self, value: Any) -> Any:
-        """As `pack`."""
-        return self.pack({"value": value})["value"]
-
-    def unpack_one(self, value: Any) -> Any:
-        """As `unpack`."""
-        return self.unpack({"value": value})["value"]
-
     def complaint(self, mismatch: Mismatch) -> str:
         return Mismatch(mismatch.text, mismatch.path.removeprefix(".value")).describe(self.label)
+
+
+def _kinds_of(annotation: Any) -> frozenset[type]:
+    """The types of which a value needs no closer look."""
+    inner = _optional(annotation)
+    if inner is not None:
+        return _kinds_of(inner) and _kinds_of(inner) | {type(None)}
+    if not _hashable(annotation) or annotation not in _ATOMS:
+        return frozenset()
+    return frozenset({type(None) if annotation is None else annotation})
+
+
+def _flat_fields(record: Any) -> Kinds | None:
+    """The types of a dataclass's fields, where each needs no closer look, and its constructor does nothing
+    but set them; None of any other.
+    """
+    if record is None or not is_own_dataclass(record) or not is_native(record):
+        return None
+    hints = typing.get_type_hints(record, localns={record.__name__: record}, include_extras=True)
+    fields = {field.name: _kinds_of(hints[field.name]) for field in dataclasses.fields(record)}
+    return fields if all(fields.values()) else None
 
 
 def _field(default: Callable[[], Any] | None) -> Any:
