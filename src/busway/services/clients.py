@@ -7,14 +7,23 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from weakref import WeakSet
 
 from busway.adapters.threads import Bus
 from busway.classes import Mismatch
 from busway.errors import BusError, PayloadError, RemoteError
-from busway.services.contracts import DESCRIBE, Method, Outline, needed_outline, signal_target
+from busway.services.contracts import (
+    DESCRIBE,
+    Contract,
+    Method,
+    Outline,
+    check_service_name,
+    needed_outline,
+    signal_target,
+)
 from busway.services.faults import DECLARED, MISFIT, NO_METHOD, ContractError, parted
-from busway.services.signals import Subscribed
+from busway.services.signals import Subscribed, Subscription
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -25,22 +34,24 @@ T = TypeVar("T")
 
 _STREAM_ONLY = ("window",)
 _OPTIONS = frozenset({"timeout", "ttl", "node", "priority", "sealed", "others_only", "window"})
-_ASK_S = 2.0  # for the server's version, once something did not fit
+_ASK_S = 2.0  # for the server's contract, once something did not fit
 
 
 def client(bus: Any, contract: Any, name: Any, realm: str) -> Any:
     """A client; `AsyncBus.client` and `Bus.client` say what is what."""
     outline = needed_outline(contract)
+    if name is not None:
+        check_service_name(name)
     blocking = isinstance(bus, Bus)
     made = outline.clients.get(blocking)
     if made is None:
         made = outline.clients[blocking] = _class_of(outline, BlockingClient if blocking else AsyncClient)
-    return made(bus, outline.name if name is None else name, realm, {})
+    return made(bus, outline.name if name is None else name, realm, {}, None)
 
 
 def using(client: T, **options: Unpack[StreamOptions]) -> T:
-    """A client of the same service whose calls have these options: `pump.using(...)` for type checkers, where
-    the contract is not derived from `busway.Contract`, or has a method of that name.
+    """A client of the same service whose calls have these options: as `client.using(...)`, for contracts that
+    are not derived from `busway.Contract`, which type checkers need for that, or have a method of that name.
 
     Raises TypeError for what is no client, or no option of `request` or `request_stream`.
     """
@@ -52,42 +63,96 @@ def using(client: T, **options: Unpack[StreamOptions]) -> T:
 class BaseClient:
     """What clients for asyncio and for threads have alike."""
 
-    __slots__ = ("__dict__", "_bus", "_name", "_options", "_realm", "_stream_options", "_where")
+    __slots__ = ("__dict__", "_bus", "_name", "_opened", "_options", "_realm", "_stream_options")
 
     _outline: Outline
 
-    def __init__(self, bus: Any, name: Any, realm: str, options: dict[str, Any]) -> None:
+    def __init__(self, bus: Any, name: Any, realm: str, options: dict[str, Any], opened: Any) -> None:
         self._bus = bus
-        self._name = self._where = name
+        self._name = name
         self._realm = realm
+        self._opened: WeakSet[Any] | None = opened  # what leaving `with` closes
         self._stream_options = options
         self._options = {key: value for key, value in options.items() if key not in _STREAM_ONLY}
         for signal, shape in self._outline.signals.items():
+            check = functools.partial(self._look_for, signal)
             where = signal_target(name, signal)
-            self.__dict__[signal] = Subscribed(bus, f"{name}/{signal}", where, realm, shape)
+            self.__dict__[signal] = _Scoped(self, bus, f"{name}/{signal}", where, realm, shape, check)
 
     def __repr__(self) -> str:
         return f"<client of {self._name}, {self._outline.label} version {self._outline.version}>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        outline = self._outline
+        raise AttributeError(
+            f"{outline.label} version {outline.version} has no public method, signal or error {name!r}",
+            name=name,
+            obj=self,
+        )
 
     def _using(self, options: Any) -> Self:
         unknown = options.keys() - _OPTIONS
         if unknown:
             raise TypeError(f"using takes {', '.join(sorted(_OPTIONS))}, not {', '.join(sorted(unknown))}")
-        return type(self)(self._bus, self._name, self._realm, {**self._stream_options, **options})
+        merged = {**self._stream_options, **options}
+        return type(self)(self._bus, self._name, self._realm, merged, self._opened)
+
+    def _look_for(self, signal: str) -> Any:
+        """Raises ContractError if the server has no such signal."""
+        raise NotImplementedError
 
     def _asking(self) -> dict[str, Any]:
-        """Options of asking for the server's version."""
-        return {**self._options, "timeout": _ASK_S}
+        """Options of asking for the server's contract."""
+        return {**self._options, "timeout": _ASK_S, "ttl": 0.0}
 
-    def _failure(self, method: Method, error: RemoteError) -> BusError:
+    def _missing(self, signal: str, told: Any) -> ContractError | None:
+        """The error that a server's contract, as it has described it, does not have the signal."""
+        try:
+            if signal in told["signals"]:
+                return None
+            text = f"{self._name} version {told['version']} has no signal {signal!r}"
+            return self._misfit(text, told)
+        except (TypeError, KeyError):
+            return None
+
+    def _misfit(self, text: str, told: Any) -> ContractError:
+        version = told.get("version") if isinstance(told, dict) else None
+        theirs = version if isinstance(version, int) else None
+        return ContractError(text, str(self._name), self._outline.version, theirs)
+
+    def _failure(self, error: RemoteError) -> BusError:
         """The exception for what the server answered instead."""
         if error.code == DECLARED:
-            with contextlib.suppress(ValueError, Mismatch):
+            with contextlib.suppress(ValueError):
                 name, fields = parted(error.message)
                 fault = self._outline.faults.get(name)
                 if fault is not None:
                     return fault.revive(fields)
         return error
+
+    def _opening(self) -> Self:
+        if self._opened is None:
+            self._opened = WeakSet()
+        return self
+
+    def _ends(self) -> list[Any]:
+        """Streams and subscriptions that may be open."""
+        found, self._opened = list(self._opened or ()), None
+        return found
+
+
+class _Scoped(Subscribed[Any]):
+    """A signal whose subscriptions end with the client's `with`."""
+
+    def __init__(self, owner: BaseClient, *words: Any) -> None:
+        super().__init__(*words)
+        self.owner = owner
+
+    def subscribe(self, **options: Any) -> Subscription[Any]:
+        made = super().subscribe(**options)
+        if self.owner._opened is not None:
+            self.owner._opened.add(made)
+        return made
 
 
 class AsyncClient(BaseClient):
@@ -95,20 +160,33 @@ class AsyncClient(BaseClient):
 
     __slots__ = ()
 
+    async def _described(self) -> Any:
+        """The server's contract, in short; None if it does not tell."""
+        with contextlib.suppress(BusError):
+            return await self._bus.request(self._name, [DESCRIBE, {"brief": True}], **self._asking())
+        return None
+
+    async def _look_for(self, signal: str) -> None:
+        error = self._missing(signal, await self._described())
+        if error is not None:
+            raise error
+
+    async def _told(self, error: RemoteError) -> BusError:
+        """The exception for what the server answered instead."""
+        if error.code == NO_METHOD or error.code == MISFIT:
+            return await self._mismatch(error.message)
+        return self._failure(error)
+
     async def _mismatch(self, text: str) -> ContractError:
-        theirs = None
-        with contextlib.suppress(BusError, TypeError, KeyError):
-            told = await self._bus.request(
-                self._where, [DESCRIBE, {}], **{**self._options, "timeout": _ASK_S}
-            )
-            theirs = told["version"]
-        return ContractError(text, str(self._name), self._outline.version, theirs)
+        return self._misfit(text, await self._described())
 
     async def __aenter__(self) -> Self:
-        return self
+        return self._opening()
 
     async def __aexit__(self, *_: object) -> None:
-        pass
+        for each in self._ends():
+            with contextlib.suppress(RuntimeError):  # another task reads it, and ends it
+                await each.aclose()
 
 
 class BlockingClient(BaseClient):
@@ -116,124 +194,167 @@ class BlockingClient(BaseClient):
 
     __slots__ = ()
 
+    def _described(self) -> Any:
+        with contextlib.suppress(BusError):
+            return self._bus.request(self._name, [DESCRIBE, {"brief": True}], **self._asking())
+        return None
+
+    def _look_for(self, signal: str) -> None:
+        error = self._missing(signal, self._described())
+        if error is not None:
+            raise error
+
+    def _told(self, error: RemoteError) -> BusError:
+        if error.code == NO_METHOD or error.code == MISFIT:
+            return self._mismatch(error.message)
+        return self._failure(error)
+
     def _mismatch(self, text: str) -> ContractError:
-        theirs = None
-        with contextlib.suppress(BusError, TypeError, KeyError):
-            told = self._bus.request(self._where, [DESCRIBE, {}], **self._asking())
-            theirs = told["version"]
-        return ContractError(text, str(self._name), self._outline.version, theirs)
+        return self._misfit(text, self._described())
 
     def __enter__(self) -> Self:
-        return self
+        return self._opening()
 
     def __exit__(self, *_: object) -> None:
-        pass
+        for each in self._ends():
+            with contextlib.suppress(ValueError):  # another thread reads it, and ends it
+                each.close()
+
+
+class Stream:
+    """The parts of an answer as they come: an async iterator. It may be awaited first, for contracts that say
+    `async def` without a `yield`. `aclose()` cancels it, as leaving its `async with` does.
+    """
+
+    __slots__ = ("__weakref__", "_parts")
+
+    def __init__(self, parts: AsyncGenerator[Any, None]) -> None:
+        self._parts = parts
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Any:
+        return self._parts.__anext__()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        yield from ()
+        return self
+
+    async def aclose(self) -> None:
+        """Cancel it. Twice is once."""
+        await self._parts.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
 
 def _class_of(outline: Outline, base: type[BaseClient]) -> type:
     """The class of the clients of a contract."""
+    makers = (_async_call, _async_stream) if base is AsyncClient else (_blocking_call, _blocking_stream)
     body: dict[str, Any] = {"__slots__": (), "__doc__": outline.doc, "_outline": outline}
+    body["using"] = _using
     for name, method in outline.methods.items():
-        if base is AsyncClient:
-            call = _async_stream(method) if method.is_stream else _async_call(method)
-        else:
-            call = _blocking_stream(method) if method.is_stream else _blocking_call(method)
-        body[name] = functools.wraps(method.function)(call)
-    for name in outline.faults:
-        body[name] = outline.faults[name].cls
-    if "using" not in body:
-        body["using"] = lambda self, **options: self._using(options)
+        body[name] = functools.wraps(method.function)(makers[method.is_stream](method))
+    for name, fault in outline.faults.items():
+        body[name] = fault.cls
     return type(f"{outline.cls.__name__}Client", (base,), body)
+
+
+def _using(self: BaseClient, **options: Unpack[StreamOptions]) -> BaseClient:
+    return self._using(options)
+
+
+_using.__doc__ = Contract.using.__doc__
 
 
 def _words(method: Method) -> tuple[Any, ...]:
     """The words of a call that every one of it has."""
-    value = method.value
-    return method.name, method.bind, method.arguments.pack, value.reply, value.unpack
+    return method.name, method.bind, method.arguments.pack, method.value.unpack, method.value.complaint
 
 
 def _async_call(method: Method) -> Callable[..., Any]:
-    name, bind, pack, reply, unpack = _words(method)
+    name, bind, pack, unpack, complaint = _words(method)
 
     async def call(self: AsyncClient, *args: Any, **kwargs: Any) -> Any:
         payload = [name, pack(bind(*args, **kwargs))]
         try:
-            value = await self._bus.request(self._where, payload, reply=reply, **self._options)
-            return unpack(value)
+            return unpack(await self._bus.request(self._name, payload, **self._options))
         except RemoteError as error:
-            if error.code == NO_METHOD or error.code == MISFIT:
-                raise await self._mismatch(error.message) from None
-            raise self._failure(method, error) from None
+            raise await self._told(error) from None
+        except Mismatch as mismatch:
+            raise await self._mismatch(complaint(mismatch)) from None
         except PayloadError as error:
             raise await self._mismatch(error.reason) from None
-        except Mismatch as mismatch:
-            raise await self._mismatch(method.value.complaint(mismatch)) from None
 
     return call
 
 
 def _async_stream(method: Method) -> Callable[..., Any]:
-    name, bind, pack, reply, unpack = _words(method)
+    name, bind, pack, unpack, complaint = _words(method)
 
     async def parts(self: AsyncClient, payload: Any) -> AsyncGenerator[Any, None]:
         try:
-            asked = self._bus.request_stream(self._where, payload, reply=reply, **self._stream_options)
+            asked = self._bus.request_stream(self._name, payload, **self._stream_options)
             async with contextlib.aclosing(asked):
                 async for part in asked:
                     yield unpack(part)
         except RemoteError as error:
-            if error.code == NO_METHOD or error.code == MISFIT:
-                raise await self._mismatch(error.message) from None
-            raise self._failure(method, error) from None
+            raise await self._told(error) from None
+        except Mismatch as mismatch:
+            raise await self._mismatch(complaint(mismatch)) from None
         except PayloadError as error:
             raise await self._mismatch(error.reason) from None
-        except Mismatch as mismatch:
-            raise await self._mismatch(method.value.complaint(mismatch)) from None
 
     def call(self: AsyncClient, *args: Any, **kwargs: Any) -> Any:
-        return parts(self, [name, pack(bind(*args, **kwargs))])
+        found = Stream(parts(self, [name, pack(bind(*args, **kwargs))]))
+        if self._opened is not None:
+            self._opened.add(found)
+        return found
 
     return call
 
 
 def _blocking_call(method: Method) -> Callable[..., Any]:
-    name, bind, pack, reply, unpack = _words(method)
+    name, bind, pack, unpack, complaint = _words(method)
 
     def call(self: BlockingClient, *args: Any, **kwargs: Any) -> Any:
         payload = [name, pack(bind(*args, **kwargs))]
         try:
-            return unpack(self._bus.request(self._where, payload, reply=reply, **self._options))
+            return unpack(self._bus.request(self._name, payload, **self._options))
         except RemoteError as error:
-            if error.code == NO_METHOD or error.code == MISFIT:
-                raise self._mismatch(error.message) from None
-            raise self._failure(method, error) from None
+            raise self._told(error) from None
+        except Mismatch as mismatch:
+            raise self._mismatch(complaint(mismatch)) from None
         except PayloadError as error:
             raise self._mismatch(error.reason) from None
-        except Mismatch as mismatch:
-            raise self._mismatch(method.value.complaint(mismatch)) from None
 
     return call
 
 
 def _blocking_stream(method: Method) -> Callable[..., Any]:
-    name, bind, pack, reply, unpack = _words(method)
+    name, bind, pack, unpack, complaint = _words(method)
 
     def parts(self: BlockingClient, payload: Any) -> Generator[Any, None, None]:
         try:
-            asked = self._bus.request_stream(self._where, payload, reply=reply, **self._stream_options)
+            asked = self._bus.request_stream(self._name, payload, **self._stream_options)
             with contextlib.closing(asked):
                 for part in asked:
                     yield unpack(part)
         except RemoteError as error:
-            if error.code == NO_METHOD or error.code == MISFIT:
-                raise self._mismatch(error.message) from None
-            raise self._failure(method, error) from None
+            raise self._told(error) from None
+        except Mismatch as mismatch:
+            raise self._mismatch(complaint(mismatch)) from None
         except PayloadError as error:
             raise self._mismatch(error.reason) from None
-        except Mismatch as mismatch:
-            raise self._mismatch(method.value.complaint(mismatch)) from None
 
     def call(self: BlockingClient, *args: Any, **kwargs: Any) -> Any:
-        return parts(self, [name, pack(bind(*args, **kwargs))])
+        found = parts(self, [name, pack(bind(*args, **kwargs))])
+        if self._opened is not None:
+            self._opened.add(found)
+        return found
 
     return call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import threading
 import typing
@@ -260,12 +261,17 @@ class Outline:
 
     def _signals(self) -> Iterator[tuple[str, Single]]:
         for cls in reversed(self.cls.__mro__):
-            for name in inspect.get_annotations(cls):
-                hint = self._hints(cls).get(name)
+            hints = self._hints(cls) if inspect.get_annotations(cls) else {}
+            hints |= {
+                name: value.__orig_class__
+                for name, value in vars(cls).items()
+                if isinstance(value, Signal) and hasattr(value, "__orig_class__")
+            }
+            for name, hint in hints.items():
                 if typing.get_origin(hint) is Signal:
                     (kind,) = typing.get_args(hint)
-                    label = f"{self.label}.{name}"
-                    yield name, _named(label, lambda kind=kind, name=name: Single(name, kind))  # type: ignore[misc]
+                    make = functools.partial(Single, name, kind)
+                    yield name, _named(f"{self.label}.{name}", make)
 
     def _errors(self) -> Iterator[tuple[str, type[ServiceError]]]:
         for cls in reversed(self.cls.__mro__):

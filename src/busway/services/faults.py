@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, dataclass_transform
 
 from busway.errors import BusError, RemoteError
+from busway.messages import converter_of
 from busway.names import ascii_safe
 from busway.payloads import CBOR, decode, encode, plain
 from busway.services.values import Shape
@@ -112,19 +113,17 @@ class Fault:
         hints = hint(cls)
         fields = [(field.name, hints[field.name], default_of(field)) for field in _fields(cls)]
         self.shape = Shape(name, fields)
+        self._converter = converter_of(cls)
 
     def text(self, error: ServiceError) -> str:
         """It as the text of an error. Raises TypeError for fields that do not fit."""
-        names = self.shape.names
-        packed = self.shape.pack({name: getattr(error, name) for name in names})
+        packed = self.shape.pack({field.name: getattr(error, field.name) for field in _fields(self.cls)})
         return f"{self.name} {json.dumps(_jsonable(plain(packed)))}"
 
     def revive(self, fields: Any) -> ServiceError:
-        """An instance of its fields. Raises Mismatch, ValueError."""
-        found = self.shape.unpack(_from_json(fields))
-        error = self.cls.__new__(self.cls)
-        error.__dict__.update(found)
-        return error
+        """An instance of its fields, of which others are left out. Raises ValueError."""
+        found: ServiceError = self._converter.convert(_from_json(fields))
+        return found
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:

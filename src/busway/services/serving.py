@@ -13,20 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from busway.adapters.threads import Bus
 from busway.classes import Mismatch
 from busway.errors import RemoteError
+from busway.services import describing
 from busway.services.contracts import DESCRIBE, Method, Outline, signal_target
 from busway.services.faults import DECLARED, MISFIT, NO_METHOD, ServiceError
 from busway.services.signals import Published
 
 if TYPE_CHECKING:
     from busway.adapters.typed import Request
-
-
-def _describe(self: Any) -> dict[str, Any]:
-    """The contract in plain values."""
-    raise NotImplementedError
-
-
-_DESCRIBING = Method(DESCRIBE, _describe, {"return": dict[str, Any]}, "")
 
 
 class Server:
@@ -37,12 +30,13 @@ class Server:
         self.outline = outline
         self.name = name
         self.version = version
-        self.title = f"{name} version {version}"
+        self.title = f"{describing.text_of(name)} version {version}"
         check_implements(obj, outline, blocking=isinstance(bus, Bus))
         self._calls: dict[str, tuple[Method, Any]] = {
             each.name: (each, getattr(obj, each.name)) for each in outline.methods.values()
         }
-        self._calls[DESCRIBE] = (_DESCRIBING, self.describe)
+        hints = {"brief": bool, "return": dict[str, Any]}
+        self._calls[DESCRIBE] = (Method(DESCRIBE, Server.describe, hints, outline.label), self.describe)
         self._has_coroutines = not isinstance(bus, Bus) and any(
             not _is_plain(function) for _, function in self._calls.values()
         )
@@ -77,9 +71,10 @@ class Server:
 
     def _call(self, payload: Any) -> tuple[Method, Any, dict[str, Any]]:
         """The method that is called, the function that is the object's, and its arguments."""
-        if type(payload) is not list or len(payload) != 2 or type(payload[1]) is not dict:
-            payload = self._call_in(payload)
-        name, given = payload
+        name, given = payload if type(payload) is list and len(payload) == 2 else (payload, {})
+        if type(name) is not str or type(given) is not dict:
+            text = f"a call of {self.title} is a list of a method's name and a map of its arguments"
+            raise RemoteError(MISFIT, text)
         method, function = self._calls.get(name) or self._unknown(name)
         shape = method.arguments
         try:
@@ -91,19 +86,10 @@ class Server:
             text = f"{name} of {self.title}: {shape.complaint(mismatch)}"
         raise RemoteError(MISFIT, text)
 
-    def describe(self) -> dict[str, Any]:
-        """The contract in plain values."""
-        return {"service": str(self.name), "version": self.version}
-
-    def _call_in(self, payload: Any) -> list[Any]:
-        """A call without arguments may be the name alone, or in a list."""
-        if type(payload) is str:
-            return [payload, {}]
-        if type(payload) is list and len(payload) == 1:
-            return [payload[0], {}]
-        raise RemoteError(
-            MISFIT, f"a call of {self.title} is a list of a method's name and a map of its arguments"
-        )
+    def describe(self, brief: bool = False) -> dict[str, Any]:
+        """The contract in plain values; if `brief`, names alone."""
+        make = describing.brief if brief else describing.describe
+        return make(self.outline, self.name, self.version)
 
     def _unknown(self, name: Any) -> NoReturn:
         raise RemoteError(NO_METHOD, f"{self.title} has no method {name!r}")

@@ -12,12 +12,13 @@ import enum
 import typing
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Union
 
 import msgspec
 
-from busway.classes import Mismatch, is_own_dataclass, is_struct, label_of
+from busway.classes import Mismatch, is_own_dataclass, is_struct, label_of, members_of
 from busway.convert import CBOR_NATIVE, Converter, is_native
+from busway.messages import declaration_of
 from busway.payloads import plain
 
 _ATOMS: set[Any] = {int, float, str, bytes, bool, type(None), None}
@@ -124,27 +125,35 @@ class Shape:
 
 
 class Single:
-    """One value: a result, a part of one, or a signal's."""
+    """One value: a result, a part of one, or a signal's.
 
-    __slots__ = ("_fields", "_kinds", "_record", "_shape", "annotation", "reply")
+    Where the annotation is a union of several message types (`busway.message`) an instance of one travels
+    with its type, by which it is told apart; all else travels as plain values.
+    """
+
+    __slots__ = ("_declared", "_fields", "_kinds", "_record", "_shape", "annotation")
 
     def __init__(self, label: str, annotation: Any) -> None:
         """As `Shape`."""
         self.annotation = annotation
+        members = tuple(members_of(annotation))
+        declared = [member for member in members if isinstance(member, type) and declaration_of(member)]
+        self._declared = frozenset(declared) if len(declared) > 1 else frozenset()
+        if self._declared:
+            annotation = Union[tuple(member for member in members if member not in declared) or (_Nothing,)]  # noqa: UP007
         self._shape = _Alone(label, [("value", annotation, None)])
         self._kinds = _kinds_of(annotation)
         self._record = _record_in(annotation)
         self._fields = _flat_fields(self._record)
-        self.reply: Any = None  # TODO
 
     def pack(self, value: Any) -> Any:
-        """The plain value of a wanted one. Raises TypeError, naming the place, if it does not fit."""
+        """What travels for a wanted value. Raises TypeError, naming the place, if it does not fit."""
         kind = type(value)
         if kind in self._kinds:
             return value
         fields = self._fields
         if fields is None or kind is not self._record:
-            return self._shape.pack({"value": value})["value"]
+            return value if kind in self._declared else self._shape.pack({"value": value})["value"]
         found = {}
         for name, kinds in fields.items():
             found[name] = member = getattr(value, name)
@@ -153,20 +162,29 @@ class Single:
         return found
 
     def unpack(self, value: Any) -> Any:
-        """The wanted value of a plain one. Raises Mismatch."""
+        """The wanted value of what came. Raises Mismatch."""
         if type(value) in self._kinds:
             return value
         fields = self._fields
         if fields is None or type(value) is not dict or len(value) != len(fields):
-            return self._shape.unpack({"value": value})["value"]
+            return self._unpack(value)
         for name, member in value.items():
             if type(member) not in fields.get(name, ()):
-                return self._shape.unpack({"value": value})["value"]
+                return self._unpack(value)
         return self._record(**value)
+
+    def _unpack(self, value: Any) -> Any:
+        if type(value) in self._declared or (self._record is not None and type(value) is self._record):
+            return value  # it came with its type
+        return self._shape.unpack({"value": value})["value"]
 
     def complaint(self, mismatch: Mismatch) -> str:
         """The sentence for people."""
         return self._shape.complaint(mismatch)
+
+
+class _Nothing(enum.Enum):
+    """No value at all is one of it."""
 
 
 class _Alone(Shape):
