@@ -44,7 +44,8 @@ class One:
 
 def server_of(pump: Any, **changes: Any) -> type:
     """A service of version 2 with methods of that class, and those of the changes: None takes one away."""
-    body = {name: value for name, value in vars(pump).items() if not name.startswith("__busway")}
+    body = {name: value for name, value in vars(pump).items() if not name.startswith("__")}
+    body["__annotations__"] = vars(pump)["__annotations__"]
     body.update(changes)
     kept = {name: value for name, value in body.items() if value is not None}
     return busway.service("lab/pump", version=2)(type("Pump", (), kept))

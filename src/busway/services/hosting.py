@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from busway.adapters.closing import Done
 from busway.services.contracts import Outline, check_service_name, needed_outline, outline_of
+from busway.services.describing import text_of
 from busway.services.serving import Server
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Hosted:
     @property
     def name(self) -> str:
         """The endpoint's name, or its UUID."""
-        return str(self.server.name)
+        return text_of(self.server.name)
 
     @property
     def version(self) -> int:
@@ -40,6 +41,7 @@ class Hosted:
         Of an AsyncBus it may be awaited.
         """
         self.service.close()
+        self.server.detach()
         return Done()
 
     async def __aenter__(self) -> Self:

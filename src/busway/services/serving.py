@@ -5,6 +5,7 @@ becomes the answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from types import CoroutineType
@@ -40,9 +41,17 @@ class Server:
         self._has_coroutines = not isinstance(bus, Bus) and any(
             not _is_plain(function) for _, function in self._calls.values()
         )
+        self._object = obj
+        _check_free(obj, outline)
         for signal, shape in outline.signals.items():
             where = signal_target(name, signal)
-            _attach(obj, signal, Published(bus, f"{name}/{signal}", where, realm, shape))
+            _attach(obj, signal, Published(bus, f"{describing.text_of(name)}/{signal}", where, realm, shape))
+
+    def detach(self) -> None:
+        """Takes the signals out of the object: it may be hosted elsewhere."""
+        for signal in self.outline.signals:
+            with contextlib.suppress(AttributeError):  # a second time
+                delattr(self._object, signal)
 
     @property
     def handler(self) -> Callable[[Request[Any]], Any]:
@@ -144,12 +153,20 @@ def _is_plain(function: Any) -> bool:
     return inspect.isfunction(function) or inspect.ismethod(function)
 
 
+def _check_free(obj: Any, outline: Outline) -> None:
+    """Raises ValueError for an object that publishes signals elsewhere."""
+    for signal in outline.signals:
+        held = getattr(obj, signal, None)
+        if isinstance(held, Published):
+            raise ValueError(f"this {type(obj).__qualname__} object is hosted already, as {held.service}")
+
+
 def _attach(obj: Any, name: str, signal: Published[Any]) -> None:
     try:
         setattr(obj, name, signal)
     except AttributeError:
         raise TypeError(
-            f"{type(obj).__qualname__}.{name}: the signal cannot be put there; give __slots__ that name"
+            f"{type(obj).__qualname__}.{name}: the signal cannot be put there: the class has __slots__"
         ) from None
 
 

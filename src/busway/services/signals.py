@@ -71,6 +71,11 @@ class Published(Signal[T]):
     def __repr__(self) -> str:
         return f"<Signal {self._name}, published>"
 
+    @property
+    def service(self) -> str:
+        """The name under which its object is hosted."""
+        return self._name.rpartition("/")[0]
+
     def publish(self, value: T, **options: Unpack[PublishOptions]) -> Awaitable[None]:
         words: dict[str, Any] = {"realm": self._realm, **options}
         done: Awaitable[None] | None = self._bus.publish(self._where, self._shape.pack(value), **words)

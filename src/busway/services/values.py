@@ -93,7 +93,7 @@ class Shape:
         try:
             if self._depth == _AS_IS:
                 found = values
-            elif self._depth == _FLAT and self._has_no_heirs(values):
+            elif self._are_exact(values) and self._depth == _FLAT:
                 found = msgspec.to_builtins(values, builtin_types=CBOR_NATIVE)
             else:
                 known = plain(self.record(**values))
@@ -113,15 +113,19 @@ class Shape:
         """The sentence for people."""
         return mismatch.describe(self.label)
 
-    def _has_no_heirs(self, values: dict[str, Any]) -> bool:
-        """Whether records are of just the class that the annotation names; of an heir payloads.py says
-        why it does not travel.
+    def _are_exact(self, values: dict[str, Any]) -> bool:
+        """Whether records are of just the classes that the annotations name. Of an heir payloads.py says why
+        it does not travel; raises Mismatch for what is none.
         """
+        exact = True
         for name, record in self._records:
             value = values.get(name)
             if value is not None and type(value) is not record:
-                return False
-        return True
+                if not isinstance(value, record):
+                    text = f"expected {record.__qualname__}, got {label_of(type(value))}"
+                    raise Mismatch(text, f".{name}")
+                exact = False
+        return exact
 
 
 class Single:
