@@ -51,14 +51,14 @@ _NAME_OR = click.argument(
     callback=selecting.check_name,
     shell_complete=completing.endpoints,
 )
-_TTL = click.option(
+TTL = click.option(
     "--ttl",
     type=click.FloatRange(min=0, max=2_000_000),
     default=0.0,
     metavar="S",
     help="Wait so many seconds for somebody to hold NAME.",
 )
-_PRIORITY = click.option(
+PRIORITY = click.option(
     "--priority",
     type=click.Choice(codes.PRIORITY_NAMES),
     default="normal",
@@ -247,8 +247,8 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
     help="With --where: one that is meant, or all.",
 )
 @click.option("--confirm", is_flag=True, help="Wait until the receiving program has taken it.")
-@_TTL
-@_PRIORITY
+@TTL
+@PRIORITY
 @node_option(_HOLDER)
 @timeout_option(30.0, "How long to wait for the verdict, in seconds.")
 @json_option("The outcome as one JSON document.")
@@ -314,7 +314,7 @@ def send(
         return failures.OK
 
     # A leaf is not found by those who come later, and knows no labels of those that answer.
-    return _run_asking(place, "send", name, job, leaf=not ttl and copies != "all", where=where)
+    return run_asking(place, "send", name, job, leaf=not ttl and copies != "all", where=where)
 
 
 def _value(bus: AsyncBus, payload: object) -> object:
@@ -335,7 +335,7 @@ def _check_sendable(bus: AsyncBus, name: str) -> None:
         raise Failure(failures.USAGE, f"{name} is a broadcast endpoint: use `busway publish`", "WRONG_KIND")
 
 
-def _run_asking(
+def run_asking(
     place: Place,
     command: str,
     name: str,
@@ -376,7 +376,7 @@ def _run_asking(
 @click.option(
     "--realm", type=REALMS, help="How far it gets: localnet, or where this joins over a wider link global."
 )
-@_PRIORITY
+@PRIORITY
 @click.option(
     "--retain", is_flag=True, help="Keep it for who subscribes later, until this command is interrupted."
 )
@@ -428,7 +428,7 @@ def publish(
             await asyncio.Event().wait()
         return failures.OK
 
-    return _run_asking(place, "publish", name, job, leaf=not retain, endless=retain)
+    return run_asking(place, "publish", name, job, leaf=not retain, endless=retain)
 
 
 @click.command(cls=Examples)
@@ -461,7 +461,7 @@ def last(place: Place, name: str, realm: Realm, timeout: float, as_json: bool) -
             output.write_value(message.payload)
         return failures.OK
 
-    return _run_asking(place, "last", name, job, leaf=True)
+    return run_asking(place, "last", name, job, leaf=True)
 
 
 # Asking
@@ -476,8 +476,8 @@ def last(place: Place, name: str, realm: Realm, timeout: float, as_json: bool) -
 @click.option(
     "--stream", is_flag=True, help="Take a reply in parts, one a line; --timeout counts from part to part."
 )
-@_TTL
-@_PRIORITY
+@TTL
+@PRIORITY
 @node_option(_HOLDER)
 @timeout_option(30.0, "How long to wait for the reply, in seconds.")
 @json_option("The reply in a JSON document.")
@@ -530,7 +530,7 @@ def request(
             whom = session.target(bus, name)
         if stream:
             parts = bus.request_stream(whom, value, timeout=timeout, ttl=ttl, node=to, priority=priority)
-            await _print_parts(_sent(name, where), parts, as_json)
+            await print_parts(_sent(name, where), parts, as_json)
             return failures.OK
         began = time.perf_counter()
         reply = await bus.request(whom, value, timeout=timeout, ttl=ttl, node=to, priority=priority)
@@ -542,14 +542,15 @@ def request(
             output.write_value(reply)
         return failures.OK
 
-    return _run_asking(place, "request", name, job, leaf=not ttl and not everyone, where=where)
+    return run_asking(place, "request", name, job, leaf=not ttl and not everyone, where=where)
 
 
 def _replied(asked: dict[str, object], reply: object) -> dict[str, object]:
     return asked | {"format": "bytes" if isinstance(reply, bytes) else "cbor", "payload": reply}
 
 
-async def _print_parts(asked: dict[str, object], parts: AsyncIterator[Any], as_json: bool) -> None:
+async def print_parts(asked: dict[str, object], parts: AsyncIterator[Any], as_json: bool) -> None:
+    """A line for each part of a reply."""
     index = 0
     async for part in parts:
         if as_json:

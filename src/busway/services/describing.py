@@ -4,6 +4,7 @@ documents, stubs and the command line are made of.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from busway.names import endpoint_id, endpoint_name, uuid_text
@@ -59,7 +60,7 @@ def _method(method: Method, schemas: Schemas) -> dict[str, Any]:
         schema = schemas.of(method.hints[each.name])
         is_needed = each.default is each.empty
         if not is_needed:
-            put_default(schema, each.default)
+            put_default(schema, functools.partial(getattr, each, "default"))
         is_keyword = each.kind is each.KEYWORD_ONLY
         arguments.append({"name": each.name, "schema": schema, "required": is_needed, "keyword": is_keyword})
     return {

@@ -14,7 +14,7 @@ from busway.errors import BusError, RemoteError
 from busway.messages import converter_of
 from busway.names import ascii_safe
 from busway.payloads import CBOR, decode, encode, plain
-from busway.services.values import Shape
+from busway.services.values import Shape, default_of
 
 DECLARED = 0xFFFF0001
 """The code of an error that the contract declares; its text is its name and its fields as JSON."""
@@ -124,15 +124,6 @@ class Fault:
         """An instance of its fields, of which others are left out. Raises ValueError."""
         found: ServiceError = self._converter.convert(_from_json(fields))
         return found
-
-
-def default_of(field: dataclasses.Field[Any]) -> Any:
-    """A function that makes the default of a dataclass's field; None if it has none."""
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory
-    if field.default is dataclasses.MISSING:
-        return None
-    return lambda: field.default
 
 
 def parted(text: str) -> tuple[str, Any]:

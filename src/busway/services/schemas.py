@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import array
 import collections.abc
+import contextlib
 import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import inspect
 import types
 import typing
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from busway.classes import aliased, field_names, is_own_dataclass, is_struct
 from busway.payloads import plain
+from busway.services.values import default_of
 
 Schema = dict[str, Any]
 
@@ -33,7 +37,7 @@ _PLAIN: dict[Any, Schema] = {
     object: {},
     bytes: {**_STRING, "contentEncoding": "base16", "x-python": "bytes"},
     complex: {"x-python": "complex"},
-    array.array: {"type": "array", "items": {"type": "number"}, "x-python": "array.array[Any]"},
+    array.array: {"type": "array", "items": {"type": "number"}, "x-python": "array.array"},
     datetime.datetime: {**_STRING, "format": "date-time", "x-python": "datetime.datetime"},
     datetime.date: {**_STRING, "format": "date", "x-python": "datetime.date"},
     datetime.timedelta: {"x-python": "datetime.timedelta"},
@@ -142,38 +146,31 @@ class Schemas:
         return _told(cls, {**found, "required": required} if required else found)
 
 
-_NONE = object()  # there is a default, which is made anew each time, or cannot travel
-
-
-def put_default(schema: Schema, value: Any) -> None:
+def put_default(schema: Schema, make: Callable[[], Any]) -> None:
     """Notes a default beside a schema, if it can travel."""
-    if value is _NONE:
-        return
-    try:
-        schema["default"] = plain(value)
-    except (TypeError, ValueError):
-        pass
+    with contextlib.suppress(Exception):  # what makes it is the program's own
+        schema["default"] = plain([make()])[0]
 
 
-def _dataclass_defaults(cls: Any) -> dict[str, Any]:
-    found = {}
-    for each in dataclasses.fields(cls):
-        if each.default is not dataclasses.MISSING:
-            found[each.name] = each.default
-        elif each.default_factory is not dataclasses.MISSING:
-            found[each.name] = _NONE
+def _dataclass_defaults(cls: Any) -> dict[str, Callable[[], Any]]:
+    found = {each.name: default_of(each) for each in dataclasses.fields(cls)}
+    return {name: make for name, make in found.items() if make is not None}
+
+
+def _struct_defaults(cls: Any) -> dict[str, Callable[[], Any]]:
+    import msgspec
+
+    found: dict[str, Callable[[], Any]] = {}
+    for each in msgspec.structs.fields(cls):
+        if each.default is not msgspec.NODEFAULT:
+            found[each.name] = functools.partial(_itself, each.default)
+        elif each.default_factory is not msgspec.NODEFAULT:
+            found[each.name] = each.default_factory
     return found
 
 
-def _struct_defaults(cls: Any) -> dict[str, Any]:
-    import msgspec
-
-    fields = msgspec.structs.fields(cls)
-    return {
-        each.name: each.default if each.default is not msgspec.NODEFAULT else _NONE
-        for each in fields
-        if not each.required
-    }
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _told(cls: type, schema: Schema) -> Schema:

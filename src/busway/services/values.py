@@ -221,6 +221,15 @@ def _flat_fields(record: Any) -> Kinds | None:
     return fields if all(fields.values()) else None
 
 
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """A function that makes the default of a dataclass's field; None if it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory
+    if field.default is dataclasses.MISSING:
+        return None
+    return lambda: field.default
+
+
 def _field(default: Callable[[], Any] | None) -> Any:
     return dataclasses.field() if default is None else dataclasses.field(default_factory=default)
 
