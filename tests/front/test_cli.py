@@ -21,6 +21,7 @@ _COMMANDS = (
     "audit",
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "last", "request", "serve"),
+    *("describe", "call", "schema", "stub"),
     *(
         "ping",
         "watch",

@@ -192,8 +192,11 @@ def _unfit(told: dict[str, Any], method: str, text: str) -> Failure:
 @TTL
 @node_option(_HOLDER)
 @_ASKED
+@json_option("The document in one line.")
 @joins
-def schema(place: Place, name: str, asyncapi: bool, ttl: float, node: str, timeout: float) -> int:
+def schema(
+    place: Place, name: str, asyncapi: bool, ttl: float, node: str, timeout: float, as_json: bool
+) -> int:
     """Examples:
       busway schema lab/pump > pump.schema.json
       busway schema lab/pump --asyncapi > pump.asyncapi.json
@@ -205,7 +208,7 @@ def schema(place: Place, name: str, asyncapi: bool, ttl: float, node: str, timeo
     make = documents.asyncapi if asyncapi else documents.json_schema
 
     def show(told: dict[str, Any]) -> None:
-        output.say(calling.pretty(make(told)))
+        output.say_json(make(told)) if as_json else output.say(calling.pretty(make(told)))
 
     return _with_contract(place, "schema", name, ttl, node, timeout, show)
 
@@ -216,8 +219,11 @@ def schema(place: Place, name: str, asyncapi: bool, ttl: float, node: str, timeo
 @TTL
 @node_option(_HOLDER)
 @_ASKED
+@json_option("The module's text in one JSON document.")
 @joins
-def stub(place: Place, name: str, blocking: bool, ttl: float, node: str, timeout: float) -> int:
+def stub(
+    place: Place, name: str, blocking: bool, ttl: float, node: str, timeout: float, as_json: bool
+) -> int:
     """Examples:
       busway stub lab/pump > pump_client.py
       busway stub lab/pump --blocking > pump_client.py
@@ -228,7 +234,11 @@ def stub(place: Place, name: str, blocking: bool, ttl: float, node: str, timeout
     """
 
     def show(told: dict[str, Any]) -> None:
-        output.say(stubs.stub(told, blocking=blocking).rstrip("\n"))
+        text = stubs.stub(told, blocking=blocking)
+        if as_json:
+            output.say_json({"service": told["service"], "version": told["version"], "module": text})
+        else:
+            output.say(text.rstrip("\n"))
 
     return _with_contract(place, "stub", name, ttl, node, timeout, show)
 
