@@ -40,6 +40,7 @@ DOCUMENTS = (
 CALLS, TESTING, CLOCK = "docs/tutorial/calls.md", "docs/howto/testing.md", "docs/tutorial/first-program.md"
 COMMANDS = "docs/howto/command-line.md"
 SEALED = "docs/howto/sealed.md"
+SERVICES = "docs/howto/services.md"
 MACHINES, BOARD = "docs/tutorial/two-machines.md", "docs/tutorial/board.md"
 CONFIGURATION = "docs/reference/configuration.md"
 CODE_FOLDERS = (
@@ -255,6 +256,7 @@ def test_there_are_such_programs() -> None:
     assert {name for _, name in ALONE} == {
         *("upper.py", "blocking.py", "core.py", "patience.py", "told.py"),
         *("readings.py", "oven.py", "arm.py"),
+        *("speeds.py", "contract.py", "lamp.py"),
     }
 
 
@@ -318,6 +320,19 @@ def shows_what_it_says(document: str, folder: Path) -> None:
 @pytest.mark.parametrize("document", ["README.md", COMMANDS])
 def test_command_line(pump: None, tmp_path: Path, document: str) -> None:
     shows_what_it_says(document, tmp_path)
+
+
+def test_services_from_a_shell(own_bus: None, tmp_path: Path) -> None:
+    """The first program of the page, but that it serves until it is ended."""
+    source = programs(SERVICES)["speeds.py"]
+    head, serving, _ = source.partition("        bus.host(Pump())\n")
+    assert serving
+    (tmp_path / "pump.py").write_text(
+        f"{head}{serving}        await asyncio.Event().wait()\n\n\nasyncio.run(main())\n"
+    )
+    with running(tmp_path / "pump.py"):
+        aio.run(answered("lab/pump", ["busway.describe", {}]))
+        shows_what_it_says(SERVICES, tmp_path)
 
 
 def test_two_machines(tmp_path: Path) -> None:

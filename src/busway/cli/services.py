@@ -150,7 +150,7 @@ def call(
 
 
 def _failure(error: RemoteError) -> Exception:
-    """What the service answered, as the command ends with it: an error of its contract by name."""
+    """The answer as the command ends with it: an error of the contract by its name."""
     names = {faults.NO_METHOD: "NO_METHOD", faults.MISFIT: "MISFIT"}
     names[faults.DECLARED] = error.message.partition(" ")[0]
     if error.code not in names:

@@ -61,7 +61,7 @@ def using(client: T, **options: Unpack[StreamOptions]) -> T:
 
 
 class BaseClient:
-    """What clients for asyncio and for threads have alike."""
+    """The common part of clients for asyncio and for threads."""
 
     __slots__ = ("__dict__", "_bus", "_name", "_opened", "_options", "_realm", "_stream_options")
 

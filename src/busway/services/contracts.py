@@ -189,7 +189,7 @@ Made = TypeVar("Made")
 
 
 def _named(label: str, make: Callable[[], Made]) -> Made:
-    """What `make` gives; errors of annotations begin with the label."""
+    """The thing that `make` makes; errors of annotations begin with the label."""
     try:
         return make()
     except TypeError as error:

@@ -151,7 +151,7 @@ class Single:
         self._fields = _flat_fields(self._record)
 
     def pack(self, value: Any) -> Any:
-        """What travels for a wanted value. Raises TypeError, naming the place, if it does not fit."""
+        """The value that travels for a wanted one. Raises TypeError, naming the place, if it does not fit."""
         kind = type(value)
         if kind in self._kinds:
             return value
@@ -263,7 +263,7 @@ def _hashable(annotation: Any) -> bool:
 
 
 def _optional(annotation: Any) -> Any:
-    """What may be None besides; None for anything else."""
+    """The annotation that `None` may stand for besides; None for any other."""
     arguments = typing.get_args(annotation)
     if len(arguments) != 2 or type(None) not in arguments:
         return None
