@@ -216,6 +216,53 @@ async def test_options_of_a_call() -> None:
             busway.using(server, ttl=1.0)
 
 
+async def test_errors_of_another_service_are_not_this_ones() -> None:
+    """A method that calls a service, and passes its errors on, has failed, as with any other exception."""
+
+    @busway.service("lab/panel")
+    class Panel:
+        class TooFast(busway.ServiceError):
+            limit: int
+
+        def __init__(self, pump: Any) -> None:
+            self.pump = pump
+
+        async def faster(self, payload: Any) -> None:
+            await self.pump.request("lab/pump", payload)
+
+        def later(self) -> Any:
+            return self.faster(["set_speed", {"rpm": 4000}])
+
+    async with joined(AsyncPump()) as (_, bus):
+        bus.host(Panel(bus))
+        panel = bus.client(Panel)
+        for payload in (["set_speed", {"rpm": 4000}], ["halt", {}], ["set_speed", {}]):
+            with pytest.raises(busway.RemoteError) as error:
+                await panel.faster(payload)
+            assert (type(error.value), error.value.code) == (busway.RemoteError, 64)
+        with pytest.raises(busway.RemoteError) as error:
+            await panel.later()
+        assert error.value.code == 64
+        with pytest.raises(busway.RemoteError) as error:
+            await panel.faster(["fail", {"how": "coded"}])
+        assert error.value.code == 300
+
+
+async def test_a_plain_function_may_give_a_coroutine() -> None:
+    @busway.service("lab/it")
+    class It:
+        def twice(self, what: int) -> int:
+            async def later() -> int:
+                return 2 * what
+
+            return later()  # type: ignore[return-value]
+
+    async with Network() as network:
+        bus = await network.bus()
+        bus.host(It())
+        assert await bus.client(It).twice(4) == 8  # type: ignore[misc]
+
+
 async def test_a_cancelled_call_is_cancelled_at_the_server() -> None:
     server = AsyncPump()
     async with joined(server) as (_, bus):
@@ -240,6 +287,10 @@ async def test_a_stream_that_is_left_is_closed_at_the_server() -> None:
         async with pump:
             parts = pump.scan(1.0, 1_000_000)
             assert await anext(parts) == 0.0
+        await server.closed.wait()
+        server.closed.clear()
+        async for _ in pump.scan(1.0, 1_000_000):
+            break
         await server.closed.wait()
         assert [part async for part in parts] == []
 

@@ -163,6 +163,8 @@ async def test_an_object_is_hosted_once() -> None:
                 two.host(pump)
         two.host(pump)
         assert await two.client(Pump).set_speed(1) == Status(1, 0.0)
+    async with Network() as network:  # the bus was closed, and what it hosted with it
+        (await network.bus()).host(pump)
 
 
 async def test_a_uuid_may_stand_for_the_name() -> None:

@@ -115,7 +115,7 @@ class Fault:
         self.shape = Shape(name, fields)
         self._converter = converter_of(cls)
 
-    def text(self, error: ServiceError) -> str:
+    def text(self, error: RemoteError) -> str:
         """It as the text of an error. Raises TypeError for fields that do not fit."""
         packed = self.shape.pack({field.name: getattr(error, field.name) for field in _fields(self.cls)})
         return f"{self.name} {json.dumps(_jsonable(plain(packed)))}"

@@ -16,7 +16,7 @@ from busway.classes import Mismatch
 from busway.errors import RemoteError
 from busway.services import describing
 from busway.services.contracts import DESCRIBE, Method, Outline, signal_target
-from busway.services.faults import DECLARED, MISFIT, NO_METHOD, ServiceError
+from busway.services.faults import DECLARED, MISFIT, NO_METHOD
 from busway.services.signals import Published
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class Server:
             result = function(**arguments)
             if type(result) is CoroutineType or inspect.isawaitable(result):
                 result = await result
-        except ServiceError as error:
-            raise self._declared(error) from error
+        except RemoteError as error:
+            raise self._passed_on(error) from error
         return self._parts(method, result) if method.is_stream else method.value.pack(result)
 
     def _answer(self, request: Request[Any]) -> Any:
@@ -74,9 +74,19 @@ class Server:
         method, function, arguments = self._call(request.payload)
         try:
             result = function(**arguments)
-        except ServiceError as error:
-            raise self._declared(error) from error
+        except RemoteError as error:
+            raise self._passed_on(error) from error
+        if type(result) is CoroutineType:
+            return self._awaited(method, result)
         return self._each(method, result) if method.is_stream else method.value.pack(result)
+
+    async def _awaited(self, method: Method, result: Any) -> Any:
+        """The answer, of a plain function that has called a coroutine function."""
+        try:
+            value = await result
+        except RemoteError as error:
+            raise self._passed_on(error) from error
+        return self._parts(method, value) if method.is_stream else method.value.pack(value)
 
     def _call(self, payload: Any) -> tuple[Method, Any, dict[str, Any]]:
         """The method that is called, the function that is the object's, and its arguments."""
@@ -110,8 +120,8 @@ class Server:
         try:
             async for part in parts:
                 yield pack(part)
-        except ServiceError as error:
-            raise self._declared(error) from error
+        except RemoteError as error:
+            raise self._passed_on(error) from error
         finally:
             if hasattr(parts, "aclose"):
                 await parts.aclose()
@@ -121,18 +131,26 @@ class Server:
         try:
             for part in parts:
                 yield pack(part)
-        except ServiceError as error:
-            raise self._declared(error) from error
+        except RemoteError as error:
+            raise self._passed_on(error) from error
         finally:
             if hasattr(parts, "close"):
                 parts.close()
 
-    def _declared(self, error: ServiceError) -> RemoteError:
-        """A declared error as it travels; one that the contract does not name is like any other."""
+    def _passed_on(self, error: RemoteError) -> RemoteError:
+        """An error as it travels. One that another service has declared, or of a call of another that did not
+        fit, says nothing of this one: the method has failed.
+        """
         for fault in self.outline.faults.values():
             if fault.cls is type(error):
                 return RemoteError(DECLARED, fault.text(error))
-        return RemoteError(64, str(error))
+        if error.code in (DECLARED, NO_METHOD, MISFIT):
+            return RemoteError(_FAILED, str(error))
+        return RemoteError(error.code if error.code >= _OWN else _FAILED, error.message)
+
+
+_FAILED = 64  # the code of a handler that failed
+_OWN = 256  # the first code that is the programs' own
 
 
 async def _taking_turns(parts: Iterable[Any]) -> AsyncIterator[Any]:
@@ -157,7 +175,7 @@ def _check_free(obj: Any, outline: Outline) -> None:
     """Raises ValueError for an object that publishes signals elsewhere."""
     for signal in outline.signals:
         held = getattr(obj, signal, None)
-        if isinstance(held, Published):
+        if isinstance(held, Published) and held.is_open:
             raise ValueError(f"this {type(obj).__qualname__} object is hosted already, as {held.service}")
 
 

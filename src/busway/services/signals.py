@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from busway.adapters.bus import host_of
 from busway.adapters.closing import Done
 from busway.classes import Mismatch
 from busway.errors import BusClosed, BusError, PayloadError
@@ -70,6 +71,11 @@ class Published(Signal[T]):
 
     def __repr__(self) -> str:
         return f"<Signal {self._name}, published>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its bus can still publish."""
+        return host_of(self._bus).failure is None
 
     @property
     def service(self) -> str:

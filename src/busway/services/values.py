@@ -9,6 +9,7 @@ import collections.abc
 import dataclasses
 import datetime
 import enum
+import types
 import typing
 import uuid
 from collections.abc import Callable, Iterable
@@ -265,9 +266,8 @@ def _hashable(annotation: Any) -> bool:
 def _optional(annotation: Any) -> Any:
     """The annotation that `None` may stand for besides; None for any other."""
     arguments = typing.get_args(annotation)
-    if len(arguments) != 2 or type(None) not in arguments:
-        return None
-    if label_of(annotation).startswith(("tuple", "dict", "Annotated")):
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    if not is_union or len(arguments) != 2 or type(None) not in arguments:
         return None
     return next(member for member in arguments if member is not type(None))
 
