@@ -2,11 +2,11 @@
 
 Usage: python -m benchmarks.services [--rounds 40] [--calls 2000]
 
-Two programs over IPC. One hosts a contract and serves a plain endpoint beside it, the other asks each in turn,
-in rounds that follow each other: `await pump.set_speed(300, ramp=0.5)`, and `await bus.request(...)` with the
-very same bytes, answered by a coroutine handler that gives the very same bytes. Printed are microseconds of
-each side, and the median of what a round costs over the round before it, with its quartiles: what others do
-on the machine meanwhile is in both.
+Two programs over IPC. One hosts a contract and serves a plain endpoint beside it, the other asks each in
+turn, in rounds that follow each other: `await pump.set_speed(300, ramp=0.5)`, and `await bus.request(...)`
+with the very same bytes, answered by a coroutine handler that gives the very same bytes. Printed are
+microseconds of each side, and the median of what a round costs over the round before it, with its quartiles:
+what others do on the machine meanwhile is in both.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def show(found: dict[str, list[Spent]]) -> None:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=40, help="at least 2")
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--serve", metavar="BUS", help=argparse.SUPPRESS)
     words = parser.parse_args()
