@@ -111,6 +111,20 @@ def test_front_door_does_not_lead_through_the_command_line() -> None:
     assert wrong == []
 
 
+def test_services_stand_on_the_public_calls_of_a_bus() -> None:
+    wrong = []
+    paths = sorted((SOURCE / "services").glob("*.py"))
+    for path in paths:
+        found = imports_of(ast.parse(path.read_text()), "busway.services")
+        wrong += [
+            f"{path.name} line {one.line}"
+            for one in found
+            if one.within("busway.protocol", "busway.drivers", "busway.cli", "busway.demo")
+        ]
+    assert wrong == []
+    assert len(paths) > 10
+
+
 def test_type_checking_has_no_else_in_the_core() -> None:
     """mypyc takes TYPE_CHECKING as true and compiles the other branch as unreachable."""
     wrong = []

@@ -23,6 +23,7 @@ PUBLIC = {
     *("id", "name", "label", "node", "undeliverable"),
     *("open", "close"),
     *("register", "subscribe", "serve"),
+    *("host", "client"),
     *("send", "send_many", "try_send", "publish", "request", "request_all", "request_stream"),
     "last",
     *("connect", "listen", "attach"),

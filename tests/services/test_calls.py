@@ -248,6 +248,32 @@ async def test_errors_of_another_service_are_not_this_ones() -> None:
         assert error.value.code == 300
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("TooFast", "TooFast {", "TooFast [3]", 'TooFast {"limit": "x"}', "TooFast " + "[" * 100_000),
+        *(
+            'TooFast {"limit": {"$cbor": "x"}}',
+            'TooFast {"limit": {"$cbor": "oA=="}}',
+            "Unknown {}",
+            "",
+            "\x00",
+        ),
+    ],
+)
+async def test_a_malformed_error_is_a_plain_one(text: str) -> None:
+    async with Network() as network:
+        bus = await network.bus()
+
+        @bus.serve("lab/pump")
+        def answer(request: busway.Request) -> None:
+            raise busway.RemoteError(4294901761, text)
+
+        with pytest.raises(busway.RemoteError) as error:
+            await bus.client(Pump).set_speed(1)
+        assert type(error.value) is busway.RemoteError
+
+
 async def test_a_plain_function_may_give_a_coroutine() -> None:
     @busway.service("lab/it")
     class It:

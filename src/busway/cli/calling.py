@@ -39,6 +39,7 @@ async def described(
     from busway import RemoteError
     from busway.cli import session
     from busway.services.contracts import DESCRIBE
+    from busway.services.describing import is_description
 
     text = f"{name} is no service with a contract: use `busway request`"
     none = Failure(failures.NEGATIVE, text, "NO_CONTRACT")
@@ -47,10 +48,10 @@ async def described(
         told = await bus.request(whom, [DESCRIBE, {}], timeout=timeout, ttl=ttl, node=node)
     except RemoteError:
         raise none from None
-    parts = ("methods", "signals", "errors", "types")
-    if not isinstance(told, dict) or not all(isinstance(told.get(part), dict) for part in parts):
+    if not is_description(told):
         raise none
-    return told
+    found: dict[str, Any] = told
+    return found
 
 
 def pretty(document: Any) -> str:

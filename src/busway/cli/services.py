@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -22,7 +23,6 @@ from busway.cli.options import (
 )
 from busway.cli.talk import PRIORITY, TTL, print_parts, run_asking
 from busway.errors import RemoteError
-from busway.names import endpoint_id
 from busway.services import documents, faults, stubs
 from busway.services.parsing import Unfit, parsed
 from busway.services.wording import StubError, Wording
@@ -129,7 +129,8 @@ def call(
     async def job(bus: AsyncBus) -> int:
         to = session.one_node(bus, node)
         told = await calling.described(bus, name, ttl=ttl, node=to, timeout=timeout)
-        arguments = _arguments(told, method, given)
+        with _readable(name):
+            arguments = _arguments(told, method, given)
         options: dict[str, Any] = {"timeout": timeout, "node": to, "priority": priority}
         whom, payload = session.target(bus, name), [method, arguments]
         asked: dict[str, object] = {"service": name, "method": method}
@@ -257,12 +258,18 @@ def _with_contract(
     async def job(bus: AsyncBus) -> int:
         to = session.one_node(bus, node)
         told = await calling.described(bus, name, ttl=ttl, node=to, timeout=timeout)
-        try:
+        with _readable(name):
             show(told)
-        except (StubError, KeyError, TypeError, AttributeError) as error:
-            text = f"what {name} tells of itself cannot be used: {error}"
-            raise Failure(failures.NEGATIVE, output.printable(text), "UNREADABLE") from None
         return failures.OK
 
-    endpoint_id(name)
     return run_asking(place, command, name, job, leaf=not ttl)
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Where something is made of a description, in which anything may stand. Raises Failure."""
+    try:
+        yield
+    except (StubError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        text = f"what {name} tells of itself cannot be used: {error}"
+        raise Failure(failures.NEGATIVE, output.printable(text), "UNREADABLE") from None

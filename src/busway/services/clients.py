@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _STREAM_ONLY = ("window",)
 _OPTIONS = frozenset({"timeout", "ttl", "node", "priority", "sealed", "others_only", "window"})
+_MALFORMED = (ValueError, TypeError, LookupError, RecursionError)  # of what a server says of an error
 _ASK_S = 2.0  # for the server's contract, once something did not fit
 
 
@@ -123,7 +124,7 @@ class BaseClient:
     def _failure(self, error: RemoteError) -> BusError:
         """The exception for what the server answered instead."""
         if error.code == DECLARED:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(*_MALFORMED):
                 name, fields = parted(error.message)
                 fault = self._outline.faults.get(name)
                 if fault is not None:

@@ -69,3 +69,43 @@ def _method(method: Method, schemas: Schemas) -> dict[str, Any]:
         "result": schemas.of(method.result),
         "stream": method.is_stream,
     }
+
+
+def is_description(told: Any) -> bool:
+    """Whether it has the form of a description; what came from elsewhere may be anything."""
+    return (
+        isinstance(told, dict)
+        and isinstance(told.get("version"), int)
+        and all(isinstance(told.get(part), str) for part in ("service", "contract", "doc"))
+        and isinstance(told.get("id"), bytes)
+        and all(_are_parts(told.get(part)) for part in ("methods", "signals", "errors", "types"))
+        and all(map(_is_method, told["methods"].values()))
+        and all(isinstance(each.get("schema"), dict) for each in told["signals"].values())
+        and all(isinstance(each.get("endpoint"), str) for each in told["signals"].values())
+    )
+
+
+def _are_parts(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(name, str) and isinstance(each, dict) for name, each in found.items()
+    )
+
+
+def _is_method(method: dict[str, Any]) -> bool:
+    arguments = method.get("arguments")
+    return (
+        isinstance(arguments, list)
+        and all(map(_is_argument, arguments))
+        and isinstance(method.get("doc"), str)
+        and isinstance(method.get("result"), dict)
+        and isinstance(method.get("stream"), bool)
+    )
+
+
+def _is_argument(found: Any) -> bool:
+    return (
+        isinstance(found, dict)
+        and isinstance(found.get("name"), str)
+        and isinstance(found.get("schema"), dict)
+        and all(isinstance(found.get(word), bool) for word in ("required", "keyword"))
+    )
