@@ -257,3 +257,18 @@ print([name for name in sys.modules if name.startswith("busway.services")])
 def test_the_class_is_as_it_was() -> None:
     assert inspect.isclass(Pump)
     assert AsyncPump().closed.is_set() is False
+
+
+async def test_annotations_may_be_texts() -> None:
+    from tests.services.late import Late
+
+    async with Network() as network:
+        bus = await network.bus()
+        late = Late()
+        bus.host(late)
+        client = bus.client(Late)
+        assert await client.list(3) == [3]
+        assert await client.int() == 1
+        with client.opened.subscribe() as opened:
+            await late.opened.publish([1, 2])
+            assert await opened.receive(5.0) == [1, 2]

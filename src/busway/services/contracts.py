@@ -129,8 +129,7 @@ class Method:
         self.name = name
         self.function = function
         self.doc = inspect.getdoc(function) or ""
-        self.signature = inspect.signature(function)
-        own = list(self.signature.parameters.values())[1:]
+        own = list(inspect.signature(function).parameters.values())[1:]
         for each in own:
             if each.kind not in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
                 raise TypeError(
@@ -261,12 +260,14 @@ class Outline:
 
     def _signals(self) -> Iterator[tuple[str, Single]]:
         for cls in reversed(self.cls.__mro__):
-            hints = self._hints(cls) if inspect.get_annotations(cls) else {}
-            hints |= {
-                name: value.__orig_class__
-                for name, value in vars(cls).items()
-                if isinstance(value, Signal) and hasattr(value, "__orig_class__")
+            hints: dict[str, Any] = {
+                name: value.__orig_class__ for name, value in vars(cls).items() if _is_typed(value)
             }
+            for name, hint in inspect.get_annotations(cls).items():
+                if not isinstance(hint, str):
+                    hints[name] = hint
+                elif "Signal" in hint:  # what else the class mentions need not be known at run time
+                    hints[name] = self._hints(_annotated(cls, name, hint))[name]
             for name, hint in hints.items():
                 if typing.get_origin(hint) is Signal:
                     (kind,) = typing.get_args(hint)
@@ -282,10 +283,19 @@ class Outline:
     def _hints(self, found: Any) -> dict[str, Any]:
         names: dict[str, Any] = {}
         for cls in reversed(self.cls.__mro__):
-            if cls is not object:
-                names.update(vars(cls))
+            names |= {name: value for name, value in vars(cls).items() if isinstance(value, type)}
         names[self.cls.__name__] = self.cls
         return typing.get_type_hints(found, localns=names, include_extras=True)
+
+
+def _is_typed(value: Any) -> bool:
+    """Whether it is a `Signal[T]()`, and not a bare one."""
+    return isinstance(value, Signal) and hasattr(value, "__orig_class__")
+
+
+def _annotated(cls: type, name: str, hint: str) -> type:
+    """A class with that annotation alone, in the module of the other."""
+    return type("Annotated", (), {"__module__": cls.__module__, "__annotations__": {name: hint}})
 
 
 def signal_target(name: Any, signal: str) -> Any:

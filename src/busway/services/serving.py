@@ -182,10 +182,8 @@ def _check_free(obj: Any, outline: Outline) -> None:
 def _attach(obj: Any, name: str, signal: Published[Any]) -> None:
     try:
         setattr(obj, name, signal)
-    except AttributeError:
-        raise TypeError(
-            f"{type(obj).__qualname__}.{name}: the signal cannot be put there: the class has __slots__"
-        ) from None
+    except AttributeError as error:  # its class has __slots__, or is frozen
+        raise TypeError(f"{type(obj).__qualname__}.{name}: the signal cannot be put there: {error}") from None
 
 
 def check_implements(obj: Any, outline: Outline, *, blocking: bool) -> None:
