@@ -260,16 +260,15 @@ class Outline:
 
     def _signals(self) -> Iterator[tuple[str, Single]]:
         for cls in reversed(self.cls.__mro__):
-            hints: dict[str, Any] = {
-                name: value.__orig_class__ for name, value in vars(cls).items() if _is_typed(value)
-            }
+            hints: dict[str, Any] = _typed_signals(cls)
             for name, hint in inspect.get_annotations(cls).items():
                 if not isinstance(hint, str):
                     hints[name] = hint
                 elif "Signal" in hint:  # what else the class mentions need not be known at run time
                     hints[name] = self._hints(_annotated(cls, name, hint))[name]
             for name, hint in hints.items():
-                if typing.get_origin(hint) is Signal:
+                origin: Any = typing.get_origin(hint)
+                if origin is Signal:
                     (kind,) = typing.get_args(hint)
                     make = functools.partial(Single, name, kind)
                     yield name, _named(f"{self.label}.{name}", make)
@@ -288,9 +287,10 @@ class Outline:
         return typing.get_type_hints(found, localns=names, include_extras=True)
 
 
-def _is_typed(value: Any) -> bool:
-    """Whether it is a `Signal[T]()`, and not a bare one."""
-    return isinstance(value, Signal) and hasattr(value, "__orig_class__")
+def _typed_signals(cls: type) -> dict[str, Any]:
+    """The types of what stands in a class as `Signal[T]()`."""
+    signals = {name: value for name, value in vars(cls).items() if isinstance(value, Signal)}
+    return {name: value.__orig_class__ for name, value in signals.items() if hasattr(value, "__orig_class__")}
 
 
 def _annotated(cls: type, name: str, hint: str) -> type:
