@@ -43,6 +43,26 @@ const scenarios = {
     bus.close();
   },
 
+  async "calls a service"() {
+    const bus = await connect(url);
+    const call = (method, given) => bus.request("lab/pump", [method, given]);
+    const heard = new Promise((resolve) => bus.subscribe("lab/pump/overheated", resolve));
+    assert.deepEqual(await call("set_speed", { rpm: 300, ramp: 1 }), { rpm: 300, ramp: 1 });
+    const angles = [];
+    for await (const angle of bus.requestStream("lab/pump", ["scan", { step: 1.5 }])) angles.push(angle);
+    assert.deepEqual(angles, [0, 1.5, 3]);
+    const tooFast = (error) =>
+      error instanceof RemoteError && error.code === 4294901761 && error.message.startsWith('TooFast {"limit": 3000');
+    await assert.rejects(call("set_speed", { rpm: 4000 }), tooFast);
+    await assert.rejects(call("halt", {}), (error) => error.code === 4294901762);
+    await assert.rejects(call("set_speed", { rpm: "x" }), (error) => error.code === 4294901763);
+    const told = await call("busway.describe", {});
+    assert.deepEqual(Object.keys(told.methods), ["set_speed", "scan", "fail", "nap"]);
+    await call("set_speed", { rpm: -7 });
+    assert.equal(await heard, -7);
+    bus.close();
+  },
+
   async "numbers that nobody can guess"() {
     const bus = await connect(url);
     const asked = Array.from({ length: 64 }, (_, number) => bus.request("t/echo", number));

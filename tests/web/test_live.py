@@ -16,6 +16,7 @@ from busway.adapters.typed import Priority
 from busway.protocol import Guard, codes
 from tests.adapters.tools import until
 from tests.rigs import aio, browser
+from tests.services.pumps import AsyncPump
 
 LIVE = Path(__file__).parent / "live.mjs"
 BOUND_S = 60.0
@@ -167,6 +168,17 @@ def test_alone(scenario: str) -> None:
 @pytest.mark.parametrize("scenario", ["asks", "failures"])
 def test_alone_with_a_site_behind_a_node(scenario: str) -> None:
     aio.run(alone(scenario, behind=True))
+
+
+async def calling() -> None:
+    async with site() as (made, url):
+        made.bus.host(AsyncPump(), realm="global")
+        async with node("calls a service", url):
+            pass
+
+
+def test_a_page_calls_a_service() -> None:
+    aio.run(calling())
 
 
 async def denied() -> None:
