@@ -1,12 +1,12 @@
 """The cost of calling a method over that of asking with the same payload: processor time of both programs.
 
-Usage: python -m benchmarks.services [--rounds 40] [--calls 2000]
+Usage: python -m benchmarks.services [--threads] [--rounds 40] [--calls 500]
 
 Two programs over IPC. One hosts a contract and serves a plain endpoint beside it, the other asks each in
 turn, in rounds that follow each other: `await pump.set_speed(300, ramp=0.5)`, and `await bus.request(...)`
 with the very same bytes, answered by a coroutine handler that gives the very same bytes. Printed are
 microseconds of each side, and the median of what a round costs over the round before it, with its quartiles:
-what others do on the machine meanwhile is in both.
+what others do on the machine meanwhile is in both. With --threads both are of `busway.Bus`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,23 @@ class Pump:
         return Status(rpm, ramp)
 
 
+@busway.service(SERVICE, version=1)
+class ThreadPump:
+    """The same for threads."""
+
+    def set_speed(self, rpm: int, *, ramp: float = 0.0) -> Status:
+        """Set the speed."""
+        return Status(rpm, ramp)
+
+
 async def bare(request: busway.Request[Any]) -> dict[str, Any]:
     """The same answer, by hand."""
+    given = request.payload[1]
+    return {"rpm": given["rpm"], "ramp": given["ramp"]}
+
+
+def blocking_bare(request: busway.Request[Any]) -> dict[str, Any]:
+    """The same for threads."""
     given = request.payload[1]
     return {"rpm": given["rpm"], "ramp": given["ramp"]}
 
@@ -59,21 +74,21 @@ async def serve(bus_name: str) -> None:
         await asyncio.Event().wait()
 
 
+def serve_threads(bus_name: str) -> None:
+    """The same for threads."""
+    with busway.Bus(bus_name) as bus:
+        bus.host(ThreadPump())
+        bus.serve(BARE, blocking_bare)
+        bus.serve(SPENT, lambda _: time.process_time())
+        threading.Event().wait()
+
+
 Spent = tuple[float, float]
+ARGUMENTS = ["set_speed", {"rpm": 300, "ramp": 0.5}]
 
 
-async def spent(bus: busway.AsyncBus) -> Spent:
-    """Processor seconds so far, of this program and of the other."""
-    theirs = await bus.request(SPENT, ttl=10.0)
-    return time.process_time(), theirs
-
-
-async def turn(bus: busway.AsyncBus, call: Callable[[], Awaitable[Any]], calls: int) -> Spent:
+def each(before: Spent, after: Spent, calls: int) -> Spent:
     """Microseconds of a call, on both sides."""
-    before = await spent(bus)
-    for _ in range(calls):
-        await call()
-    after = await spent(bus)
     mine, theirs = ((late - early) / calls * 1e6 for early, late in zip(before, after, strict=True))
     return mine, theirs
 
@@ -83,19 +98,44 @@ async def measure(bus_name: str, rounds: int, calls: int) -> None:
     async with busway.AsyncBus(bus_name) as bus:
         pump = bus.client(Pump)
 
-        def called() -> Awaitable[Status]:
-            return pump.set_speed(300, ramp=0.5)
+        async def spent() -> Spent:
+            theirs: float = await bus.request(SPENT, ttl=10.0)
+            return time.process_time(), theirs
 
-        def asked() -> Awaitable[Any]:
-            return bus.request(BARE, ["set_speed", {"rpm": 300, "ramp": 0.5}])
-
-        await spent(bus)
-        assert await called() == Status(300, 0.5)
-        assert await asked() == {"rpm": 300, "ramp": 0.5}
+        await spent()
         found: dict[str, list[Spent]] = {"request": [], "call": []}
         for _ in range(rounds):
-            found["request"].append(await turn(bus, asked, calls))
-            found["call"].append(await turn(bus, called, calls))
+            began = await spent()
+            for _ in range(calls):
+                assert await bus.request(BARE, ARGUMENTS) is not None
+            between = await spent()
+            for _ in range(calls):
+                assert await pump.set_speed(300, ramp=0.5) is not None
+            found["request"].append(each(began, between, calls))
+            found["call"].append(each(between, await spent(), calls))
+    show(found)
+
+
+def measure_threads(bus_name: str, rounds: int, calls: int) -> None:
+    """The same for threads."""
+    with busway.Bus(bus_name) as bus:
+        pump = bus.client(ThreadPump)
+
+        def spent() -> Spent:
+            theirs: float = bus.request(SPENT, ttl=10.0)
+            return time.process_time(), theirs
+
+        spent()
+        found: dict[str, list[Spent]] = {"request": [], "call": []}
+        for _ in range(rounds):
+            began = spent()
+            for _ in range(calls):
+                assert bus.request(BARE, ARGUMENTS) is not None
+            between = spent()
+            for _ in range(calls):
+                assert pump.set_speed(300, ramp=0.5) is not None
+            found["request"].append(each(began, between, calls))
+            found["call"].append(each(between, spent(), calls))
     show(found)
 
 
@@ -115,17 +155,22 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=40, help="at least 2")
-    parser.add_argument("--calls", type=int, default=2000)
+    parser.add_argument("--calls", type=int, default=500)
+    parser.add_argument("--threads", action="store_true", help="of busway.Bus, not of busway.AsyncBus")
     parser.add_argument("--serve", metavar="BUS", help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.serve:
-        asyncio.run(serve(words.serve))
+        serve_threads(words.serve) if words.threads else asyncio.run(serve(words.serve))
         return
     with tempfile.TemporaryDirectory(prefix="bw-") as directory:
         name = directory.rpartition("-")[2]
-        with subprocess.Popen([sys.executable, "-m", "benchmarks.services", "--serve", name]) as server:
+        command = [sys.executable, "-m", "benchmarks.services", "--serve", name]
+        with subprocess.Popen([*command, *(["--threads"] if words.threads else [])]) as server:
             try:
-                asyncio.run(measure(name, words.rounds, words.calls))
+                if words.threads:
+                    measure_threads(name, words.rounds, words.calls)
+                else:
+                    asyncio.run(measure(name, words.rounds, words.calls))
             finally:
                 server.terminate()
 

@@ -46,8 +46,9 @@ def test_sends_to_all_of_a_label_are_measured_beside_single_ones() -> None:
     assert all(int(size) >= 3 * len(addressing.PAYLOAD) for _, size, _ in rows)  # half of them are three
 
 
-def test_a_call_of_a_service_is_measured_beside_a_request() -> None:
-    command = [sys.executable, "-m", "benchmarks.services", "--rounds", "2", "--calls", "10"]
+@pytest.mark.parametrize("words", [(), ("--threads",)])
+def test_a_call_of_a_service_is_measured_beside_a_request(words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "benchmarks.services", *words, "--rounds", "2", "--calls", "10"]
     printed = output_of(command, cwd=ROOT, timeout_s=120)
     assert re.findall(r"^(request|call)(?:\t[\d.]+){3}$", printed, re.MULTILINE) == ["request", "call"]
     assert re.search(r"^call over request\t[\d.]+\t\([\d.]+ to [\d.]+\)$", printed, re.MULTILINE)
