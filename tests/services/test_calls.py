@@ -6,6 +6,7 @@ import inspect
 import pickle
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -381,3 +382,44 @@ async def test_within_one_process_objects_are_not_shared() -> None:
         mine = [1, 2]
         assert await bus.client(Box).put(mine) == [1, 2, 3]
         assert mine == [1, 2]
+
+
+async def test_a_contract_may_be_a_plain_class_with_nothing_in_it() -> None:
+    """Which no type checker would take; a stream in it says `async def` without a `yield`."""
+
+    @dataclass
+    class Angle:
+        degrees: float
+
+    @busway.service("lab/arm", version=1)
+    class Arm:
+        async def turn(self, by: Angle, *, ramp: float = 0.0) -> Angle: ...  # type: ignore[empty-body]
+        async def scan(self, step: float) -> AsyncIterator[Angle]: ...  # type: ignore[empty-body]
+
+        stuck: busway.Signal[Angle]
+
+        class TooFar(busway.ServiceError):
+            limit: int
+
+    class ArmOnGpio(Arm):
+        def __init__(self, pin: int) -> None:
+            self.pin = pin
+
+        async def turn(self, by: Angle, *, ramp: float = 0.0) -> Angle:
+            if by.degrees > 180:
+                await self.stuck.publish(by)
+                raise self.TooFar(180)
+            return by
+
+        async def scan(self, step: float) -> AsyncIterator[Angle]:  # type: ignore[misc, override]
+            yield Angle(step)
+
+    async with joined(ArmOnGpio(pin=4)) as (_, bus):
+        arm: Any = bus.client(Arm)
+        with arm.stuck.subscribe() as stuck:
+            await arm.turn(Angle(1.0))
+            assert [angle async for angle in arm.scan(1.5)] == [Angle(1.5)]
+            with pytest.raises(Arm.TooFar) as error:
+                await arm.turn(Angle(270.0), ramp=0.5)
+            assert error.value.limit == 180
+            assert await stuck.receive(5.0) == Angle(270.0)

@@ -1,6 +1,7 @@
 """Documents and stubs of a service, held against validators and type checkers that others have made."""
 
 import json
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -152,6 +153,29 @@ async def test_a_stub_calls_as_the_class_does() -> None:
             await pump.set_speed(4000)
         assert (error.value.limit, error.value.said) == (3000, b"\xff")
         assert names["Pump"].__doc__ == "A pump."
+
+
+def test_message_types_that_stand_for_each_other_are_declared() -> None:
+    """In a program of its own, for a type has one class."""
+    from tests.services.test_signals import Oven
+
+    text = stub(told(Oven), blocking=True)
+    program = f"""{text}
+
+with busway.Bus(ipc=False) as bus:
+    class Server:
+        def heat(self) -> None:
+            self.told.publish(Cold(celsius=3.0))
+
+    bus.host(Server(), Oven)
+    oven = bus.client(Oven)
+    with oven.told.subscribe() as told:
+        oven.heat()
+        print(told.receive(30.0))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("Cold(celsius=3.0)\n", "")
+    assert text.count("@busway.message(") == 2
 
 
 def test_a_blocking_stub_calls_as_the_class_does() -> None:

@@ -5,6 +5,7 @@ import decimal
 import enum
 import inspect
 import itertools
+import json
 import shutil
 import tempfile
 import uuid
@@ -13,13 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, Optional
 
+import jsonschema
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import busway
+from busway.cli.output import json_text
+from busway.messages import converter_of
+from busway.payloads import plain
+from busway.services.contracts import needed_outline
+from busway.services.describing import describe
+from busway.services.documents import json_schema
+from busway.services.stubs import stub
 from busway.testing import Network, run
+from tests.services.test_documents import made as module_of
 
 
 class Colour(enum.Enum):
@@ -249,6 +259,39 @@ def test_round_trips_on_asyncio(case: Case) -> None:
             assert same(await echo.call(*case.positional, **case.named), case.answer)
             stream = echo.stream(*case.positional, **case.named)
             assert same([part async for part in stream], [case.answer] * 2)
+        assert same(server.seen, [case.takes()] * 2)
+
+    run(main())
+
+
+def plainly(value: Any) -> Any:
+    """The value as those see it who know none of its classes."""
+    return plain([value])[0]
+
+
+@settings(max_examples=100)
+@given(case=cases().filter(lambda case: case.signature.return_annotation not in RESULTS_ONLY))
+def test_stubs_of_made_signatures_call_as_the_classes_do(case: Case) -> None:
+    """What a stub knows of a signature is enough: its own classes stand for those of the server."""
+
+    async def main() -> None:
+        made = contract_of(case, blocking=False)
+        outline = needed_outline(made)
+        described = describe(outline, outline.name, outline.version)
+        jsonschema.Draft202012Validator.check_schema(json.loads(json_text(json_schema(described))))
+        stubbed = module_of(stub(described))["Made"]
+        hints = needed_outline(stubbed).methods["call"].hints
+        taken = {
+            name: converter_of(hints[name]).convert(plainly(value)) for name, value in case.takes().items()
+        }
+        server = made(case.answer)
+        async with Network() as network:
+            one, two = await network.bus(), await network.bus()
+            one.host(server)
+            await network.link(one, two)
+            echo: Any = two.client(stubbed)
+            assert same(plainly(await echo.call(**taken)), plainly(case.answer))
+            assert same([plainly(part) async for part in echo.stream(**taken)], [plainly(case.answer)] * 2)
         assert same(server.seen, [case.takes()] * 2)
 
     run(main())

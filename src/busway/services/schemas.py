@@ -20,6 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 from busway.classes import aliased, field_names, is_own_dataclass, is_struct
+from busway.messages import declaration_of
+from busway.names import uuid_text
 from busway.payloads import plain
 from busway.services.values import default_of
 
@@ -143,6 +145,9 @@ class Schemas:
                 put_default(properties[name], defaults[name])
         required = [name for name in names if name not in defaults]
         found: Schema = {"type": "object", "properties": properties}
+        declaration = declaration_of(cls)
+        if declaration is not None:
+            found["x-message"] = uuid_text(declaration.type_id)
         return _told(cls, {**found, "required": required} if required else found)
 
 

@@ -8,7 +8,7 @@ stands in the text as a literal.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from busway.services.wording import BUILTINS, StubError, Unwritten, Wording, literal, name_in
@@ -47,6 +47,7 @@ class _Writer:
         self._classes = {name: self._class_name(name) for name in told["types"]}
         self._contract = self._class_name(told["contract"])
         self._words = Wording(told["types"], self._classes)
+        self._told_apart = set(_told_apart(told))
 
     def _class_name(self, name: Any) -> str:
         """A name of its own in the module for a class."""
@@ -100,6 +101,8 @@ class _Writer:
 
     def _record(self, name: str, schema: Mapping[str, Any]) -> list[str]:
         lines = ["@dataclass(kw_only=True)", f"class {self._classes[name]}:"]
+        if name in self._told_apart and "x-message" in schema:
+            lines.insert(0, f"@busway.message({literal(schema['x-message'])})")
         return lines + self._fields(schema, _BODIES)
 
     def _fields(self, schema: Mapping[str, Any], indent: str) -> list[str]:
@@ -151,6 +154,19 @@ class _Writer:
         if not method["doc"]:
             return f"{text} ..."
         return "\n".join([text, _doc(method["doc"], 2 * _BODIES), f"{2 * _BODIES}..."])
+
+
+def _told_apart(part: Any) -> Iterator[str]:
+    """Classes that stand in a union with another one: they travel with their types (values.py)."""
+    if isinstance(part, Mapping):
+        members = [member["$ref"] for member in part.get("anyOf", ()) if "$ref" in member]
+        if len(members) > 1:
+            yield from (member.removeprefix("#/types/") for member in members)
+        for member in part.values():
+            yield from _told_apart(member)
+    elif isinstance(part, list):
+        for member in part:
+            yield from _told_apart(member)
 
 
 def _whole(number: Any) -> int:
