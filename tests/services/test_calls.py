@@ -384,6 +384,24 @@ async def test_within_one_process_objects_are_not_shared() -> None:
         assert mine == [1, 2]
 
 
+async def test_calls_may_be_sealed() -> None:
+    """Results, parts, and errors with their fields, too; plain calls are refused where that is asked."""
+    keys = [busway.Key.new(), busway.Key.new()]
+    seal = [key.text for key in keys]
+    async with Network() as network:
+        one, two = [await network.bus(key.text[:12], key=key, seal=seal) for key in keys]
+        one.host(AsyncPump(), sealed=True)
+        await network.link(one, two)
+        pump = two.client(Pump).using(sealed=True, ttl=5.0)
+        assert await pump.set_speed(300) == Status(300, 0.0)
+        assert [part async for part in pump.scan(1.5)] == [0.0, 1.5, 3.0]
+        with pytest.raises(Pump.TooFast) as error:
+            await pump.set_speed(4000)
+        assert (error.value.limit, error.value.said) == (3000, b"\xff")
+        with pytest.raises(busway.Undeliverable, match="takes sealed messages only"):
+            await pump.using(sealed=False).set_speed(1)
+
+
 async def test_a_contract_may_be_a_plain_class_with_nothing_in_it() -> None:
     """Which no type checker would take; a stream in it says `async def` without a `yield`."""
 
