@@ -542,9 +542,7 @@ class BaseBus:
 
         return host(self, obj, contract, name, version, realm=realm, **options)
 
-    def client(
-        self, contract: TypeForm[T], *, name: Name | None = None, realm: Realm = "localnet"
-    ) -> T:
+    def client(self, contract: TypeForm[T], *, name: Name | None = None, realm: Realm = "localnet") -> T:
         """A client of the service that a class declares (`busway.service`): its methods are the contract's,
         and call the server; of an AsyncBus they are awaited, of a Bus they block. Nothing is sent before one
         is called.
