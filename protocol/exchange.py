@@ -448,7 +448,7 @@ class Exchange(RoutingHost):
 
     def wanted(self) -> "list[bytes]":
         waiting = self.origin.unresolved.waiting
-        return [uuid_of(address) for address in [*waiting, *self.sought] if not is_selector(address)]
+        return [uuid_of(address) for address in list(waiting) + list(self.sought) if not is_selector(address)]
 
     def kept(self) -> "list[bytes]":
         return list(self.origin.retained.values)
