@@ -1,13 +1,13 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Fifteen stages share the time: random campaigns, millions of messages to a slow receiver, two hundred
+Sixteen stages share the time: random campaigns, millions of messages to a slow receiver, two hundred
 senders to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control
 plane, and every order of events in small networks), random lives of a whole mesh, the same with all of
 addressing, a mesh and a listener beside hostile peers, every kind of message over slow, lossy and stopped
 links, confirmed messages over bad serial lines whose boards reset, sessions over packets, read by CPython
 and by MicroPython, sessions of the three leaves side by side, a million messages through a leaf on
-MicroPython, the same leaf in an image for a Cortex-M3, and every way to install on every Python that is
-here. Exit status 0 only if each kept all its bounds.
+MicroPython, the same leaf in an image for a Cortex-M3, a thousand kills of programs that write a nano
+file, and every way to install on every Python that is here. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -53,6 +54,7 @@ CROWD_QUEUE = 1024  # messages: the budget of the receiver that 200 senders shar
 STARVED = 0.25  # of the mean: who got less has starved
 CAMPAIGN_S = 20.0
 STATES_MAX = 400_000  # of one network in the exhaustive check: less than 1 GiB
+KILLS = 1000  # of programs that write a nano file, if there is time
 LIVES = 0.4  # of the time for routing
 EVENTS = 1_000_000  # of the lives with all of addressing
 
@@ -548,6 +550,18 @@ def bad_lines(seed: int, seconds: float) -> Result:
     return Result(True, f"{runs} lines, {2000 * runs:,} messages without a fault: {kinds}")
 
 
+# ---- nano files
+
+
+def kills(seed: int, seconds: float) -> Result:
+    """Writers and workers of a FileBus, killed at random instants: in a program of its own, which forks."""
+    say(f"   bound: nothing committed is lost, nothing torn is seen, no cursor is ahead; {KILLS:,} kills")
+    words = ["--seed", str(seed), "--kills", str(KILLS), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "tests.nano.crash", *words]
+    run = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    return Result(run.returncode == 0, (run.stdout + run.stderr).strip().rpartition("\n")[2])
+
+
 # ---- two Pythons
 
 
@@ -608,6 +622,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("leaves", 0.05, leaves),
     ("boards", 0.05, lambda seed, seconds: Result(*board_soak.boards(seed, seconds))),
     ("arm", 0.02, lambda seed, seconds: Result(*arm_soak.arm(seed, seconds))),
+    ("kills", 0.1, kills),
     ("installs", 0.0, lambda seed, seconds: Result(*install_soak.installs(seed, seconds))),
 ]
 

@@ -1,5 +1,6 @@
 """Benchmarks at their shortest: every row is measured."""
 
+import json
 import re
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import addressing, growth, shares
+from benchmarks import addressing, growth, nano, shares
 from benchmarks.instructions import installed
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
@@ -54,6 +55,18 @@ def test_a_call_of_a_service_is_measured_beside_a_request(words: tuple[str, ...]
     assert re.search(r"^call over request\t[\d.]+\t\([\d.]+ to [\d.]+\)$", printed, re.MULTILINE)
 
 
+def test_nano_applications_are_measured_beside_queues_and_pipes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.nano", "--rounds", "1", "--seconds", "0.02"]
+    printed = output_of([*command, "--json", tmp_path / "nano.json"], cwd=ROOT, timeout_s=120)
+    rows = re.findall(r"^\| ([a-z ]+) \| (.*?) \| [\d,]+/s \| (.*?) \| [\d,]+/s \|", printed, re.MULTILINE)
+    assert [(group, system) for group, system, _ in rows] == [
+        (group, system) for group, systems in nano.GROUPS.items() for system in systems
+    ]
+    assert all(("times as fast" in ratio) == (system != "nano app") for _, system, ratio in rows)
+    lines = json.loads((tmp_path / "nano.json").read_text())["lines"]
+    assert len(lines) == 2 * len(rows)
+
+
 @pytest.mark.parametrize(
     ("main", "wrong", "reason"),
     [
@@ -65,6 +78,8 @@ def test_a_call_of_a_service_is_measured_beside_a_request(words: tuple[str, ...]
         (growth.main, ["--json", "nowhere/it.json"], "there is no folder .*nowhere"),
         (addressing.main, ["--programs", "1"], "--programs must be 2 to 250, not 1"),
         (addressing.main, ["--rounds", "0"], "--rounds must be at least 1, not 0"),
+        (nano.main, ["--rounds", "0"], "--rounds is 1 or more"),
+        (nano.main, ["--seconds", "61"], "at most 60"),
         (shares.main, ["nonsense"], "'nonsense' is no case; expected some of way, bulk"),
         (shares.main, ["--count", "0"], "--count 10 or more"),
         (shares.main, ["--top", "0"], "--top is 1 or more"),

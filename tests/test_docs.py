@@ -257,6 +257,7 @@ def test_there_are_such_programs() -> None:
         *("upper.py", "blocking.py", "core.py", "patience.py", "told.py"),
         *("readings.py", "oven.py", "arm.py"),
         *("speeds.py", "contract.py", "lamp.py"),
+        *("blink.py", "lamp_alone.py", "replay.py", "citizen.py"),
     }
 
 

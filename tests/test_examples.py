@@ -246,3 +246,9 @@ def test_what_the_documents_quote_is_what_the_files_say() -> None:
     assert {"lab.py", "sensor.py", "panel.py"} <= {name for name, _ in quoted}
     for name, body in quoted:
         assert body == (EXAMPLES / name).read_text(), name
+
+
+def test_a_pipeline_of_processes_finds_what_moves() -> None:
+    with machine() as here:
+        camera = here.start("camera.py")
+        camera.line(r"^120 frames, 120 with the square found where it was$")

@@ -125,6 +125,17 @@ def test_services_stand_on_the_public_calls_of_a_bus() -> None:
     assert len(paths) > 10
 
 
+def test_nano_applications_use_the_bus_as_any_program_does() -> None:
+    """Nothing of the core, and of drivers and adapters what types are called."""
+    wrong = []
+    for path in sorted((SOURCE / "nano").glob("*.py")):
+        for one in imports_of(ast.parse(path.read_text()), "busway.nano"):
+            below = one.within("busway.drivers", "busway.adapters", "busway.cli", "busway.demo")
+            if one.within("busway.protocol") or (below and not one.for_types):
+                wrong.append(f"{path.name} line {one.line} imports {one.target}")
+    assert wrong == []
+
+
 def test_type_checking_has_no_else_in_the_core() -> None:
     """mypyc takes TYPE_CHECKING as true and compiles the other branch as unreachable."""
     wrong = []

@@ -10,6 +10,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # that of `typing`, which takes five times as long as all of this
 
 if TYPE_CHECKING:
+    from busway import nano as nano
     from busway import testing as testing
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver
@@ -168,8 +169,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "testing":
-        return import_module("busway.testing")
+    if name in ("nano", "testing"):
+        return import_module(f"busway.{name}")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'busway' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Tests of nano applications and their buses."""
