@@ -122,7 +122,9 @@ class Lines:
         if now - news.long_at >= CALM_MS:
             news.long_at = now
             news.long = {}
-        child = news.neighbour.children[route]
+        child = news.neighbour.children.get(route)
+        if child is None:
+            return  # nobody else offered it, and it is forgotten
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
             if child.versions[realm] < peer.lines[realm].floor:
                 child.versions[realm] = 0

@@ -27,6 +27,7 @@ from .nets import (
     retract,
     ring,
     routes,
+    stranger,
     update,
 )
 from .pairs import E, F, G
@@ -436,3 +437,15 @@ def test_the_news_of_a_busy_link_is_told_in_parts_and_at_last_whole() -> None:
     net.pump(size=50)
     assert net.reaches("b") == "acdefgh"
     assert len(net["b"].entries()) == 400
+
+
+def test_who_takes_back_by_parent_what_nobody_else_offers_ends_nothing() -> None:
+    """The source is forgotten before its line would be told."""
+    net = Mesh()
+    net.add("a")
+    liar = Liar(net, net["a"])
+    liar.say(routes(update(bind(9, stranger(1)), 1, 1)))
+    assert len(net["a"].peers()) == 2
+    liar.say(routes(parent(bytes((9,)))))
+    assert liar.error == -1
+    assert len(net["a"].peers()) == 1
