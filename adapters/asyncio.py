@@ -116,6 +116,7 @@ class AsyncBus(Calls, BaseBus):
     _host_type = Host
     _service = Service
     _handlers_max = 64
+    _lives = "busway.services.lives_asyncio"
 
     # Life
 
@@ -139,9 +140,13 @@ class AsyncBus(Calls, BaseBus):
 
     async def close(self, timeout: float | None = 5.0) -> None:
         """Leave: what was sent is written, a goodbye said, and everything released within `timeout` seconds.
-        Twice is once.
+        Twice is once. Hosted objects end first, in up to nine tenths of that time.
         """
-        await self._host.close(check_seconds("timeout", timeout, endless=True))
+        left = check_seconds("timeout", timeout, endless=True)
+        if self._crowd is not None and self._host.failure is None:
+            self._host.check()
+            left = await self._crowd.close(left)
+        await self._host.close(left)
 
     # Sending
 

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from busway.adapters.sealed_calls import Call
     from busway.keys import Key
     from busway.sealing import Content
-    from busway.services.hosting import Hosted
+    from busway.services.lives import Crowd, Hosted
 
 
 class BaseBus:
@@ -84,6 +84,8 @@ class BaseBus:
     _host_type: Callable[..., Any]
     _service: type[ends.Service]
     _handlers_max: int  # at once, by default
+    _lives: str  # the module that runs hosted objects
+    _crowd: Crowd[Any] | None = None  # these, once there was one
 
     def __init__(
         self,
@@ -526,21 +528,40 @@ class BaseBus:
         realm: Realm = "localnet",
         **options: Unpack[HostOptions],
     ) -> Hosted:
-        """Serve an object whose class declares a service (`busway.service`), or is derived from one that
-        does; any other object that implements `contract`. Its signals are put into it.
+        """Run an object: serve the contract that its class declares (`busway.service`) or is derived from, or
+        `contract`, and call its hooks: methods with `@busway.on` for messages and `@busway.every` at times,
+        `on_start(bus)` before the first of them, `on_run(bus)` beside them, `on_stop()` after the last.
 
         Args:
-            name: the endpoint's name or UUID, by default the contract's: for several of one sort.
+            obj: the object; or a class, or a `functools.partial` of one, of which each life gets a new one.
+            name: of a service the endpoint's name or UUID, by default the contract's; of others a title.
+                Endpoints that begin with "./", as in `@busway.on("./mode")`, are below it.
             version: what clients are told, by default the contract's.
-            realm: who reaches it, and hears its signals.
-            options: `kind`, `limit`, `queue`, `cost`, `labels`, `gone`, `sealed`: as for `serve`.
+            realm: who reaches the service, and hears its signals.
+            serial: its methods run one at a time, in the order in which they were called: an actor.
+            restart: when it begins anew: "never", "on-error" if on_start or on_run raised or a `fatal` error
+                came, "always" also when on_run has returned.
+            backoff: how long it waits before it does (`busway.Retry`), by default 0.5 to 30 s.
+            fatal: exceptions that end a life, whatever method raises them; others are counted, and harm
+                nobody.
+            stop_timeout: the time that its end may take, in seconds, 5 by default.
+            options: of the service, as for `serve`: `kind`, `limit`, `queue`, `cost`, `labels`, `gone`,
+                `sealed`.
 
-        Returns what has `close()`, and `async with` or `with`. Raises TypeError, which names all that the
-        object lacks of its contract; EndpointTaken, ValueError as `serve`.
+        Of an AsyncBus it returns once a plain on_start has, and does not wait for one that is to be awaited:
+        `await hosted.ready()` does. Raises what on_start raises, if it is not to begin anew; TypeError, which
+        names all that the object lacks of its contract; EndpointTaken, ValueError as `serve`.
         """
+        self._host.check_open()
         from busway.services.hosting import host
 
-        return host(self, obj, contract, name, version, realm=realm, **options)
+        return host(self, obj, contract, name, version, realm, **options)
+
+    def hosted(self) -> list[Hosted]:
+        """The objects that this bus hosts, in the order in which they came; of those that have failed or were
+        stopped the last 64.
+        """
+        return [] if self._crowd is None else self._crowd.listed()
 
     def client(self, contract: TypeForm[T], *, name: Name | None = None, realm: Realm = "localnet") -> T:
         """A client of the service that a class declares (`busway.service`): its methods are the contract's,

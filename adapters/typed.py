@@ -15,12 +15,14 @@ Kind = Literal["unicast", "anycast", "broadcast"]
 Realm = Literal["process", "userspace", "localnet", "global"]
 Policy = Literal["refuse", "drop_oldest", "drop_newest", "latest"]
 Priority = Literal["low", "normal", "high", "urgent"]
+Restart = Literal["never", "on-error", "always"]
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from typing_extensions import TypeVar
 
+    from busway.adapters.retrying import Retry
     from busway.errors import PayloadError
     from busway.selectors import Selector
 
@@ -87,7 +89,14 @@ if TYPE_CHECKING:
         realm: Realm
         sealed: bool
 
-    class HostOptions(TypedDict, total=False):
+    class LifeOptions(TypedDict, total=False):
+        serial: bool
+        restart: Restart
+        backoff: Retry
+        fatal: type[Exception] | tuple[type[Exception], ...]
+        stop_timeout: float
+
+    class EndOptions(TypedDict, total=False):
         kind: Kind
         limit: int
         queue: int
@@ -96,7 +105,10 @@ if TYPE_CHECKING:
         gone: Any
         sealed: bool
 
-    class ServeOptions(HostOptions, total=False):
+    class HostOptions(EndOptions, LifeOptions, total=False):
+        pass
+
+    class ServeOptions(EndOptions, total=False):
         realm: Realm
 
     class SendOptions(TypedDict, total=False):
@@ -138,6 +150,7 @@ if TYPE_CHECKING:
         window: int
 
 else:
-    QueueOptions = RegisterOptions = SubscribeOptions = HostOptions = ServeOptions = dict[str, Any]
+    QueueOptions = RegisterOptions = SubscribeOptions = ServeOptions = dict[str, Any]
+    LifeOptions = EndOptions = HostOptions = dict[str, Any]
     SendOptions = CopyOptions = PublishOptions = FutureOptions = RequestOptions = dict[str, Any]
     StreamOptions = dict[str, Any]

@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from busway.services.clients import using
     from busway.services.contracts import Contract, service
     from busway.services.faults import ContractError, ServiceError
-    from busway.services.hosting import Hosted
+    from busway.services.hooks import every, on
+    from busway.services.lives import Hosted
     from busway.services.signals import Signal
 
 __version__ = "0.1.0"
@@ -76,7 +77,7 @@ _HOME = {
     "EndpointInfo": "busway.adapters.records",
     "EndpointTaken": "busway.errors",
     "Hop": "busway.adapters.records",
-    "Hosted": "busway.services.hosting",
+    "Hosted": "busway.services.lives",
     "Key": "busway.keys",
     "KeyFileError": "busway.errors",
     "Limits": "busway.protocol",
@@ -108,7 +109,9 @@ _HOME = {
     "Undelivered": "busway.adapters.records",
     "UnknownType": "busway.errors",
     "endpoint_id": "busway.names",
+    "every": "busway.services.hooks",
     "message": "busway.messages",
+    "on": "busway.services.hooks",
     "service": "busway.services.contracts",
     "using": "busway.services.clients",
     "where": "busway.selectors",
@@ -161,7 +164,9 @@ __all__ = [
     "Undelivered",
     "UnknownType",
     "endpoint_id",
+    "every",
     "message",
+    "on",
     "service",
     "using",
     "where",

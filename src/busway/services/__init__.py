@@ -3,7 +3,8 @@
 from busway.services.clients import using
 from busway.services.contracts import Contract, service
 from busway.services.faults import ContractError, ServiceError
-from busway.services.hosting import Hosted
+from busway.services.hooks import every, on
+from busway.services.lives import Hosted
 from busway.services.signals import Signal
 
-__all__ = ["Contract", "ContractError", "Hosted", "ServiceError", "Signal", "service", "using"]
+__all__ = ["Contract", "ContractError", "Hosted", "ServiceError", "Signal", "every", "on", "service", "using"]

@@ -27,7 +27,7 @@ C = TypeVar("C", bound=type)
 
 DESCRIBE = "busway.describe"
 """The method that every service has: it gives the contract in plain values."""
-HOOKS = frozenset({"on_start", "on_stop"})
+HOOKS = frozenset({"on_start", "on_run", "on_stop"})
 """Methods that whoever hosts the object calls, and no client."""
 HOOK_MARK = "__busway_hook__"
 """An attribute of functions that are no methods of a contract: who hosts the object calls them."""
