@@ -352,7 +352,7 @@ async def test_one_client_for_each_of_several_servers() -> None:
         with pytest.raises(busway.Undeliverable):
             await busway.using(three, ttl=0.0).set_speed(1)
         assert repr(two) == "<client of lab/pump/2, Pump version 3>"
-        assert repr(hosted) == "<Hosted AsyncPump as lab/pump/3 version 3>"
+        assert repr(hosted) == ("<Hosted lab/pump/3 version 3, stopped, 50 handled, 0 errors, 0 restarts>")
 
 
 async def test_a_client_has_what_the_contract_has_and_no_more() -> None:

@@ -164,7 +164,7 @@ def _marks(cls: type) -> dict[str, list[On | Every]]:
     for each in reversed(cls.__mro__):
         for name, value in vars(each).items():
             marks = getattr(value, HOOK_MARK, None)
-            if marks is not None:
+            if isinstance(marks, list):
                 found[name] = marks
             elif value is None:
                 found.pop(name, None)

@@ -114,8 +114,9 @@ class Hosted:
         self.last_error: BaseException | None = None
 
     def __repr__(self) -> str:
-        told = f"{self.handled} handled, {self.errors} errors, {self.restarts} restarts"
-        return f"<Hosted {self._name}, {self.state}, {told}>"
+        service = "" if self._contracted is None else f" version {self._contracted.version}"
+        told = f"{self.state}, {self.handled} handled, {self.errors} errors, {self.restarts} restarts"
+        return f"<Hosted {self._name}{service}, {told}>"
 
     @property
     def name(self) -> str:
