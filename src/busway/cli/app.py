@@ -38,6 +38,7 @@ _COMMANDS = {
     "schema": ("services", "Print a JSON Schema or an AsyncAPI document of a service."),
     "stub": ("services", "Print a typed client of a service, as a Python module."),
     "serve": ("serving", "Answer requests with an external command."),
+    "host": ("hosting", "Run an object of a Python module on the bus."),
     "ping": ("pinging", "Measure round trips to a node, as ping(8) does."),
     "trace": ("ways", "Show the way to an endpoint or node, hop by hop."),
     "monitor": ("monitor", "Show nodes, endpoints and message rates, live."),
