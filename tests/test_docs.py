@@ -256,7 +256,7 @@ def test_there_are_such_programs() -> None:
     assert {name for _, name in ALONE} == {
         *("upper.py", "blocking.py", "core.py", "patience.py", "told.py"),
         *("readings.py", "oven.py", "arm.py"),
-        *("speeds.py", "contract.py", "lamp.py"),
+        *("speeds.py", "contract.py", "lamp.py", "greenhouse.py", "logger.py"),
         *("blink.py", "lamp_alone.py", "replay.py", "citizen.py"),
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib
 import json
 import os
 import queue
@@ -22,11 +24,13 @@ from typing import Any
 
 import pytest
 
+from tests.adapters.tools import until
 from tests.front.cli_rig import busway
-from tests.rigs import forks
+from tests.rigs import forks, terminal
 from tests.rigs.processes import output_of
+from tests.rigs.terminal import Terminal
 from tests.rigs.tree import ROOT
-from tests.test_docs import text_of
+from tests.test_docs import DOCUMENTS, text_of
 
 EXAMPLES = ROOT / "examples"
 SHOWN = "docs/howto/examples.md"
@@ -132,16 +136,117 @@ def test_what_a_sensor_publishes_by_class_is_seen_by_name() -> None:
         assert line["sent"] > 0
 
 
-def test_jobs_are_done_although_a_worker_is_killed() -> None:
+HOST = ("-m", "busway", "host")
+
+
+def test_jobs_are_done_although_a_worker_slips_and_one_is_killed() -> None:
     with machine() as here:
-        workers = [here.start("worker.py") for _ in range(3)]
+        workers = [here.start("worker.py"), here.start(*HOST, "worker:Worker", "--serial", "slips=0.3")]
+        workers.append(here.start(*HOST, "worker:Worker", "--serial"))
         for worker in workers:
-            worker.line("ready")
+            worker.line("ready|hosting lab/work")
         jobs = here.start("jobs.py", "120")
+        jobs.line(r"^job \d+ again: it went wrong$")
         workers[0].line(r"^job \d+$")
         workers[0].process.send_signal(signal.SIGKILL)  # it has this one or the next, and one that waits
         jobs.line(r"^job \d+ again: LOST_AFTER_SENDING$")
         assert jobs.line(r"^(\d+) jobs, sum (\d+)$").groups() == ("120", str(sum(n * n for n in range(120))))
+
+
+def test_a_home_is_lit_heated_and_guarded() -> None:
+    with machine() as here:
+        home = here.start(*HOST, "home:Home", "--serial", "linger=1")
+        home.line("hosting home ")
+        switched = here.start("-m", "busway", "listen", "home/*/lamp", "home/*/heater", "-q")
+        alarms = here.start("-m", "busway", "listen", "home/alarm")
+        alarms.line("listening to home/alarm")
+
+        def does(*words: str) -> Any:
+            return busway(*words, BUSWAY_DIR=here.environment["BUSWAY_DIR"]).ok().text.strip()
+
+        does("publish", "home/kitchen/celsius", "17.5")
+        does("publish", "home/kitchen/motion")
+        switched.line(r"home/kitchen/heater .*true$")
+        switched.line(r"home/kitchen/lamp .*true$")
+        assert does("last", "home/kitchen/heater") == "true"
+        assert does("call", "home.lit") in ('["kitchen"]', "[]")
+        switched.line(r"home/kitchen/lamp .*false$")
+        does("call", "home.set_mode", "mode=away")
+        does("publish", "home/kitchen/celsius", "17.5")
+        switched.line(r"home/kitchen/heater .*false$")
+        does("publish", "home/hall/motion")
+        alarms.line("hall")
+        does("call", "home.set_mode", "mode=present")
+        does("publish", "home/hall/motion")
+        switched.line(r"home/hall/lamp .*true$")
+        home.process.send_signal(signal.SIGINT)  # on_stop makes it dark
+        switched.line(r"home/hall/lamp .*false$")
+        assert home.process.wait(WAIT_S) == 0
+
+
+def shows(chat: Any, text: str) -> bool:
+    """Whether a chat of this process has that line."""
+    return any(text in line.text for line in chat.query_one("#said").lines)
+
+
+async def chatting(module: Any) -> None:
+    """Two chats, each at a screen of textual's pilot, the second over a WebSocket."""
+    ann = module.Chat("ann", listen="ws://127.0.0.1:0")
+    async with ann.run_test() as first:
+        await until(lambda: shows(ann, "others come to ws://127.0.0.1:"))
+        url = ann.query_one("#said").lines[0].text.split()[-1]
+        bob = module.Chat("bob[red]", ws=url)
+        async with bob.run_test() as second:
+            await until(lambda: len(ann.there) == len(bob.there) == 2)
+            await first.press(*"hi", "enter")
+            await until(lambda: shows(ann, "ann: hi") and shows(bob, "ann: hi"))
+            await second.press(*"yes", "enter", "enter")
+            await until(lambda: shows(ann, "bob[red]: yes"))
+            assert ann.query_one("Input").value == ""
+            assert str(ann.query_one("#who").content) == "ann\nbob[red]"
+            await ann.bus.publish("chat/line", {"by": "x", "text": 1}, realm="global")  # no Line
+            await ann.bus.publish(module.Line, module.Line("eve", "\x1b[2Jboo"), realm="global")
+            await until(lambda: shows(bob, "eve: [2Jboo"))
+            assert [len(each.query_one("#said").lines) for each in (ann, bob)] == [4, 3]
+        await until(lambda: len(ann.there) == 1)
+
+
+def test_a_chat_at_the_pilot_of_textual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    with tempfile.TemporaryDirectory(prefix="bw-") as directory:
+        monkeypatch.setenv("BUSWAY_DIR", directory)
+        asyncio.run(chatting(importlib.import_module("chat")))
+
+
+def until_all(screens: tuple[Terminal, ...], *patterns: str) -> None:
+    """Wait until each screen shows all of these."""
+
+    def show() -> bool:
+        return all(re.search(pattern, screen.text, re.M) for screen in screens for pattern in patterns)
+
+    screens[0].until(show)
+
+
+def test_a_chat_of_three_programs_over_ipc_and_a_websocket() -> None:
+    with machine() as here, contextlib.ExitStack() as stack:
+
+        def chat(*words: str) -> Terminal:
+            ready = ("busway.adapters.asyncio", "textual.app", "textual.widgets")
+            command = (str(EXAMPLES / "chat.py"), *words)
+            return stack.enter_context(terminal.forked(*command, env=here.environment, ready=ready))
+
+        ann = chat("ann", "--listen", "ws://127.0.0.1:0")
+        ann.until(lambda: "others come to ws://" in ann.text)
+        (url,) = re.findall(r"ws://127\.0\.0\.1:\d+", ann.text)
+        bob, cid = chat("bob", "--ws", url), chat("cid")
+        everyone = (ann, bob, cid)
+        until_all(everyone, *(rf"│ *{name} *$" for name in ("ann", "bob", "cid")))
+        for number, each in enumerate(everyone):
+            each.press(f"hello {number}\r")
+        until_all(everyone, "ann: hello 0", "bob: hello 1", "cid: hello 2")
+        bob.press("\x03")
+        assert bob.ends() == 0
+        ann.until(lambda: not re.search(r"│ *bob *$", ann.text, re.M))
 
 
 def fetched(url: str, method: str = "GET") -> Any:
@@ -236,14 +341,15 @@ def test_every_example_is_run_here_and_shown_in_the_documents() -> None:
     for file in EXAMPLES.glob("*.py"):
         assert f"](../../examples/{file.name})" in shown, file.name
         if file.name != "lab.py":  # which the others import
-            assert f'"{file.name}"' in mine or f"{file.stem}:app" in mine or f'"{file.stem}"' in mine, (
-                file.name
-            )
+            run_as = (f'"{file.name}"', f"{file.stem}:", f'"{file.stem}"')
+            assert any(words in mine for words in run_as), file.name
 
 
 def test_what_the_documents_quote_is_what_the_files_say() -> None:
-    quoted = re.findall(r"^```python\n# examples/(\w+\.py)\n(.*?)^```$", text_of(SHOWN), re.M | re.S)
-    assert {"lab.py", "sensor.py", "panel.py"} <= {name for name, _ in quoted}
+    pages = "\n".join(map(text_of, DOCUMENTS))
+    quoted = re.findall(r"^```python\n# examples/(\w+\.py)\n(.*?)^```$", pages, re.M | re.S)
+    wanted = {"lab.py", "sensor.py", "panel.py", "worker.py", "jobs.py", "home.py", "chat.py"}
+    assert wanted == {name for name, _ in quoted}
     for name, body in quoted:
         assert body == (EXAMPLES / name).read_text(), name
 

@@ -4,19 +4,30 @@ with it is said in a sentence.
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
+import shlex
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
 
+from busway.cli.app import commands, group
+from busway.cli.session import LEAVE_S
+from busway.cli.targets import given_as, target_of
 from tests.front.cli_rig import Ended, Running, busway, ended, environment, new_bus
 from tests.rigs import forks
+from tests.rigs.tree import ROOT
+from tests.test_docs import blocks
 
 PUMPS = """
 import busway
@@ -258,3 +269,37 @@ def test_reload_looks_at_so_many_files_and_no_more(folder: Path, monkeypatch: py
     monkeypatch.setattr(reloading, "FILES_MAX", 4)
     with pytest.raises(Failure, match="more than 4"):
         reloading.versions_in(folder)
+
+
+def unit() -> str:
+    """The unit for systemd in the documents."""
+    (found,) = blocks("docs/howto/hosting.md", "ini")
+    return found
+
+
+def test_the_unit_of_the_documents_runs_a_command_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "examples")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.read_string(unit())
+    program, command, *arguments = shlex.split(parser["Service"]["ExecStart"])
+    assert program.startswith("/opt/home/")
+    assert command == "host"
+    with click.Context(group) as parent:
+        given = commands()[command].make_context(command, arguments, parent=parent)
+    assert target_of(given.params["target"], given_as(given.params["given"])).text == "home:Home"
+    assert float(parser["Service"]["TimeoutStopSec"]) > LEAVE_S
+
+
+def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    text = unit().replace("/opt/home/venv/bin/busway", sys.executable).replace("=/opt/home", f"={tmp_path}")
+    file = tmp_path / "home.service"
+    for wrong in ("", "Restrat=no\n"):
+        file.write_text(text.replace("Restart=", f"{wrong}Restart="))
+        said = subprocess.run(
+            [analyze, "verify", file], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert bool(said.stderr.strip()) == bool(wrong), said.stderr

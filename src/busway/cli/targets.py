@@ -1,4 +1,4 @@
-"""What `busway host` runs: MODULE:NAME becomes an object, or a sentence that says what is wrong with it."""
+"""Objects for `busway host`: MODULE:NAME becomes one, or a sentence that says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Target(NamedTuple):
     arguments: dict[str, Any]
 
     def made(self) -> Any:
-        """What `bus.host` takes: an object, or what makes one for each life. Raises what that does."""
+        """The object, or what makes one for each life, for `bus.host`. Raises what a function raises."""
         if isinstance(self.found, type):
             return functools.partial(self.found, **self.arguments) if self.arguments else self.found
         return self.found(**self.arguments) if inspect.isroutine(self.found) else self.found
@@ -82,7 +82,7 @@ def _module(name: str) -> Any:
 
 
 def _broken(name: str, error: Exception) -> Failure:
-    """Which line of the program does not let itself be imported."""
+    """The line of the program that does not let itself be imported."""
     if isinstance(error, SyntaxError):
         file, line = error.filename, error.lineno
     else:

@@ -297,7 +297,7 @@ class Crowd(Generic[H]):
         self._members: list[H] = []
 
     def listed(self) -> list[H]:
-        """Those that are not over, and of the others the last ones, in the order in which they came."""
+        """The objects that are not over, and of the others the last ones, in the order in which they came."""
         over = [each for each in self._members if each.state in OVER]
         for each in over[: max(0, len(over) - ENDED_MAX)]:
             self._members.remove(each)

@@ -198,7 +198,7 @@ class Hosted(lives.Hosted):
         self._hangs(len(await self._wait(tasks, cancelled)))
 
     async def _wait(self, tasks: set[Task], until: float) -> set[Task]:
-        """Those that have not ended by then."""
+        """Wait; returns the tasks that have not ended by then."""
         if not tasks:
             return tasks
         _, left = await asyncio.wait(tasks, timeout=max(0.0, until - self._now()))
