@@ -686,10 +686,103 @@ async def test_of_those_that_are_over_the_last_ones_stay_listed() -> None:
         stays = bus.host(Recorder())
         for number in range(70):
             await bus.host(Clock(), name=f"lab/clock{number}").close()
+        crowd: Any = bus._crowd
+        assert len(crowd._members) <= 66  # also of who never asks
         names = [each.name for each in bus.hosted()]
         assert names == ["Recorder", *(f"lab/clock{number}" for number in range(6, 70))]
         assert stays.state == "running"
         assert repr(stays) == "<Hosted Recorder, running, 0 handled, 0 errors, 0 restarts>"
+
+
+# With a contract
+
+
+@busway.service("lab/oven", version=2)
+class Oven:
+    """A contract with hooks: none of these is one of its methods."""
+
+    hot: busway.Signal[float]
+
+    class Broken(busway.ServiceError):
+        part: str
+
+    def __init__(self) -> None:
+        self.celsius = 20.0
+        self.now = self.most = 0
+
+    async def on_start(self, bus: AsyncBus) -> None:
+        await self.hot.publish(0.0)  # it has its signals by now
+
+    async def heat(self, by: float) -> float:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.1)
+        self.now -= 1
+        if by < 0:
+            raise self.Broken("door")
+        if by > 1000:
+            raise OSError("the fuse is blown")
+        self.celsius += by
+        return self.celsius
+
+    async def steps(self, count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0.1)
+            self.now -= 1
+            yield number
+
+    @busway.on("./door")
+    async def door(self, message: busway.Message[bool]) -> None:
+        self.celsius -= 5
+
+    @busway.every(1.0)
+    async def report(self) -> None:
+        await self.hot.publish(self.celsius)
+
+    async def on_stop(self) -> None:
+        await self.hot.publish(-1.0)
+
+
+@pytest.mark.parametrize("serial", [False, True])
+async def test_an_object_with_a_contract_and_hooks(serial: bool) -> None:
+    async with alone() as bus:
+        oven = bus.client(Oven)
+        heard = bus.subscribe("lab/oven/hot")
+        hosted = bus.host(Oven(), serial=serial, restart="on-error", fatal=OSError, backoff=QUICK)
+        assert hosted.state == "starting"
+        await hosted.ready()
+        assert (hosted.name, hosted.version) == ("lab/oven", 2)
+        found = await asyncio.gather(*(oven.heat(10) for _ in range(4)))
+        assert (sorted(found), hosted.handled) == ([30, 40, 50, 60], 4)
+        assert [part async for part in oven.steps(3)] == [0, 1, 2]
+        await bus.publish("lab/oven/door", True)
+        with pytest.raises(Oven.Broken, match="door"):
+            await oven.heat(-1)
+        assert (hosted.errors, hosted.object.most) == (0, 1 if serial else 4)
+        with pytest.raises(busway.RemoteError, match="fuse"):
+            await oven.heat(2000)
+        await until(lambda: hosted.state == "restarting")
+        with pytest.raises(busway.Undeliverable):
+            await oven.heat(1)
+        assert await busway.using(oven, ttl=5.0).heat(1) == 56
+        assert (hosted.errors, hosted.restarts) == (1, 1)
+        await asyncio.sleep(1)
+        await hosted.close()
+        values = [(await heard.receive()).payload for _ in range(len(heard._core.queue))]
+        assert [value for value in values if value <= 0] == [0.0, -1.0, 0.0, -1.0]
+        assert [value for value in values if value > 0] == [56]
+
+
+async def test_it_may_be_hosted_elsewhere_once_it_has_ended() -> None:
+    async with alone() as bus:
+        oven = Oven()
+        for _ in range(2):
+            async with bus.host(oven, name="lab/oven/2"):
+                assert await bus.client(Oven, name="lab/oven/2").heat(0) == 20
+        with pytest.raises(TypeError, match="does not implement"):
+            bus.host(Recorder(), Oven, restart="always")
 
 
 # What cannot be hosted

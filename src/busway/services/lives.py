@@ -4,6 +4,7 @@ begins anew. How one waits is told in lives_asyncio.py and lives_threads.py.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
@@ -12,6 +13,7 @@ from busway.adapters.arguments import check_flag, check_seconds
 from busway.adapters.bus import host_of
 from busway.adapters.retrying import Retry
 from busway.adapters.typed import LifeOptions, Restart
+from busway.errors import BusError
 from busway.services.describing import text_of
 from busway.services.hooks import Hooks
 
@@ -124,9 +126,9 @@ class Hosted:
         return self._name
 
     @property
-    def version(self) -> int | None:
-        """The contract's version, as clients are told it; None if it serves none."""
-        return None if self._contracted is None else self._contracted.version
+    def version(self) -> int:
+        """The contract's version, as clients are told it; 0 if it serves none."""
+        return 0 if self._contracted is None else self._contracted.version
 
     @property
     def object(self) -> Any:
@@ -249,7 +251,8 @@ class Hosted:
         """The first of a kind in full, then counts, as of handlers."""
         host = host_of(self._bus)
         if host.failure is None:
-            host.call(host.failures.add, what, error)
+            with contextlib.suppress(BusError):  # it is closed in this very moment
+                host.call(host.failures.add, what, error)
 
     def _failed(self, error: BaseException) -> None:
         """This life ends with an error."""
@@ -297,11 +300,14 @@ class Crowd(Generic[H]):
         self._members: list[H] = []
 
     def listed(self) -> list[H]:
-        """The objects that are not over, and of the others the last ones, in the order in which they came."""
+        """The objects in the order in which they came; of those that are over the last ones."""
         over = [each for each in self._members if each.state in OVER]
         for each in over[: max(0, len(over) - ENDED_MAX)]:
             self._members.remove(each)
         return list(self._members)
+
+    def _add(self, hosted: H) -> None:
+        self._members = [*self.listed(), hosted]
 
     def begin(self, hosted: H) -> H:
         """Host it. Raises what it fails with at once, if it is not to begin anew."""

@@ -371,7 +371,7 @@ class Crowd(lives.Crowd[Hosted]):
             hosted.begin()
         finally:
             if hosted.task is not None:
-                self._members.append(hosted)
+                self._add(hosted)
         return hosted
 
     async def close(self, timeout: float) -> float:

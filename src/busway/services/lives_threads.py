@@ -277,7 +277,8 @@ class Hosted(lives.Hosted):
                     self._raised(error)
                 self._log(f"{timer.name} of {self._name}", error)
             following = timer.next_time(number, self._now() - started)
-            self.skipped += following - number - 1
+            with self._guard:
+                self.skipped += following - number - 1
             number = following
 
     def _main(self, life: Life, on_run: Callable[[Any], Any]) -> None:
@@ -330,7 +331,7 @@ class Crowd(lives.Crowd[Hosted]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def listed(self) -> list[Hosted]:
         with self._lock:
@@ -339,7 +340,7 @@ class Crowd(lives.Crowd[Hosted]):
     def begin(self, hosted: Hosted) -> Hosted:
         hosted.begin()
         with self._lock:
-            self._members.append(hosted)
+            self._add(hosted)
         return hosted
 
     def close(self, timeout: float) -> float:
