@@ -84,6 +84,39 @@ one = Pump(9)
 """
 
 
+PLAIN = """
+import time
+
+import busway
+
+
+class Pump:
+    def on_start(self, bus: busway.Bus) -> None:
+        print("start", type(bus).__name__, flush=True)
+
+    @busway.on("./speed", kind="anycast")
+    def speed(self, request: busway.Request[int]) -> int:
+        time.sleep(0.01)
+        return 2 * request.payload
+
+    def on_stop(self) -> None:
+        print("stop", flush=True)
+
+
+class Failing:
+    def __init__(self, how: str = "run") -> None:
+        self.how = how
+
+    def on_start(self, bus: busway.Bus) -> None:
+        if self.how == "start":
+            raise OSError("no such line")
+
+    def on_run(self, bus: busway.Bus) -> None:
+        if self.how == "run":
+            raise OSError("no such line")
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "lab").mkdir()
@@ -104,11 +137,14 @@ def hosting(folder: Path, bus: str, *words: str, **extra: str) -> Iterator[Runni
         yield running
 
 
+def hosted_raw(folder: Path, *words: str) -> tuple[int, bytes, bytes]:
+    env = environment({"BUSWAY_BUS": new_bus()})
+    return forks.Program(["-m", "busway", "host", *words], env, directory=folder).communicate(b"", 120)
+
+
 def hosted(folder: Path, *words: str) -> tuple[int, str, str]:
     """Exit status, output and complaints of one that ends by itself."""
-    env = environment({"BUSWAY_BUS": new_bus()})
-    program = forks.Program(["-m", "busway", "host", *words], env, directory=folder)
-    status, output, complaints = program.communicate(b"", 120)
+    status, output, complaints = hosted_raw(folder, *words)
     return status, output.decode(), complaints.decode()
 
 
@@ -147,6 +183,35 @@ def test_a_class_a_function_or_an_object(folder: Path, words: list[str], said: s
         running.tell(signal.SIGTERM)
         assert running.line() == "stop"
         assert running.rest() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_object_that_blocks_is_run_in_threads(folder: Path, number: signal.Signals) -> None:
+    (folder / "plain.py").write_text(PLAIN)
+    bus = new_bus()
+    with hosting(folder, bus, "plain:Pump", "--threads", "--json", "--name", "lab/pump") as running:
+        assert running.line() == "start Bus"
+        assert json.loads(running.line()) == {"hosting": "lab/pump", "version": 0, "bus": bus}
+        assert running.complaint() == f"busway: hosting lab/pump on bus {bus!r}"
+        assert busway("request", "lab/pump/speed", "5", bus=bus).ok().text == "10\n"
+        running.tell(number)
+        assert running.line() == "stop"
+        assert running.status() == 0
+        assert running.rest() == []
+
+
+def test_one_in_threads_that_fails_or_ends(folder: Path) -> None:
+    (folder / "plain.py").write_text(PLAIN)
+    status, _, complaints = hosted(folder, "plain:Failing", "--threads")
+    assert (status, complaints.splitlines()[-1]) == (1, "busway: Failing has failed: OSError: no such line")
+    status, _, complaints = hosted(folder, "plain:Failing", "--threads", "how=start")
+    last = "busway: plain:Failing has failed: OSError: no such line"
+    assert (status, complaints.splitlines()[-1]) == (1, last)
+    assert hosted(folder, "plain:Failing", "--threads", "-q", "how=no") == (0, "", "")
+    ended = Ended(*hosted_raw(folder, "lab.pumps:Pump", "--threads"))
+    assert "Pump.on_start: a handler of a Bus must be a plain function" in ended.failed(2)
+    ended = Ended(*hosted_raw(folder, "plain:Pump", "--threads", "--connect", "tcp://127.0.0.1:1"))
+    assert "tcp://127.0.0.1:1" in ended.failed(4)
 
 
 def test_it_begins_anew_if_told_and_ends_by_itself(folder: Path) -> None:

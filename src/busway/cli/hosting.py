@@ -8,7 +8,7 @@ import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from busway.cli.failures import Failure
 from busway.cli.options import Examples, Place, joins, json_option, policy_option
 from busway.cli.talk import REALMS
 from busway.cli.targets import Target, given_as, target_of
+
+if TYPE_CHECKING:
+    from busway.adapters.threads import Bus
 
 RESTARTS = click.Choice(["never", "on-error", "always"])
 
@@ -42,6 +45,7 @@ RESTARTS = click.Choice(["never", "on-error", "always"])
     show_default=True,
     help="When it begins anew, after 0.5 to 30 seconds.",
 )
+@click.option("--threads", is_flag=True, help="On a Bus: its methods are plain functions, and may block.")
 @click.option("--reload", is_flag=True, help="Begin anew when a .py file in this folder or below changes.")
 @click.option("-q", "--quiet", is_flag=True, help="No line on stderr when it runs.")
 @json_option("One JSON document when it runs.")
@@ -55,6 +59,7 @@ def host(
     realm: Realm,
     serial: bool,
     restart: Restart,
+    threads: bool,
     reload: bool,
     quiet: bool,
     as_json: bool,
@@ -63,6 +68,7 @@ def host(
       busway host home:Home                         the class Home in home.py
       busway host lab.pumps:Pump --name lab/pump pin=4
       busway host lab.pumps:pump --restart on-error
+      busway host lab.pumps:Plain --threads         one whose methods block
       busway host home:Home --reload                while one works on it
 
     NAME is a class in MODULE, which is called with the arguments; or a function that makes an object; or an
@@ -80,26 +86,35 @@ def host(
     _log_to_stderr()
     found = target_of(target, arguments)
 
+    options: dict[str, Any] = {"name": name, "realm": realm, "serial": serial, "restart": restart}
+
+    def tell(hosted: Any) -> None:
+        if not quiet:
+            output.note(f"hosting {hosted.name} on bus {place.bus!r}")
+        if as_json:
+            output.say_json({"hosting": hosted.name, "version": hosted.version, "bus": place.bus})
+        tell_systemd("READY=1")
+
     async def job(bus: AsyncBus) -> int:
-        hosted = _begun(bus, found, name=name, realm=realm, serial=serial, restart=restart)
+        hosted = begun(bus, found, options)
         try:
             await hosted.ready()
-            if not quiet:
-                output.note(f"hosting {hosted.name} on bus {place.bus!r}")
-            if as_json:
-                output.say_json({"hosting": hosted.name, "version": hosted.version, "bus": place.bus})
-            _tell_systemd("READY=1")
+            tell(hosted)
             await hosted.ended()
         except Exception as error:
-            raise _failed(hosted.name, error) from error
+            raise failed(hosted.name, error) from error
         finally:
-            _tell_systemd("STOPPING=1")
+            tell_systemd("STOPPING=1")
         return failures.OK
 
+    if threads:
+        from busway.cli.hosting_threads import run
+
+        return run(place, found, options, tell)
     return session.run(place, f"host {target}", job, leaf=False, endless=True)
 
 
-def _begun(bus: AsyncBus, target: Target, **options: Any) -> Any:
+def begun(bus: AsyncBus | Bus, target: Target, options: dict[str, Any]) -> Any:
     """The object, hosted now. Raises Failure."""
     try:
         return bus.host(target.made(), **options)
@@ -107,7 +122,7 @@ def _begun(bus: AsyncBus, target: Target, **options: Any) -> Any:
         if isinstance(error, (TypeError, ValueError)) and _is_ours(error):
             raise Failure(failures.USAGE, f"{target.text} cannot be hosted: {error}") from None
         logging.getLogger("busway").error("%s failed", target.text, exc_info=error)
-        raise _failed(target.text, error) from error
+        raise failed(target.text, error) from error
 
 
 def _is_ours(error: Exception) -> bool:
@@ -116,7 +131,8 @@ def _is_ours(error: Exception) -> bool:
     return Path(last.filename).is_relative_to(Path(busway.__file__).parent)
 
 
-def _failed(name: str, error: Exception) -> Failure:
+def failed(name: str, error: BaseException | None) -> Failure:
+    assert error is not None
     known = failures.failure_of(error)
     text = f"{name} has failed: {output.printable(describe(error))}"
     return Failure(failures.NEGATIVE, text, "FAILED" if known is None else known.name)
@@ -128,7 +144,7 @@ def _log_to_stderr() -> None:
     logging.getLogger("busway").setLevel(logging.WARNING)  # who comes and goes is told by `busway audit`
 
 
-def _tell_systemd(text: str) -> None:
+def tell_systemd(text: str) -> None:
     """Say how it is to who has started it with Type=notify (sd_notify(3)); to others nothing."""
     where = os.environ.get("NOTIFY_SOCKET", "")
     if not where:
