@@ -537,7 +537,8 @@ class BaseBus:
             name: of a service the endpoint's name or UUID, by default the contract's; of others a title.
                 Endpoints that begin with "./", as in `@busway.on("./mode")`, are below it.
             version: what clients are told, by default the contract's.
-            realm: who reaches the service, and hears its signals.
+            realm: who reaches the service, hears its signals, and reaches the endpoints of `@busway.on` that
+                say nothing else.
             serial: its methods run one at a time, in the order in which they were called: an actor.
             restart: when it begins anew: "never", "on-error" if on_start or on_run raised or a `fatal` error
                 came, "always" also when on_run has returned.

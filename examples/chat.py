@@ -47,7 +47,7 @@ class Chat(App[None]):
 
     async def on_mount(self) -> None:
         await self.bus.open()
-        self.bus.host(self)
+        self.bus.host(self, realm="global")  # that of a WebSocket, which lets nothing narrower pass
         if self.listening is not None:
             self.tell(f"others come to {(await self.bus.listen(self.listening)).url}")
         if self.ws is not None:
@@ -58,9 +58,7 @@ class Chat(App[None]):
     async def on_unmount(self) -> None:
         await self.bus.close()
 
-    # A WebSocket is of realm "global": what is to pass it is said and heard with that realm.
-
-    @busway.on(Line, realm="global")
+    @busway.on(Line)
     def heard(self, message: busway.Message[Line]) -> None:
         if message.error is None:
             self.tell(f"{message.payload.by}: {message.payload.text}")

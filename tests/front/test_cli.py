@@ -20,7 +20,7 @@ COMMANDS = sorted(commands())
 _COMMANDS = (
     "audit",
     *("nodes", "endpoints", "links", "routes", "trace"),
-    *("listen", "send", "publish", "last", "request", "serve"),
+    *("listen", "send", "publish", "last", "request", "serve", "host"),
     *("describe", "call", "schema", "stub"),
     *(
         "ping",

@@ -197,6 +197,23 @@ async def test_endpoints_below_its_name() -> None:
             bus.host(Room())
 
 
+async def test_an_endpoint_is_reached_as_far_as_its_object_unless_it_says_otherwise() -> None:
+    class Near:
+        @busway.on("lab/near")
+        def near(self, message: busway.Message[Any]) -> None: ...
+
+        @busway.on("lab/far", realm="global")
+        def far(self, message: busway.Message[Any]) -> None: ...
+
+    async with alone() as bus:
+        for realm in ("localnet", "userspace"):
+            async with bus.host(Near(), realm=realm):
+                realms = {each.name: each.realm for each in bus.endpoints()}
+                assert (realms["lab/near"], realms["lab/far"]) == (realm, "global")
+        with pytest.raises(ValueError, match="realm must be one of"):
+            bus.host(Near(), realm="wide")  # type: ignore[arg-type]
+
+
 # Timers
 
 

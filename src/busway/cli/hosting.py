@@ -35,7 +35,7 @@ RESTARTS = click.Choice(["never", "on-error", "always"])
     "--name", metavar="NAME", help="What it is called on the bus.  [default: what its contract says]"
 )
 @click.option(
-    "--realm", type=REALMS, default="localnet", show_default=True, help="From how far its service is reached."
+    "--realm", type=REALMS, default="localnet", show_default=True, help="From how far it is reached."
 )
 @click.option("--serial", is_flag=True, help="One thing at a time: its methods do not run at once.")
 @click.option(

@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class On(NamedTuple):
-    """For the messages of an endpoint; `options` are those of the bus's `serve`."""
+    """For the messages of an endpoint; `options` are those of the bus's `serve`, its realm perhaps None."""
 
     endpoint: Any
     options: dict[str, Any]
@@ -40,7 +40,7 @@ def on(
     endpoint: Target,
     *,
     kind: Kind = "broadcast",
-    realm: Realm = "localnet",
+    realm: Realm | None = None,
     types: Any = None,
     limit: int = 1,
     queue: int = 4096,
@@ -56,7 +56,8 @@ def on(
         kind: "broadcast" for what is published; "unicast" or "anycast" for what is sent and asked: a request
             is answered with what the method returns, as by a handler of `bus.serve`.
         limit: how many of its messages are worked on at once. With 1 they come one after the other, in order.
-        realm, types, queue, cost, labels, gone, sealed: as of `bus.register`.
+        realm: from how far it is reached, by default as far as `host` says of the object.
+        types, queue, cost, labels, gone, sealed: as of `bus.register`.
 
     Raises:
         ValueError, TypeError: what is no endpoint, or a limit that is none.

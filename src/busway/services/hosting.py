@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from busway.adapters.arguments import REALMS, choice
 from busway.services.contracts import Outline, check_service_name, needed_outline, outline_of
 from busway.services.lives import Contracted, Hosted, class_of, rules_of
 
@@ -19,8 +20,9 @@ def host(
     bus: Any, obj: Any, contract: Any, name: Any, version: int | None, realm: Any, **options: Any
 ) -> Hosted:
     """An object that is hosted; `host` of a bus says what is what."""
+    choice("realm", realm, REALMS)
     served = {option: options.pop(option) for option in _SERVED & options.keys()}
-    rules = rules_of(cast("LifeOptions", options))
+    rules = rules_of(cast("LifeOptions", options))._replace(realm=realm)
     outline = _outline(obj, contract)
     if name is not None:
         check_service_name(name)

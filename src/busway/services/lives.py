@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Self
 from busway.adapters.arguments import check_flag, check_seconds
 from busway.adapters.bus import host_of
 from busway.adapters.retrying import Retry
-from busway.adapters.typed import LifeOptions, Restart
+from busway.adapters.typed import LifeOptions, Realm, Restart
 from busway.errors import BusError
 from busway.services.describing import text_of
-from busway.services.hooks import Hooks
+from busway.services.hooks import Hooks, On
 
 if TYPE_CHECKING:
     from busway.services.contracts import Outline
@@ -46,6 +46,7 @@ class Rules(NamedTuple):
     backoff: Retry = Retry()
     fatal: tuple[type[Exception], ...] = ()
     stop_timeout: float = STOP_S
+    realm: Realm = "localnet"
 
     def again(self, error: BaseException | None) -> bool:
         """Whether another life follows one that ended with this error, None for without."""
@@ -192,13 +193,21 @@ class Hosted:
         """Endpoints, their handlers and options: those of its contract, whose signals it gets, and of its
         hooks. Raises TypeError, ValueError.
         """
-        found = [(self._absolute(mark.endpoint), each, mark.options) for each, mark in self._hooks.endpoints]
+        found = [
+            (self._absolute(mark.endpoint), each, self._options(mark)) for each, mark in self._hooks.endpoints
+        ]
         if self._contracted is not None:
             self._server = self._contracted.server(self._bus, self._object)
             found.insert(0, (self._contracted.where, self._server.handler, self._contracted.options))
         elif not self._hooks:
             raise TypeError(f"{type(self._object).__qualname__} {NOTHING}")
         return found
+
+    def _options(self, mark: On) -> dict[str, Any]:
+        options = dict(mark.options)
+        if options["realm"] is None:
+            options["realm"] = self._rules.realm
+        return options
 
     def _absolute(self, endpoint: Any) -> Any:
         if not isinstance(endpoint, str) or not endpoint.startswith(BELOW):
