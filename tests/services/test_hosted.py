@@ -441,6 +441,24 @@ async def test_the_wait_is_short_again_after_a_long_life() -> None:
         assert [round(at - first) for at in long.said] == [0, 11, 22, 33, 44]
 
 
+async def test_the_waits_grow_also_after_a_long_life() -> None:
+    class Lost(Log):
+        def on_start(self, bus: AsyncBus) -> None:
+            self.said.append(asyncio.get_running_loop().time())
+            if len(self.said) > 1:
+                raise OSError("no such line")
+
+        async def on_run(self, bus: AsyncBus) -> None:
+            await asyncio.sleep(10)
+            raise OSError("no such line")
+
+    async with alone() as bus:
+        lost = Lost()
+        bus.host(lost, restart="on-error", backoff=QUICK)
+        await asyncio.sleep(22)
+        assert [round(at - lost.said[0]) for at in lost.said] == [0, 11, 13, 17, 21]
+
+
 @pytest.mark.parametrize("way", ["message", "plain message", "timer"])
 async def test_a_fatal_error_ends_a_life_and_others_do_not(way: str) -> None:
     class Line(Log):
@@ -615,6 +633,143 @@ async def test_whatever_it_does_its_end_is_bounded(of_bus: bool, caplog: pytest.
     await bus.close()
 
 
+async def test_from_close_on_nothing_is_taken() -> None:
+    async with alone() as bus:
+        hosted = bus.host(Slow())
+        hosted.close()
+        assert hosted.state == "stopping"
+        with pytest.raises(busway.Undeliverable):
+            await bus.request("lab/slow", 0)
+
+
+async def test_a_timer_and_a_stream_may_end_and_no_longer() -> None:
+    class Lasting(Log):
+        @busway.every(1.0)
+        async def tick(self) -> None:
+            await asyncio.sleep(0.5)
+            self.said.append("tick")
+
+        @busway.on("lab/count", kind="anycast")
+        async def count(self, request: busway.Request[int]) -> AsyncIterator[int]:
+            for number in range(request.payload):
+                await asyncio.sleep(0.1)
+                yield number
+            raise ValueError("no more")
+
+    async with alone() as bus:
+        lasting = Lasting()
+        hosted = bus.host(lasting)
+        await asyncio.sleep(0.8)
+
+        async def read() -> list[Any]:
+            found: list[Any] = []
+            try:
+                async for part in bus.request_stream("lab/count", 5):
+                    found.append(part)  # noqa: PERF401 - what came before the error counts
+            except busway.RemoteError as error:
+                found.append(str(error))
+            return found
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0.3)
+        began = asyncio.get_running_loop().time()
+        await hosted.close()
+        assert asyncio.get_running_loop().time() - began == pytest.approx(0.4)  # at 1.5 the tick is over
+        assert await reading == [0, 1, 2, 3, 4, "ValueError: no more (error 64)"]
+        assert (lasting.said, hosted.errors, hosted.handled) == (["tick"], 1, 2)
+
+
+async def test_what_was_left_alone_is_not_waited_for_again() -> None:
+    class Twice(Stubborn):
+        starts = 0
+
+        def on_start(self, bus: AsyncBus) -> None:
+            self.starts += 1
+            if self.starts == 2:
+                raise OSError("no such line")
+
+        async def on_run(self, bus: AsyncBus) -> None:
+            if self.starts == 1:
+                await self.hold()
+            await asyncio.sleep(1000)
+
+        @busway.every(3.0)
+        def fail(self) -> None:
+            if self.starts == 1:
+                raise OSError("no such line")
+
+        on_stop = None  # type: ignore[assignment]
+
+    async with alone() as bus:
+        twice = Twice()
+        hosted = bus.host(twice, restart="on-error", fatal=OSError, backoff=QUICK, stop_timeout=10.0)
+        await bus.publish("lab/it")
+        await asyncio.sleep(3.5)
+        assert hosted.state == "restarting"
+        await asyncio.sleep(4.9)  # it ended at 8, with a wait of 1 s
+        assert hosted.state == "restarting"
+        await asyncio.sleep(0.7)
+        assert (twice.starts, hosted.state) == (2, "restarting")
+        await asyncio.sleep(2)
+        assert (twice.starts, hosted.state) == (3, "running")
+        began = asyncio.get_running_loop().time()
+        await hosted.close()
+        assert asyncio.get_running_loop().time() == began
+        twice.free.set()
+
+
+async def test_a_bus_ends_in_time_though_an_object_was_given_more() -> None:
+    bus = await alone().open()
+    stubborn = Stubborn()
+    hosted = bus.host(stubborn)
+    await asyncio.sleep(0.1)
+    hosted.close(1000.0)
+    await asyncio.sleep(1)
+    began = asyncio.get_running_loop().time()
+    await bus.close(5.0)
+    assert asyncio.get_running_loop().time() - began <= 5.0
+    await asyncio.sleep(0.1)
+    assert hosted.state == "stopped"
+    stubborn.free.set()
+    await asyncio.sleep(0.1)
+
+
+async def test_closed_while_it_starts_it_may_start_and_stops() -> None:
+    class Starting(Log):
+        async def on_start(self, bus: AsyncBus) -> None:
+            await asyncio.sleep(2)
+            self.said.append("start")
+
+        @busway.every(1.0, at_once=True)
+        def tick(self) -> None:
+            self.said.append("tick")
+
+        def on_stop(self) -> None:
+            self.said.append("stop")
+
+    async with alone() as bus:
+        starting = Starting()
+        hosted = bus.host(starting)
+        await asyncio.sleep(1)
+        await hosted.close()
+        assert (starting.said, hosted.state) == (["start", "stop"], "stopped")
+
+
+async def test_what_on_run_raises_when_it_is_cancelled_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    class Careless:
+        async def on_run(self, bus: AsyncBus) -> None:
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                raise OSError("no such line")
+
+    async with alone() as bus:
+        hosted = bus.host(Careless())
+        await asyncio.sleep(1)
+    assert (hosted.state, hosted.errors) == ("stopped", 1)
+    assert "Careless failed" in caplog.text
+
+
 async def test_it_may_end_itself_and_its_bus() -> None:
     class Leaver(Log):
         hosted: Any
@@ -774,6 +929,7 @@ async def test_an_object_with_a_contract_and_hooks(serial: bool) -> None:
         found = await asyncio.gather(*(oven.heat(10) for _ in range(4)))
         assert (sorted(found), hosted.handled) == ([30, 40, 50, 60], 4)
         assert [part async for part in oven.steps(3)] == [0, 1, 2]
+        assert hosted.handled == 5
         await bus.publish("lab/oven/door", True)
         with pytest.raises(Oven.Broken, match="door"):
             await oven.heat(-1)

@@ -176,6 +176,7 @@ def test_timers_go_on_after_an_error_and_pass_over_what_they_miss(
     hosted = bus.host(poll)
     until(lambda: hosted.errors >= 4)
     hosted.close()
+    assert hosted.errors == len(poll.said)
     assert hosted.skipped >= 2 * (len(poll.said) - 1)
     assert "poll of Poll failed" in caplog.text
 
@@ -304,11 +305,12 @@ def test_what_is_at_work_may_end(bus: Bus) -> None:
 def test_whatever_it_does_its_end_is_bounded(of_bus: bool, caplog: pytest.LogCaptureFixture) -> None:
     slow = Slow()
     with Bus(ipc=False) as bus:
-        hosted = bus.host(slow, stop_timeout=0.5)
+        hosted = bus.host(slow, stop_timeout=PATIENCE_S if of_bus else 0.5)
         bus.request_future("lab/slow").add_done_callback(lambda _: None)
         slow.begun.wait(PATIENCE_S)
         if of_bus:
-            bus.close(0.5)
+            bus.close(4.0)
+            assert slow.said == ["stop"]
         else:
             hosted.close()
         until(lambda: hosted.state == "stopped")
@@ -319,7 +321,7 @@ def test_whatever_it_does_its_end_is_bounded(of_bus: bool, caplog: pytest.LogCap
 
 def test_a_method_that_waited_for_its_turn_is_not_called_after_the_end(bus: Bus) -> None:
     class Actor(Slow):
-        @busway.on("lab/other", kind="anycast")
+        @busway.on("lab/other", kind="anycast", limit=2)
         def other(self, request: busway.Request[Any]) -> None:
             self.said.append("too late")
 
@@ -329,13 +331,14 @@ def test_a_method_that_waited_for_its_turn_is_not_called_after_the_end(bus: Bus)
     hosted: Any = bus.host(actor, serial=True, stop_timeout=0.2)
     first = bus.request_future("lab/slow")
     actor.begun.wait(PATIENCE_S)
-    second = bus.request_future("lab/other")
-    until(lambda: hosted._turns._waiting)
+    others = [bus.request_future("lab/other") for _ in range(2)]
+    until(lambda: len(hosted._turns._waiting) == 2)
     hosted.close()
     actor.free.set()
     assert first.result(PATIENCE_S) == "done"
-    with pytest.raises(busway.RemoteError, match="Actor has ended"):
-        second.result(PATIENCE_S)
+    for each in others:
+        with pytest.raises(busway.RemoteError, match="Actor has ended"):
+            each.result(PATIENCE_S)
     assert actor.said == ["stop", "done"]
 
 
@@ -401,6 +404,52 @@ def test_an_error_of_on_stop_or_late_of_on_run_is_counted(bus: Bus, caplog: pyte
     hosted = bus.host(Careless())
     hosted.close()
     assert (hosted.state, hosted.errors) == ("stopped", 2)
+
+
+def test_closed_while_it_waits_for_its_next_life(bus: Bus) -> None:
+    class Failing:
+        def on_start(self, bus: Bus) -> None:
+            raise OSError("no such line")
+
+    hosted = bus.host(Failing(), restart="on-error", backoff=busway.Retry(first=1000.0, cap=1000.0))
+    until(lambda: hosted.errors == 1 and hosted.state == "restarting")
+    hosted.close()
+    assert (hosted.state, hosted.restarts) == ("stopped", 0)
+
+
+@busway.service("lab/valve", version=1)
+class Valve:
+    turned: busway.Signal[int]
+
+    def __init__(self) -> None:
+        self.at = 0
+
+    def on_start(self, bus: Bus) -> None:
+        self.turned.publish(0)
+
+    def turn(self, by: int) -> int:
+        time.sleep(0.001)
+        self.at += by
+        if by < 0:
+            raise OSError("it is stuck")
+        return self.at
+
+    def on_stop(self) -> None:
+        self.turned.publish(-1)
+
+
+def test_an_object_with_a_contract(bus: Bus) -> None:
+    valve, told = Valve(), bus.subscribe("lab/valve/turned")
+    for number in range(2):
+        with bus.host(valve, serial=True, fatal=OSError, restart="on-error", backoff=QUICK) as hosted:
+            client: Any = bus.client(Valve)
+            assert client.turn(1) == 2 * number + 1
+            with pytest.raises(busway.RemoteError, match="stuck"):
+                client.turn(-1)
+            until(lambda hosted=hosted: hosted.restarts == 1 and hosted.state == "running")  # type: ignore[misc]
+            assert client.turn(2) == 2 * number + 2
+            valve.at = 2 * number + 2
+    assert [told.receive(PATIENCE_S).payload for _ in range(8)] == [0, -1] * 4
 
 
 def test_coroutines_are_for_an_async_bus(bus: Bus) -> None:
