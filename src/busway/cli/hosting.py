@@ -151,7 +151,7 @@ def tell_systemd(text: str) -> None:
         return
     address = f"\0{where[1:]}" if where.startswith("@") else where
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
             told.sendto(text.encode(), address)
     except OSError as error:
         output.note(f"cannot tell systemd at {where}: {error.strerror}")
