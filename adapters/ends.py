@@ -198,6 +198,11 @@ class Service:
         """As `Receiver.refused`."""
         return getattr(self._take, "refused", 0)
 
+    @property
+    def at_work(self) -> int:
+        """Messages that were taken and whose handlers have not ended."""
+        return len(self._crew)
+
     def _wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         queue, crew = self._core.queue, self._crew

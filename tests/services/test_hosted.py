@@ -633,6 +633,30 @@ async def test_whatever_it_does_its_end_is_bounded(of_bus: bool, caplog: pytest.
     await bus.close()
 
 
+async def test_what_was_taken_is_done_before_on_stop() -> None:
+    class Logger(Log):
+        @busway.on("lab/log", kind="unicast", limit=8)
+        async def log(self, message: busway.Message[str]) -> None:
+            self.said.append(message.payload)
+            if message.payload == "fatal":
+                raise OSError("no such line")
+
+        def on_stop(self) -> None:
+            self.said.append("stop")
+
+    async with alone() as bus:
+        for text in ("hello", "fatal"):
+            logger = Logger()
+            hosted = bus.host(logger, fatal=OSError)
+            for each in (text, "last"):
+                await bus.send("lab/log", each)
+            await asyncio.wait([asyncio.create_task(bus.send("lab/log", "taken", confirm=True))])
+            await hosted.close()
+            taken = [each for each in logger.said if each in ("last", "taken")]
+            assert logger.said == [text, *taken, "stop"]
+            assert text == "fatal" or len(taken) == 2
+
+
 async def test_from_close_on_nothing_is_taken() -> None:
     async with alone() as bus:
         hosted = bus.host(Slow())

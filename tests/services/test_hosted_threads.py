@@ -406,6 +406,22 @@ def test_an_error_of_on_stop_or_late_of_on_run_is_counted(bus: Bus, caplog: pyte
     assert (hosted.state, hosted.errors) == ("stopped", 2)
 
 
+def test_what_was_taken_is_done_before_on_stop(bus: Bus) -> None:
+    class Logger(Log):
+        @busway.on("lab/log", kind="unicast", limit=8)
+        def log(self, message: busway.Message[int]) -> None:
+            self.said.append(message.payload)
+
+        def on_stop(self) -> None:
+            self.said.append("stop")
+
+    for number in range(40):
+        logger = Logger()
+        with bus.host(logger) as hosted:
+            bus.send("lab/log", number, confirm=True)
+        assert (logger.said, hosted.errors) == ([number, "stop"], 0)
+
+
 def test_closed_while_it_waits_for_its_next_life(bus: Bus) -> None:
     class Failing:
         def on_start(self, bus: Bus) -> None:

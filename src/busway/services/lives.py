@@ -26,6 +26,7 @@ Handler = Callable[[Any], Any]
 
 RESTARTS: Final = ("never", "on-error", "always")
 OVER: Final = ("failed", "stopped")
+SETTLED: Final = ("running", *OVER)
 ENDED_MAX: Final = 64  # objects that are over and still listed by `hosted()`
 STOP_S: Final = 5.0
 # Parts of the time that an end may take: until then methods at work may go on; those that were cancelled have
@@ -223,10 +224,12 @@ class Hosted:
         for endpoint, function, options in self._handlers:
             self._ends.append(self._bus.serve(endpoint, self._around(function), **options))
 
-    def _deregister(self) -> None:
+    def _deregister(self) -> list[Any]:
+        """Take no more messages; returns what was registered."""
         ends, self._ends = self._ends, []
         for each in ends:
             each.close()
+        return ends
 
     def _let_go(self) -> None:
         """The object's life is over: it may be hosted elsewhere."""

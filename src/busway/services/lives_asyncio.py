@@ -15,7 +15,7 @@ from busway.adapters.ends import VALUES
 from busway.errors import RemoteError
 from busway.services import lives
 from busway.services.hooks import Hooks, Timer
-from busway.services.lives import OVER, SHARES, Contracted, Handler, Rules
+from busway.services.lives import OVER, SETTLED, SHARES, Contracted, Handler, Rules
 
 Task = asyncio.Task[Any]
 
@@ -178,6 +178,7 @@ class Hosted(lives.Hosted):
         begun, left = self._now(), self._left()
         until = [begun + left * share for share in SHARES]
         self._deregister()
+        await asyncio.sleep(0)  # what was taken just before begins
         for task in self._loops - self._at_work:
             task.cancel()
         at_work = self._at_work | self._loops
@@ -226,7 +227,7 @@ class Hosted(lives.Hosted):
     # Waiting for it
 
     async def ready(self) -> None:
-        while self.state in ("starting", "restarting"):
+        while self.state not in SETTLED:
             await self._changed.wait()
         self._check()
 

@@ -20,7 +20,9 @@ from busway.adapters.threads_ends import PLAIN_ONLY
 from busway.errors import BusError, RemoteError
 from busway.services import lives
 from busway.services.hooks import Hooks, Timer, is_coroutine
-from busway.services.lives import OVER, SHARES, Contracted, Handler, Rules
+from busway.services.lives import OVER, SETTLED, SHARES, Contracted, Handler, Rules
+
+_LOOK_S = 0.005  # between two looks whether what was taken is done
 
 
 class Turns:
@@ -179,9 +181,11 @@ class Hosted(lives.Hosted):
         _, quiet, stopped, ended = (begun + left * share for share in SHARES)
         life = self._life
         life.over.set()
-        self._deregister()
+        ends = self._deregister()
         with self._guard:
-            self._guard.wait_for(lambda: not life.at_work, max(0.0, quiet - self._now()))
+            while (life.at_work or any(each.at_work for each in ends)) and self._now() < quiet:
+                # Who waits for a thread, or for room for an answer, does not tell when that is over.
+                self._guard.wait(min(_LOOK_S, max(0.0, quiet - self._now())))
             life.is_left = True
             hung = len(life.at_work.keys() - {thread.ident for thread in life.loops})
         ending = life.loops
@@ -227,7 +231,7 @@ class Hosted(lives.Hosted):
 
     def ready(self) -> Done:
         with self._guard:
-            self._guard.wait_for(lambda: self.state not in ("starting", "restarting"))
+            self._guard.wait_for(lambda: self.state in SETTLED)
         return self._checked()
 
     def ended(self) -> Done:
