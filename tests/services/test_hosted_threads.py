@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -420,6 +421,56 @@ def test_what_was_taken_is_done_before_on_stop(bus: Bus) -> None:
         with bus.host(logger) as hosted:
             bus.send("lab/log", number, confirm=True)
         assert (logger.said, hosted.errors) == ([number, "stop"], 0)
+
+
+class Ledger(Log):
+    """Notes each message once, and what comes after its end; every 50th is fatal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: list[int] = []
+        self.is_over = True
+
+    def on_start(self, bus: Bus) -> None:
+        self.is_over = False
+
+    @busway.on("lab/ledger", kind="unicast", limit=4)
+    def note(self, message: busway.Message[int]) -> None:
+        (self.late if self.is_over else self.said).append(message.payload)
+        if message.payload % 50 == 49:
+            raise OSError("no such line")
+
+    def on_stop(self) -> None:
+        self.is_over = True
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_over_many_lives_all_that_was_taken_is_handled_once(bus: Bus, serial: bool) -> None:
+    ledger, over = Ledger(), threading.Event()
+    taken: list[int] = []
+
+    def send(number: int) -> None:
+        while not over.is_set():
+            with contextlib.suppress(busway.Undeliverable):
+                bus.send("lab/ledger", number, confirm=True, ttl=1.0)
+                taken.append(number)
+            number += 3
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(3)]
+    for sender in senders:
+        sender.start()
+    lives = 0
+    for number in range(20):
+        hosted = bus.host(ledger, serial=serial, restart="on-error", fatal=OSError, backoff=QUICK)
+        time.sleep(0.001 * (number % 7))
+        hosted.close()
+        lives += 1 + hosted.restarts
+    over.set()
+    for sender in senders:
+        sender.join()
+    assert sorted(taken) == sorted(ledger.said)
+    assert (ledger.late, len(set(taken))) == ([], len(taken))
+    assert lives >= 20
 
 
 def test_closed_while_it_waits_for_its_next_life(bus: Bus) -> None:
