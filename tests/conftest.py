@@ -32,7 +32,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The files that take longest, longest first: begun last, one would run on when all others are through.
 SLOWEST = (
     *("test_compiled", "test_scenarios", "test_boards_keys", "test_live", "test_micropython"),
-    *("test_cli_joining", "test_serial_links", "test_identity", "test_cli_monitor", "test_micropython_keyed"),
+    *(
+        "test_cli_joining",
+        "test_serial_links",
+        "test_app",
+        "test_identity",
+        "test_cli_monitor",
+        "test_micropython_keyed",
+    ),
     *("test_cli_boards", "test_demo", "test_ble", "test_timeouts", "test_cli_look", "test_ble_radio"),
     *("test_cli_talk", "test_page", "test_install", "test_wifi_board", "test_policy", "test_benchmarks"),
     *("test_ble_links", "test_threads", "test_everyone", "test_campaign_processes", "test_payloads"),

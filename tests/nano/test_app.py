@@ -27,6 +27,9 @@ from tests.nano import lab
 from tests.nano.lab import Celsius, Count, Counter, Failed, Frame, Keeper, Last, Point, Switched, Table
 from tests.rigs.tree import ROOT
 
+# From Python 3.12 on it warns of each fork of a program that has threads, as pytest has.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 WAIT_S = 60.0
 
 

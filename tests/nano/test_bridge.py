@@ -14,6 +14,9 @@ import busway
 from busway import nano
 from tests.nano.lab import FRAME, Celsius, Count, Frame, Point, Reading, Switched
 
+# From Python 3.12 on it warns of each fork of a program that has threads, as pytest has.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 WAIT_S = 60.0
 INBOX = nano.Endpoint("lab/in")
 

@@ -27,6 +27,9 @@ from tests.nano.test_ring import messages_of, read_all, take_many, write
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
+# From Python 3.12 on it warns of each fork of a program that has threads, as pytest has.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 fork: Any = multiprocessing.get_context("fork")
 SMALL = "64 KiB"
 

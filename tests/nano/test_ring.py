@@ -20,6 +20,9 @@ from busway.nano import blocks, reading, waiting
 from busway.nano.log import Log, packed
 from busway.nano.reading import Reader
 
+# From Python 3.12 on it warns of each fork of a program that has threads, as pytest has.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 fork: Any = multiprocessing.get_context("fork")
 
 RINGS: dict[str, Callable[[], Log]] = {
@@ -421,7 +424,7 @@ def test_a_writer_waits_for_the_slowest_reader() -> None:
 
 
 def test_a_writer_that_has_waited_long_enough_goes_on() -> None:
-    with nano.BlockingBus(4096, patience=0.05) as bus:
+    with nano.BlockingBus(4096, patience=0.01) as bus:
         reader = bus.attach("slow")
         for n in range(100):
             write(bus, b"%04d" % n * 30)
@@ -564,28 +567,28 @@ def test_where_there_is_no_futex_readers_look_now_and_then(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["threads", "processes"])
-def test_who_waits_sleeps_and_is_woken(shared: bool) -> None:
-    """It takes next to no processor time, and a message ends it."""
+def test_who_waits_sleeps_and_is_woken(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks a few times for each second that passes, however slow the machine is; a message ends it."""
     with nano.BlockingBus(4096) as bus:
         if shared:
             bus.share()
         reader = bus.attach("a")
-        began = time.thread_time()
-        assert not reader.wait(0.6)
-        assert time.thread_time() - began < 0.3
-        waits: list[int] = []
+        waits = 0
         wait = bus.bell.wait
 
         def counted(seen: int, timeout: float, times: int) -> None:
-            waits.append(times)
+            nonlocal waits
+            waits += 1
             wait(seen, timeout, times)
 
-        bus.bell.wait = counted
+        monkeypatch.setattr(bus.bell, "wait", counted)
+        began = time.monotonic()
+        assert not reader.wait(0.6)
         writer = threading.Timer(0.1, lambda: write(bus, b"wake up"))
         writer.start()
         assert reader.wait(60.0)
         writer.join()
-        assert len(waits) < 4
+        assert waits <= 4 + 2 * (time.monotonic() - began) / waiting.NAP_MAX_S
         assert read_all(reader) == [b"wake up"]
 
 
