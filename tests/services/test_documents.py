@@ -1,5 +1,7 @@
 """Documents and stubs of a service, held against validators and type checkers that others have made."""
 
+import enum
+import inspect
 import json
 import subprocess
 import sys
@@ -153,6 +155,36 @@ async def test_a_stub_calls_as_the_class_does() -> None:
             await pump.set_speed(4000)
         assert (error.value.limit, error.value.said) == (3000, b"\xff")
         assert names["Pump"].__doc__ == "A pump."
+
+
+class Way(enum.Enum):
+    IN = 1
+    OUT = "out"
+
+
+class Side(enum.Flag):
+    LEFT = 1
+    RIGHT = 2
+
+
+def test_the_default_of_a_union_is_of_the_member_that_has_it() -> None:
+    @busway.service("lab/door", version=1)
+    class Door:
+        async def turn(
+            self,
+            by: Way | None = None,
+            to: Way | bool = True,
+            way: Way | int = 1,
+            side: Side | None = None,
+            sides: Side = Side.LEFT | Side.RIGHT,
+        ) -> None: ...
+
+    names = made(stub(told(Door)))
+    found = inspect.signature(names["Door"].turn).parameters
+    way, side = names["Way"], names["Side"]
+    defaults = [found[name].default for name in ("by", "to", "way", "side", "sides")]
+    assert defaults == [None, True, way(1), None, side(3)]
+    assert type(defaults[1]) is bool
 
 
 def test_message_types_that_stand_for_each_other_are_declared() -> None:

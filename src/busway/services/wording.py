@@ -113,7 +113,7 @@ class Wording:
     def _instance(self, name: str, value: Any) -> str:
         schema, title = self._types[name], self._classes[name]
         if "x-names" in schema:
-            return f"{title}({literal(value)})" if type(value) in _LITERALS else _unwritten(value)
+            return f"{title}({literal(value)})" if _is_member(schema, value) else _unwritten(value)
         if not isinstance(value, Mapping):
             return _unwritten(value)
         words = [f"{name_in(key)}={self.value(schema['properties'][key], of)}" for key, of in value.items()]
@@ -146,6 +146,14 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 _LITERALS = (str, int, float, bool, bytes, type(None))
+
+
+def _is_member(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether an enum has that value, or a flag may have it, and it can be written."""
+    if "enum" not in schema:
+        return type(value) is int
+    same = (type(each) is type(value) and each == value for each in schema["enum"])
+    return type(value) in _LITERALS and any(same)
 
 
 def _unwritten(value: Any) -> NoReturn:
