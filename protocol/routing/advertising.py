@@ -238,6 +238,8 @@ class Advertiser(Telling):
         if self.lines.moves_much(peer):
             return False
         mine = ((), (self.peer.key,))
+        if peer.labelled_by and peer.labelled_by != self.peer.key:
+            return True
         return any([line.advertisers not in mine for line in peer.lines])
 
     def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
@@ -468,10 +470,8 @@ class Advertiser(Telling):
             self._keep(reader.data[start : reader.end])
         if peer is not None and head & LABEL and not peer.connections:  # else it has said so itself
             self.mesh.learn(peer, label, head & _LEAF != 0, now)
-            labels = peer.line(codes.GLOBAL)
-            if labels.is_empty():  # else who tells that line is noted with it
-                labels.advertisers = ()
-                self._note_advertiser(labels)
+            assert self.peer is not None
+            peer.labelled_by = self.peer.key
         line: "Line | None" = None
         if peer is not None:
             line = self.lines.open_line(self.connection, peer, head, base, version)

@@ -281,6 +281,7 @@ class Peer(Remote):
         "judged",
         "judged_at",
         "keeper",
+        "labelled_by",
         "left",
         "lines",
         "metric",
@@ -317,6 +318,7 @@ class Peer(Remote):
         self.moves = 0
         self.judged_at = _CALM  # since when the ways count by which a guard looked at its lines
         self.judged = 0
+        self.labelled_by = b""  # the neighbour that told its label, if the node did not itself
         self.turned_at = _CALM  # when its label changed first, of the last changes close behind each other
         self.turns = 0  # ... and how many followed
 

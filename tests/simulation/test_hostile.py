@@ -29,7 +29,7 @@ FIRST = {
 
 
 # A seed, its steps, and how much of them is counted in lines of code, which takes long.
-LIVES = [(0, 60, 0.0), (2, 60, 0.0), (3, 25, 0.0), (6, 15, 0.2)]
+LIVES = [(0, 60, 0.0), (2, 60, 0.0), (3, 25, 0.0), (6, 15, 0.2), (8, 60, 0.0)]
 
 
 @pytest.mark.parametrize(("seed", "steps", "watched"), LIVES)
