@@ -8,8 +8,13 @@ import gc
 import select
 import time
 
-from busway.adapters.micropython_cbor import dumps, loads
-from busway.adapters.micropython_names import board_entropy, board_id, number_of, uuid_of
+from busway.adapters.micropython_cbor import dumps
+from busway.adapters.micropython_names import uuid_of
+from busway.adapters.micropython_results import Outcome as Outcome
+from busway.adapters.micropython_results import RemoteError as RemoteError
+from busway.adapters.micropython_results import decode as decode
+from busway.adapters.micropython_results import describe as describe
+from busway.adapters.micropython_results import encode as encode
 from busway.protocol import codes, events
 from busway.protocol.errors import FullError
 from busway.protocol.leaf.frames import Message
@@ -21,65 +26,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
+    from busway.adapters.micropython_where import Selector
     from busway.protocol.leaf.link import LeafConnection
 
 _WRITE_SIZE: "Final" = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
 _PLENTY: "Final" = 8192  # bytes of heap; with less the pieces that are free soon are too small
 _READ_SIZE: "Final" = 128  # more at a time would only lie about, some three times over
+_SPARE_SIZE: "Final" = 768  # bytes of heap that are kept for the next session
 _BUSY_MS: "Final" = 2  # after a write that was not taken
 _BUSY = (11, 12, 35, 114, 115, 118, 119, 120, -26752, -26880)  # the last two: TLS wants to write, to read
 _FAR_MS: "Final" = 268435456  # no timer is further away: fits ticks_diff
 _RETRY_MS: "Final" = 1000
 _RETRY_MAX_MS: "Final" = 30000
-
-
-class RemoteError(Exception):
-    """The other program answered with an error, or nobody did: `code` and `text`. A handler raises it to
-    answer so."""
-
-    def __init__(self, code: int, text: str = "") -> None:
-        super().__init__("error %d: %s" % (code, text))
-        self.code = code
-        self.text = text
-
-
-class Outcome:
-    """The outcome of a send or request: `ok`, the reply in `payload`, else `code` and `text`."""
-
-    def __init__(self, event: Event) -> None:
-        self.status = event.status
-        self.ok = event.status in (events.ACCEPTED, events.TAKEN, events.REPLIED)
-        self.code = event.code
-        self.text = event.text
-        self.payload: "Any" = None
-        if event.status == events.REPLIED:
-            try:
-                self.payload = decode(event.payload, event.format)
-            except (ValueError, MemoryError) as error:
-                self.ok = False
-                self.code = codes.UNREADABLE
-                self.text = str(error)
-
-
-def describe(error: Exception) -> "tuple[int, str]":
-    """The text that the asker hears of an exception in a handler."""
-    if isinstance(error, RemoteError):
-        return error.code, error.text
-    return codes.HANDLER_FAILED, "%s: %s" % (type(error).__name__, error)
-
-
-def decode(payload: bytes, format: int) -> "Any":
-    """A payload that came: bytes, or the value of its CBOR. Raises ValueError."""
-    return payload if format == codes.RAW else loads(payload)
-
-
-def encode(value: "Any") -> "tuple[bytes, Any]":
-    """A payload to be sent, and its format or the uuid of its type."""
-    if hasattr(value, "typed"):  # see micropython_types.py
-        return value.typed()  # type: ignore[no-any-return]
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value), codes.RAW
-    return dumps(value), codes.CBOR
 
 
 class Loop:
@@ -115,6 +73,7 @@ class Loop:
     connection: "LeafConnection | None" = None
     last_error: "Exception | None" = None  # of a handler, or what has ended a link
     refused = 0  # publishes that found no room
+    message: "Message | None" = None  # that a handler was given last: name, key, missed, retained
     _tell_at = 1  # of these: the first is told, the tenth, and so on
     places = 1  # handlers that may begin now, where they may be tasks
     _now = 1000
@@ -125,71 +84,58 @@ class Loop:
     _retry_at = 0
     _stream: "Any" = None
     _poll: "Any" = None
+    _spare: "bytes | bytearray" = b""
     _quiet = False  # about to sleep: no program is called
 
-    def __init__(
-        self,
-        stream: "Any",
-        label: str = "",
-        *,
-        leaf: "Leaf | None" = None,
-        node_id: "bytes | None" = None,
-        bus: str = "default",
-        sort: str = "packet",
-        mtu: int = 0,
-        realm: int = codes.LOCALNET,
-        keepalive_ms: int = 5000,
-        key: "bytes | str" = b"",
-        token: str = "",
-        message_size_max: int = 1024,
-        pending_max: int = 8,
-        peers_max: int = 16,
-        entropy: "Callable[[int], bytes] | None" = None,
-        clock: "Any" = time,
-    ) -> None:
-        if sort not in ("stream", "packet") or not codes.USERSPACE <= realm <= codes.GLOBAL:
-            raise ValueError('sort is "stream" or "packet", realm 1 to 3')
-        if sort == "packet":
-            import busway.protocol.leaf.packets  # noqa: F401 - while the heap is in one piece
+    if TYPE_CHECKING:
+        leaf: Leaf
+        sort: str
+        mtu: int
+        realm: int
+        keepalive_ms: int
+        handlers: "list[tuple[Receiver, Callable[[Any], Any]]]"
+        _clock: Any
+        _ticks: int
+        _open: Any
+        _waiting: "dict[int, Callable[[Outcome], Any]]"
+        _timers: "list[list[Any]]"  # due, interval, function
+        _news: "list[Event]"  # what happened and nobody was told
+        _buffer: bytearray
+        _due: int
 
-            self.medium, self.cost = ("ble", 256) if mtu else ("serial", 64)  # as a trace tells it
-            keepalive_ms = keepalive_ms or 5000
-        self.sort = sort
-        self.mtu = mtu
-        self.realm = realm
-        self.keepalive_ms = keepalive_ms
-        self._clock = clock
-        self._ticks = clock.ticks_ms()
-        self._open = None if hasattr(stream, "write") else stream
-        entropy = entropy or board_entropy()
-        if key or token:
-            from busway.adapters.micropython_crypto import secret_of
+        def __init__(
+            self,
+            stream: "Any",
+            label: str = "",
+            *,
+            leaf: "Leaf | None" = None,
+            node_id: "bytes | None" = None,
+            bus: str = "default",
+            sort: str = "packet",
+            mtu: int = 0,
+            realm: int = codes.LOCALNET,
+            keepalive_ms: int = 5000,
+            key: "bytes | str" = b"",
+            token: str = "",
+            message_size_max: int = 1024,
+            pending_max: int = 8,
+            peers_max: int = 16,
+            entropy: "Callable[[int], bytes] | None" = None,
+            clock: "Any" = time,
+        ) -> None: ...
 
-            self.security = secret_of(entropy, key, token)
-            if key:
-                node_id = node_id or self.security.id
-        self.leaf = leaf or Leaf(
-            node_id or board_id(entropy),
-            entropy=entropy,
-            bus=bus,
-            label=label,
-            limits=(256, message_size_max, 16, 1),
-            pending_max=pending_max,
-            peers_max=peers_max,
-        )
-        if key and self.leaf.node_id != self.security.id:
-            raise ValueError("with a key the node id follows from it")
-        self.handlers: "list[tuple[Receiver, Callable[[Any], Any]]]" = []
-        self._waiting: "dict[int, Callable[[Outcome], Any]]" = {}
-        self._timers: "list[list[Any]]" = []  # due, interval, function
-        self._news: "list[Event]" = []  # what happened and nobody was told
-        self._buffer = bytearray(_READ_SIZE)
-        self._due = self._ticks
-        self._tail = b""  # now, while the heap is in one piece: the object grows by a piece for all it has
-        self._taken = self._retry_at = 0
-        self.connection = self.last_error = None
-        if self._open is None:
-            self._attach(stream)
+    else:
+
+        def __init__(self, stream, label="", **options):
+            if options.get("sort") != "stream":
+                import busway.protocol.leaf.packets  # noqa: F401 - while the heap is in one piece
+            from busway.adapters.micropython_start import start
+
+            start(self, stream, label, **options)  # what is needed once need not stay
+            self._buffer = bytearray(_READ_SIZE)
+            self._keep_spare()
+            if self._open is None:
+                self._attach(stream)
 
     # What a program calls
 
@@ -212,7 +158,8 @@ class Loop:
         gc.collect()  # else what stays lies between what does not, and the heap is in pieces
         last = b"" if gone is None else b"\1" + dumps(gone)  # CBOR
         text = name if isinstance(name, str) else ""
-        receiver = self.leaf.register(uuid_of(name), kind, realm, name=text, labels=labels, gone=last)
+        uuid = uuid_of(name, kind == codes.BROADCAST)
+        receiver = self.leaf.register(uuid, kind, realm, name=text, labels=labels, gone=last)
         self._due = self._ticks
 
         def decorate(function: "Callable[[Any], Any]") -> "Callable[[Any], Any]":
@@ -228,7 +175,8 @@ class Loop:
         return self.serve(name, kind, realm, **traits)
 
     def subscribe(self, name: "str | bytes", realm: int = codes.LOCALNET, **traits: "Any") -> "Any":
-        """Decorator: the function takes what is published; `labels` and `gone` as for `serve`."""
+        """Decorator: the function takes what is published to a name, or to all that a pattern means, and last
+        values of them; `message` tells more. `labels` and `gone` as for `serve`."""
         return self.serve(name, codes.BROADCAST, realm, **traits)
 
     def every(self, interval_ms: int) -> "Any":
@@ -256,7 +204,6 @@ class Loop:
         than that.
         """
         payload, format = encode(value)
-        number = number_of(priority)
         try:
             realm = realm or max(codes.LOCALNET, self.realm)
             self.leaf.publish(
@@ -266,7 +213,8 @@ class Loop:
                 format,
                 best_effort=best_effort,
                 realm=realm,
-                priority=number,
+                priority=priority,
+                name=name if isinstance(name, str) else "",
             )
         except FullError:
             self.refused += 1
@@ -281,45 +229,50 @@ class Loop:
 
     def send(
         self,
-        name: "str | bytes",
+        name: "str | bytes | Selector",
         value: object,
         confirm: bool = False,
         then: "Callable[[Outcome], Any] | None" = None,
         timeout_ms: int = 30000,
         ttl_ms: int = 0,
         priority: str = "normal",
+        to: str = "any",
     ) -> int:
-        """Send to who holds the name; `then(outcome)` is called when its fate is known. `priority` "low" to
+        """Send to who holds the name, or is meant by a selector (micropython_where.py): to one of them, or
+        `to` "all". `then(outcome)` is called when its fate is known, with "all" for each. `priority` "low" to
         "urgent": a higher one passes lower ones. Raises FullError.
         """
         kind = codes.CONFIRM if confirm else codes.SEND
-        return self._submit(kind, name, value, then, timeout_ms, ttl_ms, priority)
+        return self._submit(kind, name, value, then, timeout_ms, ttl_ms, priority, to)
 
     def request(
         self,
-        name: "str | bytes",
+        name: "str | bytes | Selector",
         value: object = None,
         then: "Callable[[Outcome], Any] | None" = None,
         timeout_ms: int = 30000,
         ttl_ms: int = 0,
         priority: str = "normal",
+        to: str = "any",
     ) -> int:
-        """Ask; `then(outcome)` is called once; `priority` as for `send`. Raises FullError."""
-        return self._submit(codes.REQUEST, name, value, then, timeout_ms, ttl_ms, priority)
+        """Ask; `then(outcome)` is called once, the rest is as for `send`. Raises FullError."""
+        return self._submit(codes.REQUEST, name, value, then, timeout_ms, ttl_ms, priority, to)
 
     def _submit(
         self,
         kind: int,
-        name: "str | bytes",
+        name: "str | bytes | Selector",
         value: object,
         then: "Callable[[Outcome], Any] | None",
-        timeout_ms: int,
-        ttl_ms: int,
-        priority: str,
+        *options: "Any",
     ) -> int:
+        timeout_ms, ttl_ms, priority, to = options
         payload, format = encode(value)
-        number = number_of(priority)
-        token = self.leaf.submit(kind, uuid_of(name), payload, self.now(), format, ttl_ms, timeout_ms, number)
+        now = self.now()
+        if isinstance(name, (str, bytes)):
+            token = self.leaf.submit(kind, uuid_of(name), payload, now, format, ttl_ms, timeout_ms, priority)
+        else:
+            token = name.submit(self.leaf, kind, payload, now, format, ttl_ms, timeout_ms, priority, to)
         if then is not None:
             self._waiting[token] = then
         self._due = self._ticks
@@ -499,6 +452,7 @@ class Loop:
             self.last_error = error
             self._put_off(now)
             return
+        self._spare = b""
         gc.collect()  # as in `serve`
         threshold = getattr(gc, "threshold", None)
         free = gc.mem_free() if hasattr(gc, "mem_free") else _PLENTY
@@ -520,6 +474,7 @@ class Loop:
             restarted = connection.close_code == codes.RESTARTED
             self._heed(connection.receive_eof(now, text))
             self.connection = None
+            self._keep_spare()
         if restarted:
             self._retry_at = now  # the same line, a new session, at once
             return
@@ -531,6 +486,14 @@ class Loop:
             except OSError as error:
                 self.last_error = error
         self._put_off(now)
+
+    def _keep_spare(self) -> None:
+        """A place in one piece for the next session, whose objects take some hundred bytes each."""
+        gc.collect()
+        try:
+            self._spare = bytearray(_SPARE_SIZE)
+        except MemoryError:
+            pass  # it may find one without
 
     def _read(self, now: int) -> None:
         stream = self._stream
@@ -607,7 +570,8 @@ class Loop:
             then = self._waiting.get(event.token)
             if event.kind == events.OUTCOME and then is not None:
                 outcome = Outcome(event)
-                del self._waiting[event.token]
+                if not outcome.left:
+                    del self._waiting[event.token]
                 happened.pop(0)
                 self._call(then, outcome)
                 continue
@@ -635,7 +599,7 @@ class Loop:
     def _fault(self, error: Exception) -> None:
         """Nobody can be told but people."""
         if str(error) != str(self.last_error):
-            self.log("%s: %s\n" % (type(error).__name__, error))
+            self.log(describe(error)[1] + "\n")
         self.last_error = error
 
     def _serve(self) -> None:
@@ -650,6 +614,7 @@ class Loop:
         code = 0
         text = ""
         answer: object = None
+        self.message = message
         try:
             answer = function(decode(message.payload, message.format))
         except Exception as error:  # noqa: BLE001 - a program's own: the asker hears of it

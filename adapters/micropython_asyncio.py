@@ -79,6 +79,7 @@ class AsyncLoop(Loop):
         code = 0
         text = ""
         answer: "Any" = None
+        self.message = message
         try:
             answer = function(decode(message.payload, message.format))
             if hasattr(answer, "send"):

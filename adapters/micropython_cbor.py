@@ -23,18 +23,14 @@ def _head(out: bytearray, major: int, value: int) -> None:
     """Writes the head of an item."""
     if value < 24:
         out.append(major | value)
-    elif value < 0x100:
-        out.append(major | 24)
-        out.append(value)
-    elif value < 0x10000:
-        out.append(major | 25)
-        out.extend(pack(">H", value))
-    elif value < 0x100000000:
-        out.append(major | 26)
-        out.extend(pack(">I", value))
-    else:
-        out.append(major | 27)
-        out.extend(pack(">Q", value))
+        return
+    size = 1
+    code = 24
+    while value >> (size << 3):
+        size <<= 1
+        code += 1
+    out.append(major | code)
+    out.extend(value.to_bytes(size, "big"))
 
 
 def _write(out: bytearray, value: object, depth: int) -> None:

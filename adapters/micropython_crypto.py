@@ -5,10 +5,9 @@ Loaded by boards whose `Loop` has a key or a token. Knows no link; who uses whic
 (protocol/leaf/keyed.py).
 """
 
-from binascii import unhexlify
 from hashlib import sha256
 
-from busway.protocol.leaf.keyed import Secret
+from busway.protocol.leaf.keyed import Secret as Secret
 
 try:
     from cryptolib import aes  # type: ignore[import-not-found]
@@ -17,26 +16,21 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Final
+    from typing import Any, Final
 
 TAG_SIZE: "Final" = 8  # bytes
-KEY_SIZE: "Final" = 32
 _ECB: "Final" = 1
 _CBC: "Final" = 2
-_PIECE: "Final" = 64
+_PIECE: "Final" = 64  # bytes at a time: whole blocks; a board may have no room for all in one piece
+
+# The cipher that was made last: a piece of 304 bytes, which the next one takes when there is no other room.
+_last = [aes(bytes(16), _ECB)]
 
 
-def secret_of(entropy: "Callable[[int], bytes]", key: "bytes | str", token: str = "") -> Secret:
-    """The secret that `key` and `token` of a `Loop` mean: a key's 32 bytes, or the name of its file as
-    `busway firmware --key` writes it. Raises ValueError, OSError.
-    """
-    if isinstance(key, str) and key:
-        with open(key) as file:
-            key = unhexlify(file.read().strip())
-    if len(key) != (0 if token else KEY_SIZE):
-        raise ValueError("a key has 32 bytes, or is the name of its file; and a link has a key or a token")
-    return Secret(Crypto(), entropy, bytes(key) if key else b"", token.encode())
+def _cipher(key: bytes, mode: int, *vector: bytes) -> "Any":
+    _last[0] = None
+    _last[0] = aes(key, mode, *vector)
+    return _last[0]
 
 
 class Crypto:
@@ -61,21 +55,22 @@ class Crypto:
         """The ciphertext and its tag. `key` 16 bytes, `nonce` 12 or 13, never one twice with one key;
         `plaintext` up to 65,535 bytes, `ad` up to 65,279. Source: RFC 3610.
         """
-        size = len(plaintext)
-        mixed = _crypt(key, nonce, _authenticate(key, nonce, ad, plaintext), plaintext, size)
-        return bytes(mixed[16 : 16 + size] + mixed[:TAG_SIZE])
+        parts = _crypt(key, nonce, _authenticate(key, nonce, ad, plaintext), plaintext, len(plaintext))
+        parts.append(parts.pop(0)[:TAG_SIZE])
+        return b"".join(parts)
 
     def open(self, key: bytes, nonce: bytes, ad: bytes, ciphertext: bytes) -> "bytes | None":
         """The plaintext; None for what was not sealed so."""
         size = len(ciphertext) - TAG_SIZE
         if size < 0:
             return None
-        mixed = _crypt(key, nonce, ciphertext[size:], ciphertext, size)
-        plaintext = bytes(mixed[16 : 16 + size])
-        mixed = mixed[:TAG_SIZE]  # the rest is not needed, and a board has no room for it
+        parts = _crypt(key, nonce, ciphertext[size:], ciphertext, size)
+        told = parts.pop(0)[:TAG_SIZE]
+        plaintext = b"".join(parts)
+        parts = []  # not needed any more, and a board has no room for it
         tag = _authenticate(key, nonce, ad, plaintext)
         # As numbers: how long that takes does not tell where they differ.
-        wrong = int.from_bytes(tag, "big") ^ int.from_bytes(mixed, "big")
+        wrong = int.from_bytes(tag, "big") ^ int.from_bytes(told, "big")
         return None if wrong else plaintext
 
 
@@ -87,7 +82,8 @@ def _authenticate(key: bytes, nonce: bytes, ad: bytes, plaintext: bytes) -> byte
     """CBC-MAC over the lengths, `ad` and `plaintext`, each filled up to whole blocks."""
     size = len(plaintext)
     at = 16 + (len(ad) + 17 & ~15 if ad else 0)
-    data = bytearray(at + (size + 15 & ~15))
+    stop = min(size, _PIECE)
+    data = bytearray(at + (stop + 15 & ~15))
     width = 15 - len(nonce)
     data[0] = 23 + width
     data[1 : 16 - width] = nonce
@@ -97,30 +93,44 @@ def _authenticate(key: bytes, nonce: bytes, ad: bytes, plaintext: bytes) -> byte
         data[16] = len(ad) >> 8
         data[17] = len(ad) & 255
         data[18 : 18 + len(ad)] = ad
-    data[at : at + size] = plaintext
-    aes(key, _CBC, bytes(16)).encrypt(data, data)
+    data[at : at + stop] = plaintext[:stop]
+    cipher = _cipher(key, _CBC, bytes(16))
+    cipher.encrypt(data, data)
+    while stop < size:
+        piece = plaintext[stop : stop + _PIECE]
+        stop += _PIECE
+        data = bytearray(len(piece) + 15 & ~15)
+        data[: len(piece)] = piece
+        cipher.encrypt(data, data)
     return bytes(data[-16:-8])
 
 
-def _crypt(key: bytes, nonce: bytes, tag: bytes, text: bytes, size: int) -> bytearray:
-    """Counter mode: block 0 is the tag's, the others are those of the first `size` bytes of the text; what is
+def _crypt(key: bytes, nonce: bytes, tag: bytes, text: bytes, size: int) -> "list[bytes]":
+    """Counter mode: block 0, which is the tag's, and pieces with the first `size` bytes of the text; what is
     behind them means nothing.
     """
-    mixed = bytearray(size + 31 & ~15)
+    parts: "list[bytes]" = []
+    cipher = _cipher(key, _ECB)
     head = bytes((14 - len(nonce),)) + nonce
-    for at in range(0, len(mixed), 16):
-        mixed[at : at + len(head)] = head
-        mixed[at + 14] = at >> 12
-        mixed[at + 15] = at >> 4 & 255
-    aes(key, _ECB).encrypt(mixed, mixed)
-    # As numbers, which are in C: a loop over bytes takes a hundred times as long. In pieces, to save memory.
-    for at in range(-_PIECE, size, _PIECE):
-        piece = tag
-        to = 0
-        if at >= 0:
-            piece = text[at : min(at + _PIECE, size)]
-            to = 16 + at
-        stop = to + len(piece)
-        number = int.from_bytes(piece, "big") ^ int.from_bytes(mixed[to:stop], "big")
-        mixed[to:stop] = number.to_bytes(len(piece), "big")
-    return mixed
+    at = -16
+    while at < size:
+        stop = min(size, at + _PIECE)
+        piece = text[max(0, at) : stop]
+        if at < 0:
+            piece = tag + bytes(16 - len(tag)) + piece
+        mixed = bytearray(len(piece) + 15 & ~15)
+        for place in range(0, len(mixed), 16):
+            number = (at + place >> 4) + 1
+            mixed[place : place + len(head)] = head
+            mixed[place + 14] = number >> 8
+            mixed[place + 15] = number & 255
+        cipher.encrypt(mixed, mixed)
+        # As numbers, which are in C: a loop over bytes takes a hundred times as long.
+        number = int.from_bytes(piece, "big") ^ int.from_bytes(mixed[: len(piece)], "big")
+        piece = number.to_bytes(len(piece), "big")
+        if at < 0:
+            parts.append(piece[:16])
+            piece = piece[16:]
+        parts.append(piece)
+        at = stop
+    return parts

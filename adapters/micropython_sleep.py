@@ -4,6 +4,7 @@ Knows the loop; what is said is the core's.
 """
 
 from busway.adapters.micropython import Loop
+from busway.protocol.leaf.sleeping import announce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def sleep(loop: Loop, ms: int) -> bool:
     if connection is None or not loop.connected:
         return False
     until = loop.now() + _TOLD_MS
-    connection.sleep(ms, until - _TOLD_MS)
+    announce(connection, ms, until - _TOLD_MS)
     loop._quiet = True
     loop._wake()
     told = False

@@ -20,7 +20,7 @@ from tests.rigs import micropython
 
 PROGRAM = """
 import os, time
-from busway.adapters.micropython_crypto import Crypto, secret_of
+from busway.adapters.micropython_crypto import Crypto, Secret
 
 def least(work, rounds=50):
     best = None
@@ -41,7 +41,7 @@ for size in (16, 64, 112, 256):
     opening = least(lambda: crypto.open(key, nonce, b"", sealed))
     print("record of %4d bytes: %7.1f us to seal, %7.1f us to open" % (size, sealing, opening))
 
-secret = secret_of(os.urandom, bytes(32))
+secret = Secret(crypto, os.urandom, bytes(32))
 hello = bytes(96)
 
 def nothing(size, now):

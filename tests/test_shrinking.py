@@ -232,9 +232,12 @@ def test_constants_that_are_no_sum_of_numbers_keep_their_names(expression: str) 
     assert kept == f"_SOME = {expression}\n\ndef main():\n    return _SOME"
 
 
+_LEAF = ("", "_sending", "_links", "_limits", "_packets", "_priorities", "_patterns", "_lasts", "_selectors")
+
+
 def test_the_leaf_keeps_its_promises_when_it_is_small() -> None:
     """Its own tests, and those of its packets, with the shrunk modules in the places of the whole ones."""
-    parts = [f"test_small_leaf{part}.py" for part in ("", "_sending", "_links", "_limits", "_packets")]
+    parts = [f"test_small_leaf{part}.py" for part in _LEAF]
     files = [*parts, "test_packets.py", "test_vectors.py"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.rigs.shrunk", "-p", "no:cacheprovider"]

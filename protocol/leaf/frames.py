@@ -41,12 +41,14 @@ class Message(Header):
     state = OVER
     lost = False  # it waited for somebody who has gone
     lane = codes.NORMAL  # its priority, and REPLAY
+    where: "Any" = None  # of one to a selector, whom it is for: selecting.py
     passed = 0  # how many of higher priority have gone before it
     best_effort = False  # may be lost rather than keep others waiting
+    name = ""  # of what is published, told with the endpoint's number; of one that came, also by a pattern
     # Of one that came
     type_id = b""
-    name = ""  # it was published under, where that is not the endpoint's own
     retain = 0  # its number among the retained ones of its node
+    retained = False  # the last value of its name, from before this leaf had subscribed
     window = 0  # of a stream: the parts that its origin has room for, from the first on
     parts = 0  # of these, sent
     moved_at = 0  # when there was room for more the last time, ms
@@ -88,9 +90,17 @@ class Message(Header):
 
 
 def write_message(
-    item: Message, aliases: "AliasTable", nodes: "AliasTable", direct: bytes, now: int, cut: bool
+    item: Message,
+    tables: "tuple[AliasTable, AliasTable, dict[bytes, int]]",
+    direct: bytes,
+    now: int,
+    cut: bool,
 ) -> bytes:
-    """The bytes before the payload; `direct` is the node that reads them."""
+    """The bytes before the payload; `direct` is the node that reads them. `tables`: of endpoints, of nodes,
+    and the endpoints whose name it was told, each with what the epoch of the first was then: it may forget
+    a name when a number is given away.
+    """
+    aliases, nodes, named = tables
     kind = item.kind
     head = codes.MESSAGE | kind << 4 | item.format
     data = b""
@@ -100,6 +110,10 @@ def write_message(
     options = bytes((codes.OPTION_BEST_EFFORT, 0)) if item.best_effort else b""
     if kind == codes.PUBLISH and item.realm != codes.LOCALNET:
         options += bytes((codes.OPTION_REACH, 1, item.realm))
+    told = item.name and named.get(item.endpoint, -1) != aliases.epoch
+    if told:
+        name = item.name.encode()
+        options += bytes((codes.OPTION_NAME, len(name))) + name
     if cut:
         size = len(item.payload)
         options += bytes((codes.OPTION_CUT, 5, 0)) + u16(size >> 16) + u16(size)
@@ -111,7 +125,10 @@ def write_message(
     data = bytes((head,)) + data
     if kind == codes.SIGNAL:
         return data + write_signal(item, aliases)
-    return data + write_fields(item, aliases, now)
+    data += write_fields(item, aliases, now)
+    if told:
+        named[item.endpoint] = aliases.epoch
+    return data
 
 
 def read_message(head: int, reader: Reader, aliases: "AliasTable", nodes: "AliasTable") -> Message:
@@ -161,7 +178,7 @@ def read_message(head: int, reader: Reader, aliases: "AliasTable", nodes: "Alias
         raise Refusal(codes.MALFORMED, "options that break the format, or an error with a payload format")
     if kind == codes.SIGNAL:
         message.signal = reader.u8()
-        if 0 < message.signal <= codes.TRACED:
+        if 0 < message.signal <= codes.TRACED or message.signal == codes.SELECTED:
             read_signal(message, reader, aliases)
     else:
         message.timeout_ms = read_fields(message, reader, aliases)

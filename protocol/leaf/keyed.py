@@ -87,6 +87,7 @@ class KeyedChannel:
         whether another may be there, `refusal` whether the link ends.
         """
         data = self._in + data
+        self._in = b""  # a board has no room for it twice
         plain = b""
         self.more = False
         try:
@@ -161,6 +162,7 @@ class KeyedChannel:
         if not self._begun:
             self._key_out = self._key_in
             self._key_in = keys[:16]
+        self._mine = self._prologue = b""  # not needed any more
         self.secured = True
         self.ready = self._begun  # the other side proves itself by its first record
 

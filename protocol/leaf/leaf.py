@@ -20,7 +20,7 @@ from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.leaf.sender import LeafOrigin, check_id
 from busway.protocol.leaf.state import Event, Flow, Receiver, Target
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import Reader, frame, lenient_text, text8, varint
+from busway.protocol.wire.fields import Reader, frame, lenient_text, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,13 +90,9 @@ class Leaf(LeafOrigin):
 
     def close(self, now: int) -> None:
         """Say goodbye once all that is queued has been written. What is outstanding ends with BUS_CLOSED."""
-        for receiver in self.receivers + self._lost:
-            self.deregister(receiver, now)
-        self.closed = True
-        for item in list(self._pending):
-            self._lose(item, codes.BUS_CLOSED)
-        if self.link is not None:
-            self.link.close(now, codes.GOODBYE, "the node is closing")
+        from busway.protocol.leaf.closing import close_leaf
+
+        close_leaf(self, now)
 
     # Endpoints
 
@@ -124,7 +120,15 @@ class Leaf(LeafOrigin):
         for receiver in self.receivers + self._lost:
             if receiver.uuid == endpoint:
                 raise EndpointTakenError("this leaf has it already")
-        receiver = Receiver(endpoint, kind, realm, name, cost, queue_max, _pack_traits(labels, gone))
+        if "*" in name:
+            from busway.protocol.leaf.values import check_subscription
+
+            check_subscription(self, kind, name)
+        receiver = Receiver(endpoint, kind, realm, name, cost, queue_max)
+        if labels or gone:
+            from busway.protocol.leaf.traits import pack_traits
+
+            receiver.labels = pack_traits(labels, gone)
         self.receivers.append(receiver)
         self._versions[receiver.realm] += 1
         self.write_pending = True
@@ -133,18 +137,9 @@ class Leaf(LeafOrigin):
 
     def deregister(self, receiver: Receiver, now: int) -> None:
         """Close a receiver; what it has not taken is answered as RECEIVER_CLOSED. Twice is once."""
-        if receiver.lost:
-            self._lost.remove(receiver)
-            receiver.closed = True
-            receiver.lost = False
-        elif not receiver.closed:
-            self._withdraw(receiver)
-        while receiver.queue:
-            message = self._pull(receiver)
-            if not message.id or message.state != OVER:
-                if message.id:
-                    self._end_request(message)
-                self._refuse(message, codes.RECEIVER_CLOSED)
+        from busway.protocol.leaf.closing import close_receiver
+
+        close_receiver(self, receiver)
 
     def take(self, receiver: Receiver, now: int) -> "Message | None":
         """The oldest message in a receiver's queue, or None; nothing while many answers wait to be written.
@@ -182,15 +177,17 @@ class Leaf(LeafOrigin):
         *,
         best_effort: bool = False,
         realm: int = codes.LOCALNET,
-        priority: int = codes.NORMAL,
+        priority: "int | str" = codes.NORMAL,
+        name: str = "",
     ) -> int:
         """Give every subscriber of a broadcast endpoint within `realm` a copy. Returns 0. Nobody listening,
         or no link now, is no error. Raises FullError when another of this endpoint waits to be written, and
         `pending_max` of all: so each has a place, however many others write; subscribers hear of it by the
         `missed` of the next. With `best_effort` the message is lost then, here or on its way, rather than
-        keep others waiting. Raises LocalError for one endpoint more than `peers_max`.
+        keep others waiting. `name`, that of the endpoint, is for who has subscribed by a pattern. Raises
+        LocalError for one endpoint more than `peers_max`.
         """
-        self._check_priority(priority)
+        lane = self.lane_of(priority)
         self._check_message(endpoint, payload, format)
         target = self._targets.get(endpoint)
         receiver = self._receiver(endpoint)
@@ -202,8 +199,8 @@ class Leaf(LeafOrigin):
             raise LocalError("this leaf publishes to as many endpoints as it may: peers_max")
         item = Message(codes.PUBLISH, endpoint, payload, format)
         link = self.link
-        if priority != codes.NORMAL and link is not None and link.addressing:
-            item.lane = priority
+        if lane != codes.NORMAL and link is not None and link.addressing:
+            item.lane = lane
             self._casts.setdefault(endpoint, 0)  # by which it is known what it is
         address = item.address()
         item.number = self._casts[address] = self._casts.get(address, 0) + 1
@@ -215,17 +212,16 @@ class Leaf(LeafOrigin):
                     own += other.address() == address
             item.best_effort = best_effort
             item.realm = realm
+            item.name = name if link.addressing else ""
             if not own or waiting < self.pending_max:
                 self._add(self._items, item)
                 self.write_pending = True
             elif not best_effort:
                 raise FullError("%d messages wait to be written: publish again later" % waiting)
-        if receiver is not None:
-            copy = Message(codes.PUBLISH, endpoint, payload, format)
-            copy.key = self.key
-            copy.number = item.number & 0xFFFF
-            copy.lane = item.lane
-            self._deliver(receiver, copy, 0, now)
+        if receiver is not None or (self.patterned and name):
+            from busway.protocol.leaf.values import give_own
+
+            give_own(self, item, name, now)
         return 0
 
     # Answering
@@ -298,15 +294,21 @@ class Leaf(LeafOrigin):
     def link_opened(self, link: LeafConnection, now: int) -> None:
         self._told = [0, 0, 0, 0]
         self._pruned = []
-        for receiver in list(self._lost):
-            self._regain(receiver)  # until the router says otherwise
+        if self._lost:
+            from busway.protocol.leaf.names import regain
+
+            for receiver in list(self._lost):
+                regain(self, receiver)  # until the router says otherwise
         self._sync_due = self.write_pending = True
         for flow in list(self._out):
             if flow.key != link.peer_key and flow.key[: codes.ID_SIZE] == link.peer_key[: codes.ID_SIZE]:
                 self.node_gone(flow.key, now)  # the router has started anew
                 self._out.remove(flow)
         for item in self._items:
-            self._target(item.endpoint)
+            if item.where is None:
+                self._target(item.endpoint)
+            else:
+                item.where.selection.ask(self)
         for receiver in self.receivers:
             self._watch(receiver)
         self.note(outcomes.LINK_OPEN).connection = link
@@ -344,6 +346,8 @@ class Leaf(LeafOrigin):
         for request in list(self._serving):
             if request.key == key:
                 self._drop(request)
+        for selection in self.selections:
+            selection.gone(self, key, b"")
         for uuid, target in self._targets.items():
             if target.flow is not None and target.flow.key == key:
                 self._leave(target, uuid)
@@ -373,6 +377,10 @@ class Leaf(LeafOrigin):
             receiver = self._receiver(message.endpoint)
             if receiver is None or receiver.realm < max(link.realm, message.realm):
                 self._refuse(message, codes.NO_ENDPOINT)
+            elif message.retain or message.name or "*" in receiver.name:
+                from busway.protocol.leaf.values import arrive_named
+
+                arrive_named(self, link.number, receiver, message, now)
             elif (
                 kind != codes.PUBLISH
                 if receiver.kind == codes.BROADCAST
@@ -404,14 +412,17 @@ class Leaf(LeafOrigin):
         flow.heard_at = now
         flow.last += gap
         message.seq = flow.last
-        message.missed = gap - 1
         message.flow = flow
         message.receiver = receiver
-        self.counters["missed"] += gap - 1
+        message.name = message.name or receiver.name
+        if gap > 1:
+            message.missed = gap - 1
+            self.counters["missed"] += gap - 1
+        if message.retain & codes.CLEARED:
+            return  # it says that there is no last value any more
         # Room for one more: a broadcast takes the place of the oldest of the lowest.
         queue = receiver.queue
-        room = self.queue_size_max - len(message.payload) - _PIECE
-        while queue and (len(queue) >= receiver.queue_max or self._queued_size > room):
+        while not self.has_room(receiver, message):
             if receiver.kind != codes.BROADCAST:
                 self.counters["refused"] += 1
                 self._refuse(message, codes.QUEUE_FULL)
@@ -428,6 +439,13 @@ class Leaf(LeafOrigin):
         else:
             self._enqueue(receiver, message, now)
         self._raise_limit(flow, receiver)
+
+    def has_room(self, receiver: Receiver, message: Message) -> bool:
+        """Whether a queue has room for one more, as all together have. An empty one always has."""
+        size = self._queued_size + len(message.payload) + _PIECE
+        return not receiver.queue or (
+            len(receiver.queue) < receiver.queue_max and size <= self.queue_size_max
+        )
 
     def _in_flow(self, message: Message, receiver: Receiver, last: int) -> Flow:
         address = message.address()
@@ -446,7 +464,8 @@ class Leaf(LeafOrigin):
                 if old.id == message.id and old.key == message.key:
                     self._drop(old)  # the origin used an id again: it has given up the former request
                     break
-            message.moved_at = now
+            if message.window:
+                message.moved_at = now
             message.expires = now + message.timeout_ms
             message.state = WAITING
             self._serving.append(message)
@@ -492,6 +511,9 @@ class Leaf(LeafOrigin):
         near = key == link.peer_key
         uuid = message.endpoint
         crossed = max(link.realm, message.realm)
+        if signal == codes.SELECTED and self.selections:
+            self.selections[0].take_answer(self, link, message, reader, mine and near, now)
+            return
         if not signal or signal > codes.TRACED:
             link.skipped_frames += 1
             return
@@ -517,21 +539,15 @@ class Leaf(LeafOrigin):
                 if mine and request.receiver.realm >= crossed:
                     if signal == codes.CANCEL:
                         self._drop(request)
-                    else:
-                        gain = (message.number - request.window) & 0xFFFF
-                        if 0 < gain < 0x8000:
-                            request.window += gain
-                            request.moved_at = now
-                        if now - request.moved_at < codes.STREAM_STALL_MS:
-                            request.expires = max(request.expires, now + codes.STREAM_PATIENCE_MS)
+                    elif request.window:
+                        from busway.protocol.leaf.streams import give_credit
+
+                        give_credit(request, message.number, now)
                     break
         elif signal == codes.TRACE:
-            item = Message(codes.SIGNAL)
-            item.signal = codes.TRACED
-            item.payload = (
-                bytes((link.realm,)) + varint(link.link.cost) + text8(link.link.medium) + text8(self.label)
-            )
-            self.queue_answer(key, message.id, item)
+            from busway.protocol.leaf.tracing import answer_trace
+
+            answer_trace(self, link, message)
         elif signal == codes.WHO:
             receiver = self._receiver(uuid)
             item = self._signal(codes.HAVE, key, 0, 0, uuid)
@@ -579,20 +595,3 @@ class Leaf(LeafOrigin):
         if has_credit:
             self._raise_limit(flow, receiver)
             flow.due = self.write_pending = True
-
-
-def _pack_traits(labels: "Iterable[str]", gone: bytes) -> bytes:
-    """Labels and a last word as an entry's extension (docs/protocol.md, section 4). Raises LocalError."""
-    items = b""
-    count = 0
-    for label in sorted(set(labels)):
-        raw = label.encode()
-        count += 1
-        if not 1 <= len(raw) <= codes.LABEL_SIZE_MAX or count > codes.LABELS_MAX or isinstance(labels, str):
-            raise LocalError("labels are a set of at most 8 texts, each of 1 to 32 bytes of UTF-8")
-        items += bytes((1, len(raw))) + raw
-    if gone:
-        if len(gone) > 1 + codes.GONE_SIZE_MAX:
-            raise LocalError("a last word has at most 128 bytes")
-        items += bytes((2, len(gone))) + gone
-    return varint(len(items)) + items if items else b""

@@ -16,7 +16,7 @@ from busway.protocol.wire.control import (
     refuse_length,
     write_close,
 )
-from busway.protocol.wire.entries import read_entry, read_line, read_route
+from busway.protocol.wire.entries import read_route
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import (
     ADDRESSING,
@@ -81,34 +81,36 @@ class LeafHost:
 class LeafConnection:
     """The state machine of a leaf's link. Made by `Leaf.connection`; same face as `Connection`."""
 
-    peer_key = b""  # node and incarnation at the other end, once that is known
     peer_leaf = False
-    keepalive_ms = 0
     rtt_ms = -1  # of the last keepalive, -1 before the first
-    number = 0  # counts the sessions of this leaf
     skipped_frames = 0
     close_code = -1  # the error the link ended with, -1 while it lives
     close_text = ""
     sleeping = b""  # SLEEP: said again behind whatever is written after it
-    state = codes.GREETING
     aliases_in: AliasTable  # all four are there from HELLO on
     aliases_out: AliasTable
     nodes_in: AliasTable
     nodes_out: AliasTable
-    addressing = False  # the router knows labels
-    frame_size_max = codes.HELLO_SIZE_MAX  # bytes of a frame's body; from HELLO on what both agreed
-    _my_hello = b""  # it waits for the handshake of a protected link
-    _in = b""  # the beginning of a frame whose end has not come
-    _goodbye = b""  # CLOSE or SLEEP, behind all messages
-    _partial: "Message | None" = None  # a cut message of ours under way
-    _written = 0  # of its payload, bytes
-    _ping_sent = -1
-    _pong = -1  # token of a PING to answer
     _suspect = False
     _asleep = False  # the router neither reads nor writes: nothing is written
 
     def __init__(self, leaf: LeafHost, link: "Any", now: int) -> None:
         self.leaf = leaf
+        # Now: the values of an object lie in one piece, for which a board may have no room later.
+        self.peer_key = b""  # node and incarnation at the other end, once that is known
+        self.keepalive_ms = 0
+        self.number = 0  # counts the sessions of this leaf
+        self.state = codes.GREETING
+        self.frame_size_max = codes.HELLO_SIZE_MAX  # bytes of a frame's body; from HELLO on what both agreed
+        self._in = b""  # the beginning of a frame whose end has not come
+        self._goodbye = b""  # CLOSE or SLEEP, behind all messages
+        self._partial: "Message | None" = None  # a cut message of ours under way
+        self._written = 0  # of its payload, bytes
+        self._ping_sent = -1
+        self._pong = -1  # token of a PING to answer
+        self._my_hello = b""  # it waits for the handshake of a protected link
+        self._partials_max = 1
+        self.addressing = False  # the router knows labels
         self.link = link  # a Link, or what has its attributes
         self.realm: int = link.realm
         self.message_size_max = leaf.limits[1]
@@ -132,6 +134,7 @@ class LeafConnection:
             self.channel = link.security.channel(link.sort == "packet", leaf.bus)
             if link.dialled and link.sort != "packet":
                 self.channel.begin()
+        self.named: "dict[bytes, int]" = {}  # endpoints whose name the router was told
         self._assemblies: "dict[int, Message]" = {}  # cut messages whose pieces are coming in
         self._last_read = now
 
@@ -165,7 +168,8 @@ class LeafConnection:
         """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are."""
         if self.state != codes.CLOSED:
             self._last_read = now
-            self._suspect = False
+            if self._suspect:
+                self._suspect = False
             self.take_stream(bytes(data), now)
         return self.leaf.take_events()
 
@@ -226,6 +230,7 @@ class LeafConnection:
             self._pong = -1
             return frame(body)
         item = self._partial
+        tables = (self.aliases_out, self.nodes_out, self.named)
         at = self._written
         whole_max = self.frame_size_max - codes.HEADER_SIZE_MAX
         if item is not None:  # between the pieces of a cut message a leaf sends only what is more urgent
@@ -235,7 +240,7 @@ class LeafConnection:
 
                 other = passing(self.leaf, self, now, item, whole_max)
             if other is not None:
-                body = write_message(other, self.aliases_out, self.nodes_out, self.peer_key, now, False)
+                body = write_message(other, tables, self.peer_key, now, False)
                 return frame(body + other.payload)
             body = bytes((codes.MORE, 0))
         else:
@@ -249,9 +254,9 @@ class LeafConnection:
                 if body and self.state == codes.CLOSING:
                     self.deadline = now + codes.CLOSING_MS
                 return body
-            # This bound is for the longest header: what a shorter one would let fit is cut all the same.
+            # This bound is for the longest header, with a name: what a shorter one would let fit is cut, too.
             cut = len(item.payload) > whole_max
-            body = write_message(item, self.aliases_out, self.nodes_out, self.peer_key, now, cut)
+            body = write_message(item, tables, self.peer_key, now, cut)
             if not cut:
                 return frame(body + item.payload)
             at = 0
@@ -264,27 +269,11 @@ class LeafConnection:
         self._partial = item if stop < len(item.payload) else None
         return frame(body + item.payload[at:stop])
 
-    def sleep(self, ms: int, now: int) -> None:
-        """Announce, behind all that waits, that this board neither reads nor writes for the next `ms`, at
-        most a day; until `sleeping` is emptied it is said again behind whatever else is written. 0: awake."""
-        if self.state == codes.OPEN:
-            data = frame(bytes((codes.SLEEP,)) + varint(min(ms, codes.SLEEP_MAX_MS)))
-            self._goodbye = data
-            self.sleeping = data if ms else b""
-            self._last_read = now + ms  # nor is the router's silence one meanwhile
-            if self.keepalive_ms:
-                self.deadline = self._last_read + self.keepalive_ms
-
     def close(self, now: int, code: int = codes.GOODBYE, text: str = "") -> None:
         """End the link in order: everything queued is written first, unless the router sleeps."""
-        if self.state == codes.OPEN and not self._asleep:
-            self.state = codes.CLOSING
-            self.close_code = code
-            self.close_text = text
-            self._goodbye = write_close(code, text)
-            self.deadline = now + codes.CLOSING_MS
-        elif self.state <= codes.OPEN:
-            self._fail(code, text, now)
+        from busway.protocol.leaf.closing import close_link
+
+        close_link(self, now, code, text)
 
     def _fail(self, code: int, text: str, now: int) -> None:
         """End the link now, telling the peer why."""
@@ -340,9 +329,11 @@ class LeafConnection:
     def take_in(self, data: bytes, now: int) -> None:
         """The next bytes of the peer's stream: all whole frames in it; the rest is kept. A length is judged
         before its frame is waited for."""
-        if data:
+        if data and self._asleep:
             self._asleep = False
-        data = self._in + data
+        if self._in:
+            data = self._in + data
+            self._in = b""  # a board has no room for it twice
         try:
             pos = 0
             while self.state != codes.CLOSED:
@@ -409,6 +400,8 @@ class LeafConnection:
 
     def _directory(self, reader: Reader) -> None:
         """A leaf is sent none: what comes all the same is read for its numbers and its faults."""
+        from busway.protocol.wire.lines import read_entry, read_line
+
         self.skipped_frames += 1
         read_line(reader, self.nodes_in)
         while reader.left():
@@ -435,7 +428,8 @@ class LeafConnection:
         limits = agree_limits(leaf.limits, limits)
         self.frame_size_max, self.message_size_max, aliases_max, self._partials_max = limits
         self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, keepalive_ms)
-        self.peer_leaf = flags & FLAG_LEAF != 0
+        if flags & FLAG_LEAF:
+            self.peer_leaf = True
         self.realm = max(self.realm, flags >> 1 & 3)
         self.aliases_in = AliasTable(aliases_max)
         self.aliases_out = AliasTable(aliases_max)
@@ -473,7 +467,8 @@ class LeafConnection:
             self.deadline = self._last_read + interval
         elif silent < interval * codes.SILENT_INTERVALS or not self._suspect:
             # A board may have been busy meanwhile: it reads what has arrived before it judges.
-            self._suspect = silent >= interval * codes.SILENT_INTERVALS
+            if not self._suspect and silent >= interval * codes.SILENT_INTERVALS:
+                self._suspect = True
             self._ping_sent = now
             self._out += frame(bytes((codes.PING,)) + varint(now & 0x0FFFFFFF))
             self.deadline = now + (max(1, interval // 4) if self._suspect else interval)

@@ -17,10 +17,11 @@ class PacketLeafConnection(LeafConnection):
     """As `LeafConnection`; it waits for its router for ever, and ends with RESTARTED if that starts anew."""
 
     def __init__(self, leaf: "LeafHost", link: "Link", nonce: bytes, now: int) -> None:
-        super().__init__(leaf, link, now)
         # The router says it back, perhaps to a board that was reset meanwhile: no byte of it is a 3 (Ctrl-C).
         nonce = bytes((nonce[0] | 16, nonce[1] | 16, nonce[2] | 16, nonce[3] | 16))
+        # First, for it takes most memory in one piece.
         self.packets = PacketLayer(nonce, link.mtu, link.window, now, DIALLED if link.dialled else 0)
+        super().__init__(leaf, link, now)
         self.deadline = -1  # until its router has answered
 
     @property
@@ -45,7 +46,8 @@ class PacketLeafConnection(LeafConnection):
         if self.state != codes.CLOSED:
             if layer.heard_at > self._last_read:
                 self._last_read = layer.heard_at
-                self._suspect = False
+                if self._suspect:
+                    self._suspect = False
             if layer.restarted:
                 self._end(codes.RESTARTED, "the other side has started anew", True, now)
             elif layer.wrong_version >= 0:
@@ -62,7 +64,8 @@ class PacketLeafConnection(LeafConnection):
     def _take_frames(self, now: int) -> None:
         """Messages that came in packets of their own: SEND and PUBLISH only."""
         frames = self.packets.frames
-        self.packets.frames = []
+        if frames:
+            self.packets.frames = []
         for body in frames:
             if self.state != codes.OPEN or not body or body[0] & 0xE0 != 0x80 or self.channel is not None:
                 self.skipped_frames += 1

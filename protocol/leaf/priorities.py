@@ -1,8 +1,10 @@
-"""Priorities at a small leaf: the order of what waits, pairs of their own (docs/protocol.md, section 5.5).
+"""Priorities at a small leaf: their names, the order of what waits, pairs of their own (docs/protocol.md,
+section 5.5).
 
 Loaded with the first message that is not normal. Knows the leaf's queues and pairs, and no link.
 """
 
+from busway.protocol.errors import LocalError
 from busway.protocol.leaf.frames import Message
 from busway.protocol.wire import codes
 
@@ -13,6 +15,15 @@ if TYPE_CHECKING:
     from busway.protocol.leaf.state import Flow, Target
 
 _PASSED_MAX: "Final" = 16  # messages that may pass one of lower priority
+
+
+def number_of(priority: "int | str") -> int:
+    """A priority's number; it may have come by its name. Raises LocalError."""
+    if isinstance(priority, str) and priority in codes.PRIORITY_NAMES:
+        return codes.PRIORITY_NAMES.index(priority)
+    if not isinstance(priority, int) or not codes.LOW <= priority <= codes.URGENT:
+        raise LocalError("priority is one of low, normal, high, urgent")
+    return priority
 
 
 def put_in_order(items: "list[Message]", item: Message) -> None:

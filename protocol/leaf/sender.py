@@ -15,7 +15,7 @@ from busway.protocol.wire.fields import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Final
+    from typing import Any, Callable, Final, Sequence
 
 
 _PAST_SIZE: "Final" = 640  # bytes, 10 for each pair
@@ -29,6 +29,9 @@ class LeafOrigin(LeafHost):
     _sessions = 0
     _queued_size = 0
     _sync_due = False
+    patterned = False  # an endpoint of ours is that of a pattern
+    lasts = b""  # which last values came: values.py
+    selections: "Sequence[Any]" = ()  # what selectors mean: selecting.py
 
     def __init__(
         self,
@@ -99,11 +102,12 @@ class LeafOrigin(LeafHost):
         confirm: bool = False,
         ttl_ms: int = 0,
         timeout_ms: int = 30000,
-        priority: int = codes.NORMAL,
+        priority: "int | str" = codes.NORMAL,
     ) -> int:
         """Send to a unicast or anycast endpoint. Returns a token whose Outcome will come: ACCEPTED when
         it was written, or UNDELIVERED; with `confirm` TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`.
-        `priority` LOW to URGENT: a higher one passes lower ones; a router that knows none has it as NORMAL.
+        `priority` LOW to URGENT, or "low" to "urgent": a higher one passes lower ones; a router that knows
+        none has it as NORMAL.
         Raises FullError when `pending_max` messages are under way, WrongKindError, LocalError.
         """
         kind = codes.CONFIRM if confirm else codes.SEND
@@ -118,7 +122,7 @@ class LeafOrigin(LeafHost):
         *,
         ttl_ms: int = 0,
         timeout_ms: int = 30000,
-        priority: int = codes.NORMAL,
+        priority: "int | str" = codes.NORMAL,
     ) -> int:
         """Ask a unicast or anycast endpoint for one reply. Returns a token; exactly one terminal Outcome
         comes within `timeout_ms`.
@@ -134,13 +138,13 @@ class LeafOrigin(LeafHost):
         format: "int | bytes",
         ttl_ms: int,
         timeout_ms: int,
-        priority: int = codes.NORMAL,
+        priority: "int | str" = codes.NORMAL,
     ) -> int:
         """The common part of `send` and `request`; `kind` is SEND, CONFIRM or REQUEST."""
         self._check_message(endpoint, payload, format)
         if not 0 <= ttl_ms <= 0x7FFFFFFF or not 0 <= timeout_ms <= 0x7FFFFFFF:
             raise LocalError("ttl_ms and timeout_ms are 0 to 2147483647")
-        self._check_priority(priority)
+        lane = self.lane_of(priority)
         if self._receiver(endpoint) is not None:
             raise LocalError("this leaf serves that itself: call its handler")
         if endpoint in self._casts:
@@ -151,17 +155,21 @@ class LeafOrigin(LeafHost):
         if target.cast:
             raise WrongKindError(CAST)
         item = Message(kind, endpoint, payload, format)
-        item.lane = priority
-        item.id = int.from_bytes(self._entropy(4), "big") & codes.ID_MAX  # which nobody can guess
-        while not item.id or self._find(item.id) is not None:
-            item.id = item.id % codes.ID_MAX + 1
-        item.state = WAITING
-        if kind != codes.SEND:
-            item.expires = now + timeout_ms
+        item.lane = lane
         item.patience = now + max(ttl_ms, codes.SYNC_MS)
         item.has_ttl = ttl_ms > 0
         if target.known and target.flow is None and not ttl_ms:
             item.patience = now  # nobody has it: said at the next turn
+        return self.launch(item, -1 if kind == codes.SEND else now + timeout_ms)
+
+    def launch(self, item: Message, expires: int) -> int:
+        """A new message, behind the others, -1: which does not expire. Returns its token."""
+        item.id = int.from_bytes(self._entropy(4), "big") & codes.ID_MAX  # which nobody can guess
+        while not item.id or self._find(item.id) is not None:
+            item.id = item.id % codes.ID_MAX + 1
+        item.state = WAITING
+        if expires >= 0:
+            item.expires = expires
         self._add(self._items, item)
         try:
             self._pending.append(item)
@@ -208,14 +216,18 @@ class LeafOrigin(LeafHost):
 
     def may_go(self, item: Message, link: "LeafConnection | None", now: int) -> bool:
         """Whether a message has somebody to go to, and credit; if so it goes."""
-        target = self._targets[item.endpoint]
-        flow = target.flow
+        flow: "Flow | None"
+        if item.where is not None:
+            flow = item.where.flow(self, item)
+        else:
+            target = self._targets[item.endpoint]
+            flow = target.flow
+            if flow is not None and item.lane != codes.NORMAL:
+                from busway.protocol.leaf.priorities import flow_of
+
+                flow = flow_of(self, item, target, flow, link)
         if flow is None:
             return False
-        if item.lane != codes.NORMAL:
-            from busway.protocol.leaf.priorities import flow_of
-
-            flow = flow_of(self, item, target, flow, link)
         if flow.last >= flow.limit:
             flow.probe_at = min(flow.probe_at, now + (1 if flow.in_doubt else flow.probe_ms))
             return False
@@ -224,6 +236,7 @@ class LeafOrigin(LeafHost):
         flow.probe_ms = codes.PROBE_MS
         flow.in_doubt = False
         item.key = flow.key
+        item.endpoint = flow.endpoint[: codes.ID_SIZE]
         item.number = flow.last
         item.patience = NEVER
         item.state = SENT
@@ -321,6 +334,8 @@ class LeafOrigin(LeafHost):
         event = Event(outcomes.OUTCOME, code, text)
         event.token = item.id
         event.status = status
+        if item.where is not None:
+            item.where.finished(item, event)
         self._events.append(event)  # without memory for that, nothing has changed yet
         if item.state == WAITING:
             self._items.remove(item)
@@ -352,7 +367,9 @@ class LeafOrigin(LeafHost):
             elif item.patience <= now:
                 # Nobody is known to have the endpoint, and the time to find one is over.
                 item.patience = NEVER
-                if self._targets[item.endpoint].flow is None:
+                if item.where is not None:
+                    item.where.overdue(self, item, now)
+                elif self._targets[item.endpoint].flow is None:
                     self._finish(
                         item, outcomes.UNDELIVERED, codes.NO_ENDPOINT if self.online() else codes.NO_ROUTE
                     )
@@ -361,7 +378,7 @@ class LeafOrigin(LeafHost):
                 flow.probe_at = NEVER
                 waits = False
                 for item in self._items:
-                    waits = waits or item.address() == flow.endpoint
+                    waits = waits or item.address() == flow.endpoint or item.where is not None
                 if waits and flow.last >= flow.limit and self.online():
                     self._signal(codes.PROBE, flow.key, 0, flow.last, flow.endpoint)
                     if not flow.in_doubt:
@@ -371,6 +388,8 @@ class LeafOrigin(LeafHost):
 
     def _refused(self, uuid: bytes, key: bytes) -> None:
         """A node that was said to have an endpoint has it no longer; the router will say who has."""
+        for selection in self.selections:
+            selection.gone(self, key, uuid)
         target = self._targets.get(uuid)
         if target is not None and target.flow is not None and target.flow.key == key:
             self._leave(target, uuid)
@@ -411,8 +430,10 @@ class LeafOrigin(LeafHost):
         if target is None or not asked:
             return
         key, _, kind, credit, realm = best
-        if receiver is not None:
-            self._settle_name(receiver, rival, not target.known)
+        if receiver is not None and (rival or receiver.lost):
+            from busway.protocol.leaf.names import settle_name
+
+            settle_name(self, receiver, rival, not target.known)
         target.asked = target.known = True
         former = target.flow
         if former is not None:
@@ -435,27 +456,6 @@ class LeafOrigin(LeafHost):
         for item in list(self._items):
             if item.endpoint == uuid and item.kind != codes.PUBLISH and (kind or not item.has_ttl):
                 self._finish(item, outcomes.UNDELIVERED, codes.NO_ROUTE if item.lost else reason)
-
-    def _settle_name(self, receiver: Receiver, rival: bool, first: bool) -> None:
-        """The router says whether a name of ours has a `rival`: one that was there when we came, as the
-        `first` answer tells, keeps it. It is ours again when there is none.
-        """
-        if receiver.lost and not rival:
-            self._regain(receiver)
-            self.note(outcomes.RECEIVER_BACK).receiver = receiver
-        elif rival and first and not receiver.lost:
-            self._lost.append(receiver)
-            self._withdraw(receiver)
-            receiver.closed = False
-            receiver.lost = True
-            self.note(outcomes.RECEIVER_TAKEN).receiver = receiver
-
-    def _regain(self, receiver: Receiver) -> None:
-        self._lost.remove(receiver)
-        receiver.lost = False
-        self.receivers.append(receiver)
-        self._versions[receiver.realm] += 1
-        self.write_pending = True
 
     # What both sides need
 
@@ -501,9 +501,13 @@ class LeafOrigin(LeafHost):
     def exceeds(self, payload: bytes) -> bool:
         return len(payload) > (self.limits[1] if self.link is None else self.link.message_size_max)
 
-    def _check_priority(self, priority: int) -> None:
-        if not codes.LOW <= priority <= codes.URGENT:
-            raise LocalError("priority is LOW, NORMAL, HIGH or URGENT")
+    def lane_of(self, priority: "int | str") -> int:
+        """The number of a priority, which may have come by its name. Raises LocalError."""
+        if priority == codes.NORMAL or priority == "normal":
+            return codes.NORMAL
+        from busway.protocol.leaf.priorities import number_of
+
+        return number_of(priority)
 
     def _check_open(self) -> None:
         if self.closed:

@@ -14,8 +14,9 @@ class Event:
     """An event; `kind` and `status` are those of outcomes.py. What a kind does not have is empty.
 
     LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN, RECEIVER_BACK:
-    receiver. OUTCOME: token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).
-    REQUEST_CANCELLED: request.
+    receiver. OUTCOME: token, status, code, text, payload, format; of a message to a selector endpoint, node
+    (with its incarnation), and left, how many more come for this token. UNDELIVERABLE: endpoint, code (the
+    reason). REQUEST_CANCELLED: request.
     """
 
     token = 0
@@ -23,6 +24,8 @@ class Event:
     payload = b""
     format = 0
     endpoint = b""
+    node = b""
+    left = 0
     by_peer = False
     connection: "Any" = None  # a LeafConnection
     receiver: "Receiver | None" = None
@@ -40,16 +43,15 @@ class Receiver:
     closed = False
     lost = False  # another node keeps the name
 
-    def __init__(
-        self, uuid: bytes, kind: int, realm: int, name: str, cost: int, queue_max: int, labels: bytes = b""
-    ) -> None:
+    labels = b""  # as they travel
+
+    def __init__(self, uuid: bytes, kind: int, realm: int, name: str, cost: int, queue_max: int) -> None:
         self.uuid = uuid
         self.kind = kind
         self.realm = realm
         self.name = name
         self.cost = cost
         self.queue_max = queue_max
-        self.labels = labels  # as they travel
         self.credit = min(codes.OPENING_CREDIT, queue_max // 2)  # for an origin that has not heard of us
         self.queue: "list[Message]" = []
 

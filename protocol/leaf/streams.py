@@ -9,11 +9,11 @@ from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.leaf.leaf import Leaf
+    from typing import Any
 
 
 def respond_part(
-    leaf: "Leaf", request: Message, payload: bytes, now: int, format: "int | bytes" = codes.RAW
+    leaf: "Any", request: Message, payload: bytes, now: int, format: "int | bytes" = codes.RAW
 ) -> bool:
     """One part of a streaming reply. False: its asker, or this leaf's queue, has no room for it now; offer it
     again later. One that the link does not take ends the request with an error.
@@ -39,10 +39,20 @@ def respond_part(
     return True
 
 
-def respond_end(leaf: "Leaf", request: Message) -> None:
+def respond_end(leaf: "Any", request: Message) -> None:
     """The end of a streaming reply, behind its parts."""
     if request.wants_answer:
         item = Message(codes.SIGNAL)
         item.signal = codes.END
         item.number = request.parts & 0xFFFF
         leaf.conclude(request, item)
+
+
+def give_credit(request: Message, limit: int, now: int) -> None:
+    """PART_CREDIT came: its origin has room for parts with an index below `limit`, modulo 65536."""
+    gain = (limit - request.window) & 0xFFFF
+    if 0 < gain < 0x8000:
+        request.window += gain
+        request.moved_at = now
+    if now - request.moved_at < codes.STREAM_STALL_MS:
+        request.expires = max(request.expires, now + codes.STREAM_PATIENCE_MS)

@@ -13,39 +13,51 @@ if TYPE_CHECKING:
 
 def encode(data: bytes) -> bytes:
     """`data` without zeros: one byte longer, and one more for each 254 bytes in a row that are not zero."""
-    out = bytearray()  # a list of pieces would take a board many times as much memory
-    pieces = data.split(b"\0")
-    last = len(pieces) - 1
-    for number, piece in enumerate(pieces):
-        pos = 0
-        size = len(piece)
-        while size - pos >= 254:
-            out.append(255)
-            out.extend(piece[pos : pos + 254])
+    size = len(data)
+    out = bytearray(size + 1 + size // 254)  # at once: a board has no room for it twice
+    mark = 0  # of the block under way
+    stop = 1
+    pos = 0
+    while True:
+        at = data.find(b"\0", pos)
+        end = size if at < 0 else at
+        full = False
+        while end - pos >= 254:
+            out[mark] = 255
+            out[stop : stop + 254] = data[pos : pos + 254]
             pos += 254
-        if (
-            number < last or pos < size or not pos
-        ):  # a full block at the very end needs no empty one behind it
-            out.append(size - pos + 1)
-            out.extend(piece[pos:])
-    return bytes(out)
+            mark = stop + 254
+            stop = mark + 1
+            full = True
+        if at < 0 and full and pos == end:
+            return bytes(memoryview(out)[:mark])  # a full block at the very end needs no empty one behind it
+        out[mark] = end - pos + 1
+        out[stop : stop + end - pos] = data[pos:end]
+        stop += end - pos
+        if at < 0:
+            return bytes(memoryview(out)[:stop])
+        pos = at + 1
+        mark = stop
+        stop += 1
 
 
 def decode(data: bytes) -> bytes:
     """The bytes that `encode` was given; b"" if `data`, which holds no zero, is no COBS."""
-    out = bytearray()
-    pos = 0
     end = len(data)
+    out = bytearray(end)
+    size = 0
+    pos = 0
     while pos < end:
         code = data[pos]
         stop = pos + code
         if stop > end or not code:
             return b""
-        out.extend(data[pos + 1 : stop])
+        out[size : size + code - 1] = data[pos + 1 : stop]
+        size += code - 1
         if code < 255 and stop < end:
-            out.append(0)
+            size += 1  # a zero, which is there
         pos = stop
-    return bytes(out)
+    return bytes(memoryview(out)[:size])
 
 
 _NIBBLES = (

@@ -45,6 +45,7 @@ _DAMAGED_MAX: "Final" = 4  # as well
 _QUEUE_MAX: "Final" = 8  # best-effort frames that wait to be written; texts as well
 _FORMER_MAX: "Final" = 4  # nonces of the peer's past that are remembered
 _UNKNOWN = b"\0\0\0\0"
+_NONE: "list[bytes]" = []  # never changed: an empty list takes 32 bytes of a board
 
 
 class Sent:
@@ -79,6 +80,15 @@ class PacketLayer(Unrepeated):
     _stopped = False
     _overlong = False
     _candidate = b""  # a nonce of a peer that says it started anew, until it has proved that
+    _met = False  # the peer has known our nonce, and we its own, or some former one
+    _doubts = 0
+    _timeouts = 0
+    # Counters
+    damaged = 0
+    duplicates = 0
+    resent = 0
+    lossy_dropped = 0
+    log_dropped = 0
 
     def __init__(self, nonce: bytes, mtu: int, window: int, now: int, said: int = 0) -> None:
         self._said = said
@@ -89,9 +99,8 @@ class PacketLayer(Unrepeated):
         # The session
         self._theirs = b""
         self._echo = _UNKNOWN  # the nonce that the next SYN shows to have been read
-        self._former: "list[bytes]" = []
+        self._former = _NONE
         self.established = False  # the peer knows our nonce and we know its own
-        self._met = False  # ... or some former one did
         self._heard = False  # a packet of this session was read
         self._outbound = (0, 0)  # what the checksums begin with, CRC-16 and CRC-32
         self._inbound = (0, 0)
@@ -99,21 +108,19 @@ class PacketLayer(Unrepeated):
         self._syn_ms = _SYN_MS
         self._probe = True  # a SYN that asks for an answer is to be written
         self._answer = False  # a SYN that gives one
-        self._doubts = 0
         # Writing
         self._sent: "list[Sent]" = []  # from the oldest without acknowledgement, without a gap
         self._unacked = 0  # number of the first of them
         self._turn = 0
         self.pulled = 0  # bytes of the stream, taken from the source, and of these acknowledged
         self.acked = 0
-        self.lossy: "list[bytes]" = []
-        self.logs: "list[bytes]" = []
+        self.lossy = _NONE
+        self.logs = _NONE
         self._spill = b""
         self.srtt = -1
         self._rttvar = 0
         self._rto = _RTO_FIRST_MS
         self._rto_at = -1
-        self._timeouts = 0
         # Reading
         self._buffer = b""
         self.heard_at = now  # when the peer was last heard, ms
@@ -122,9 +129,7 @@ class PacketLayer(Unrepeated):
         self._acked = 0  # packets read since the last acknowledgement
         self._ack_at = -1
         self._ack_at_once = 0  # 1: with the next packet or alone, 2: alone, with the bitmap
-        self.frames: "list[bytes]" = []  # best-effort frames that were read: the caller takes them
-        # Counters
-        self.damaged = self.duplicates = self.resent = self.lossy_dropped = self.log_dropped = 0
+        self.frames = _NONE  # best-effort frames that were read: the caller takes them
 
     # The caller's side
 
@@ -224,6 +229,8 @@ class PacketLayer(Unrepeated):
             if len(self.logs) == _QUEUE_MAX:
                 self.log_dropped += 1
                 return
+            if not self.logs:
+                self.logs = []
             self.logs.append(text[pos : pos + size])
 
     def offer(self, frame: bytes) -> None:
@@ -231,6 +238,8 @@ class PacketLayer(Unrepeated):
         if len(self.lossy) == _QUEUE_MAX:
             self.lossy.pop(0)
             self.lossy_dropped += 1
+        if not self.lossy:
+            self.lossy = []
         self.lossy.append(frame)
 
     def pause(self, asleep: bool) -> None:
@@ -244,8 +253,8 @@ class PacketLayer(Unrepeated):
         self._stopped = True
         self._sent = []
         self._spill = self._buffer = b""
-        self.lossy = []
-        self.logs = []
+        self.lossy = _NONE
+        self.logs = _NONE
         self._probe = self._answer = False
         self._ack_at_once = 0
         self._syn_at = self._rto_at = self._ack_at = -1
@@ -287,7 +296,8 @@ class PacketLayer(Unrepeated):
             ack = _resolve(packet[1] & 63, self._expected)
             return _checksum(packet[:stop], seq, ack, self._outbound) == packet[stop:]  # our own, back
         self._heard = True
-        self._doubts = 0
+        if self._doubts:
+            self._doubts = 0
         self.heard_at = now
         self._establish()
         body = packet[2:stop]
@@ -295,6 +305,8 @@ class PacketLayer(Unrepeated):
         if kind == DATA:
             self._take_data(seq, body, parts, now)
         elif kind == LOSSY:
+            if not self.frames:
+                self.frames = []
             self.frames.append(body)
         elif first == LOG:
             self._note_log(body, now)
@@ -364,7 +376,8 @@ class PacketLayer(Unrepeated):
 
     def _settle_timer(self, now: int) -> None:
         """Something has arrived: the timer starts again."""
-        self._timeouts = 0
+        if self._timeouts:
+            self._timeouts = 0
         if self.srtt >= 0:
             self._rto = min(_RTO_MAX_MS, max(_RTO_MIN_MS, self.srtt + max(_RTO_MARGIN_MS, 4 * self._rttvar)))
         self._rto_at = now + self._rto if self._sent else -1
@@ -445,6 +458,8 @@ class PacketLayer(Unrepeated):
         if (said ^ self._said) & DIALLED:
             initiates = self._said & DIALLED > 0
         if self._theirs:
+            if not self._former:
+                self._former = []
             self._former.append(self._theirs)
             if len(self._former) > _FORMER_MAX:
                 self._former.pop(0)

@@ -17,8 +17,9 @@ from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, WIDE, Chil
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
-from busway.protocol.wire.entries import LABEL, read_entry, read_line, read_route
+from busway.protocol.wire.entries import read_route
 from busway.protocol.wire.fields import Reader, frame, text8, u16, varint
+from busway.protocol.wire.lines import LABEL, read_entry, read_line
 from busway.protocol.wire.traits import read_traits
 
 TYPE_CHECKING = False

@@ -1,5 +1,6 @@
-"""The parts of DIRECTORY, HAVE and ROUTES frames (docs/protocol.md, sections 4, 7 and 10): endpoints
-with what is said of them, and nodes. Records in and out as tuples; what becomes of them is not known here.
+"""The parts of HAVE and ROUTES frames, and entries as DIRECTORY has them as well (docs/protocol.md, sections
+4, 7 and 10): endpoints with what is said of them, and nodes. Records in and out as tuples; what becomes of
+them is not known here.
 """
 
 from busway.protocol.errors import Refusal
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     from busway.protocol.wire.aliases import AliasTable
 
-LABEL: "Final" = 0x04  # of a line: it has the node's label
 _COST_MAX: "Final" = 0x3FFF
 
 
@@ -36,38 +36,12 @@ def write_entry(head: int, place: bytes, credit: int, cost: int, name: str, exte
     return bytes((head,)) + place + tail
 
 
-def _read_rest(head: int, reader: Reader) -> "tuple[int, int, str, bytes]":
+def read_rest(head: int, reader: Reader) -> "tuple[int, int, str, bytes]":
     """Opening credit, cost, name and extension of an endpoint, which stand behind its place."""
     credit = reader.varint() if head & 0x10 else codes.OPENING_CREDIT
     cost = min(reader.varint(), _COST_MAX) if head & 0x20 else 0
     name = reader.text8() if head & 0x40 else ""
     return credit, cost, name, reader.take(reader.varint()) if head & 0x80 else b""
-
-
-def read_line(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, str, int, int]":
-    """The beginning of a DIRECTORY frame, before its entries: head, node and incarnation, label, the version
-    that it starts from and the one that it leads to. Raises Refusal.
-    """
-    head = reader.u8()
-    key = nodes.read(reader)
-    label = reader.text8() if head & LABEL else ""
-    base = reader.varint()
-    version = reader.varint()
-    if not head & 3:
-        raise Refusal(codes.MALFORMED, "a line of realm PROCESS")
-    return head, key, label, base, version
-
-
-def read_entry(reader: Reader) -> "tuple[int, bytes, int, int, str, bytes]":
-    """An entry of DIRECTORY: kind (0: withdrawn), uuid, opening credit, cost, name, extension
-    (traits.py). Raises Refusal.
-    """
-    head = reader.u8()
-    if head & 0x0C or (head and not head & 3):
-        raise Refusal(codes.MALFORMED, "an entry with an unknown layout")
-    uuid = reader.take(codes.ID_SIZE)
-    credit, cost, name, extension = _read_rest(head, reader)
-    return head & 3, uuid, credit, cost, name, extension
 
 
 def read_holder(
@@ -80,7 +54,7 @@ def read_holder(
     key = nodes.read(reader)
     uuid = b"" if aliases is None else aliases.read(reader)
     metric = reader.u16()
-    credit, cost, name, extension = _read_rest(head, reader)
+    credit, cost, name, extension = read_rest(head, reader)
     return key, uuid, head & 3, head >> 2 & 3, metric, credit, cost, name, extension
 
 

@@ -56,16 +56,34 @@ MODULES = {
     "adapters/micropython.py": (
         "adapters/micropython_cbor.py",
         "adapters/micropython_names.py",
+        "adapters/micropython_results.py",
         "adapters/micropython.py",
     ),
+    "adapters/micropython_start.py": ("adapters/micropython_start.py",),
     "adapters/micropython_cbor_rare.py": ("adapters/micropython_cbor_rare.py",),
     "adapters/micropython_sha1.py": ("adapters/micropython_sha1.py",),
     "adapters/micropython_usb.py": ("adapters/micropython_usb.py",),
     "adapters/micropython_entropy.py": ("adapters/micropython_entropy.py",),
     "adapters/micropython_sleep.py": ("adapters/micropython_sleep.py",),
-    "adapters/micropython_streams.py": ("protocol/leaf/streams.py", "adapters/micropython_streams.py"),
+    "adapters/micropython_streams.py": ("adapters/micropython_streams.py",),
+    "protocol/leaf_streams.py": ("protocol/leaf/streams.py",),
     "protocol/leaf_priorities.py": ("protocol/leaf/priorities.py",),
+    "protocol/leaf_rare.py": (
+        "protocol/wire/lines.py",
+        "protocol/leaf/names.py",
+        "protocol/leaf/closing.py",
+        "protocol/leaf/tracing.py",
+    ),
+    "protocol/leaf_sleeping.py": ("protocol/leaf/sleeping.py",),
+    "protocol/leaf_selecting.py": ("protocol/leaf/selecting.py",),
+    "protocol/leaf_traits.py": ("protocol/leaf/traits.py",),
+    "protocol/leaf_values.py": (
+        "protocol/wire/ascending.py",
+        "protocol/wire/patterns.py",
+        "protocol/leaf/values.py",
+    ),
     "adapters/micropython_types.py": ("adapters/micropython_types.py",),
+    "adapters/micropython_where.py": ("adapters/micropython_where.py",),
     "adapters/micropython_net.py": ("adapters/micropython_net.py",),
     "adapters/micropython_websocket.py": ("adapters/micropython_websocket.py",),
     "adapters/micropython_crypto.py": ("protocol/leaf/keyed.py", "adapters/micropython_crypto.py"),
@@ -90,6 +108,9 @@ def _dotted(name: str) -> str:
 def _homes(modules: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {_dotted(part): _dotted(name) for name, parts in modules.items() for part in parts}
 
+
+_UNASKED = {"LeafOrigin": ("send", "request"), "LeafConnection": ("close",)}
+"""Methods of the core that boards do without, though their `Loop` has some of that name."""
 
 _CODES = {name: value for name, value in vars(codes).items() if name.isupper()}
 _OUTCOMES = {name: value for name, value in vars(outcomes).items() if name.isupper()}
@@ -183,9 +204,9 @@ class _Strip(Transformer):
             return ast.parse(repr(self.names[node.id]), mode="eval").body
         return node
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return None
+            return [self.visit(one) for one in node.orelse]
         return self.generic_visit(node)
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
@@ -320,11 +341,15 @@ def _public(tree: ast.Module) -> set[str]:
                 found |= members | {f".{name}" for name in members if not name.startswith("_")}
             elif not node.name.startswith("_") or node.name == "__init__":
                 found |= {one.arg for one in [*node.args.args, *node.args.kwonlyargs]}
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            found |= names_in(statement, ast.Store)
     return {name for name in found if not name.startswith("_")}
 
 
 _KEPT = {"Leaf", "LocalError", "EndpointTakenError", "WrongKindError", "FullError", "ClosedError"}
 _KEPT |= {"entropy", "limits", "queue_size_max", "pending_max", "peers_max"}  # arguments of Leaf
+_KEPT |= {word for name in ("name", "key", "missed", "retained") for word in (name, f".{name}")}  # of Message
 """Names of the core that programs may use besides."""
 
 
@@ -357,6 +382,9 @@ def _small(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], dict[str,
     """Shrinks and renames all that a board carries, in place; returns the new names, and of each file what
     the functions that a traceback names may be: Class.method."""
     trees = list(modules.values())
+    for node in [one for tree in trees for one in tree.body if isinstance(one, ast.ClassDef)]:
+        unasked = _UNASKED.get(node.name, ())
+        node.body = [one for one in node.body if getattr(one, "name", "") not in unasked]
     kept = _kept(modules)
     shrink(trees, kept)
     known = {
@@ -372,7 +400,7 @@ def _small(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], dict[str,
     shown: dict[str, dict[str, list[str]]] = {}
     for name, tree in modules.items():
         _shorten_imports(tree, name.partition("/")[0])
-        table = shown[f"busway/{name}"] = {}
+        table = shown[name.rpartition("/")[2]] = {}
         for function, label in known[name]:
             table.setdefault(function.name, []).append(label)
         # What loading it left would lie between what stays, and cut the heap into pieces.
@@ -400,7 +428,6 @@ def build(out: Path, *, compiled: bool = True, url: str = "", secure: bool = Tru
         parent for name in modules for parent in (out / "busway" / name).parents if out in parent.parents
     }:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "__init__.py").write_text("")
     homes = _homes(modules)
     trees = {
         name: strip(
@@ -422,7 +449,7 @@ def build(out: Path, *, compiled: bool = True, url: str = "", secure: bool = Tru
         target = out / "busway" / name
         target.write_text(ast.unparse(trees[name]) + "\n", encoding="utf-8")
         if compiled:
-            target = _compile(target, f"busway/{name}")
+            target = _compile(target, target.name)
         sizes[name] = target.stat().st_size
         for part in parts:
             target = out / "busway" / part

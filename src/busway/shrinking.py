@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from busway.slots import share
+
 __all__ = ["Function", "Transformer", "drop", "names_in", "own_attributes", "shrink", "strip_texts", "walk"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -297,6 +299,31 @@ def _pure(value: ast.expr) -> bool:
         elif not isinstance(node, _PURE_PARTS):
             return False
     return True
+
+
+# ---- a class that only one other is derived from
+
+
+def _merge(tree: ast.Module, uses: Mapping[str, int]) -> None:
+    """Lets a class of a module that is named but once, as the base of another one there, become a part of
+    that: a class takes some hundred bytes.
+    """
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    for node in classes.values():
+        base = node.bases[0] if len(node.bases) == 1 else None
+        former = classes.get(base.id) if isinstance(base, ast.Name) else None
+        if former is None or uses.get(former.name) != 1:
+            continue
+        own = {name for one in node.body for name in _members(one)}
+        if any(isinstance(one, ast.Name) and one.id == "super" for one in walk(node)):
+            continue
+        node.bases = former.bases
+        node.body[:0] = [one for one in former.body if not own.intersection(_members(one))]
+        tree.body.remove(former)
+
+
+def _members(statement: ast.stmt) -> set[str]:
+    return {statement.name} if isinstance(statement, Function) else names_in(statement, ast.Store)
 
 
 # ---- calls to what is called once
@@ -587,6 +614,8 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
     counts = Counter(node.name for tree in trees for node in walk(tree) if isinstance(node, Function))
     uses = _Uses(trees).by
     for tree in trees:
+        _merge(tree, uses)
+    for tree in trees:
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
         methods = {one.name: one for node in classes for one in _functions(node)}
         functions = {one.name: one for one in _functions(tree)}
@@ -603,6 +632,8 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
         for function in [node for node in walk(tree) if isinstance(node, Function)]:
             while _Unread(function).changed:
                 pass
+            if isinstance(function, ast.FunctionDef):
+                share(function)
 
 
 def _functions(block: ast.Module | ast.ClassDef) -> list[ast.FunctionDef]:

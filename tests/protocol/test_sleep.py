@@ -9,6 +9,7 @@ import pytest
 from busway.protocol import FullError, Link, Node, codes, events
 from busway.protocol.leaf.frames import Message
 from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.sleeping import announce
 from busway.protocol.leaf.state import Receiver
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire.messages import signal
@@ -86,7 +87,7 @@ class SleepNet(LeafNet):
                 cord.cut()
 
     def nap(self, ms: int) -> None:
-        self.cord.connection.sleep(ms, self.now)
+        announce(self.cord.connection, ms, self.now)
         self.run(500)
         self.asleep = True
         self.cord.connection.sleeping = b""
@@ -94,7 +95,7 @@ class SleepNet(LeafNet):
     def wake(self, *receivers: Receiver) -> list[Message]:
         """Returns what the program takes in the 3 seconds that follow."""
         self.asleep = False
-        self.cord.connection.sleep(0, self.now)
+        announce(self.cord.connection, 0, self.now)
         return self.work(*receivers)
 
     def work(self, *receivers: Receiver, ms: int = 3000) -> list[Message]:
@@ -259,7 +260,7 @@ def test_the_announcement_goes_behind_all_that_waits_and_again_behind_what_comes
     net.run(500)
     for _ in range(3):
         net.leaf.publish(E, bytes(100), net.now)
-    net.cord.connection.sleep(30_000, net.now)
+    announce(net.cord.connection, 30_000, net.now)
     net.run(500)
     assert len(net.drain(net.router, receiver)) == 3
     assert net.cord.other.asleep_until > net.now

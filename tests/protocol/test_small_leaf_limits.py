@@ -150,7 +150,7 @@ def test_numbers_are_used_again() -> None:
     item = Message(codes.SIGNAL)
     item.signal = codes.CANCEL
     item.id = 300
-    assert write_message(item, writer, writer, b"", 0, False) == b"\xf0\x01\xac\x02"
+    assert write_message(item, (writer, writer, {}), b"", 0, False) == b"\xf0\x01\xac\x02"
 
 
 # The rarer turns

@@ -15,6 +15,7 @@ from busway.protocol import (
 from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.link import LeafConnection
+from busway.protocol.leaf.sleeping import announce
 
 from .board_crypto import Crypto
 from .leaves import LeafNet
@@ -218,11 +219,11 @@ def test_keepalive() -> None:
 
 def test_it_announces_its_sleep() -> None:
     net = LeafNet("m")
-    net.cord.connection.sleep(60_000, net.now)
+    announce(net.cord.connection, 60_000, net.now)
     net.settle()
     assert net.cord.other.asleep_until == net.now + 60_000
     net.cord.cut()
-    net.cord.connection.sleep(1, net.now)
+    announce(net.cord.connection, 1, net.now)
     assert not net.cord.connection.wants_write
 
 

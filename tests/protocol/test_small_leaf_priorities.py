@@ -268,9 +268,21 @@ def test_none_waits_for_ever() -> None:
     assert items.index(low) == 16
 
 
-@pytest.mark.parametrize("priority", [-1, 4])
-def test_others_are_no_priorities(priority: int) -> None:
+@pytest.mark.parametrize("number", range(4))
+def test_a_priority_may_have_its_name(number: int) -> None:
+    net = LeafNet()
+    receiver = net.router.register(E, codes.UNICAST)
+    net.settle()
+    net.leaf.send(E, b"x", net.now, priority=codes.PRIORITY_NAMES[number])
+    net.settle()
+    message = net.router.take(receiver, net.now)
+    assert message is not None
+    assert message.flow.lane() & 3 == number
+
+
+@pytest.mark.parametrize("priority", [-1, 4, "most", b"low"])
+def test_others_are_no_priorities(priority: int | str) -> None:
     net = LeafNet()
     for call in (net.leaf.send, net.leaf.publish, net.leaf.request):
-        with pytest.raises(LocalError, match="priority is LOW"):
+        with pytest.raises(LocalError, match="priority is one of low"):
             call(E, b"x", net.now, priority=priority)

@@ -10,6 +10,7 @@ import binascii
 
 from busway.protocol import codes, events
 from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.sleeping import announce
 from busway.protocol.link.link import Link
 from busway.protocol.messaging.requests import Request
 from busway.protocol.node import Node
@@ -188,7 +189,7 @@ class LeafSide(Noted):
             elif what == 3:
                 self.line.log(b"a log line\n")
             elif what == 4:
-                self.line.sleep(200, now)
+                announce(self.line, 200, now)
                 self.line.sleeping = b""
         if self.line.done:
             self.hear(self.line.receive_eof(now))

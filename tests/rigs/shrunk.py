@@ -24,6 +24,8 @@ _SHARED = (
     "protocol/wire/control.py",
     "protocol/wire/entries.py",
     "protocol/wire/hello.py",
+    "protocol/wire/ascending.py",
+    "protocol/wire/patterns.py",
     "protocol/link/link.py",
 )  # with the routers of the tests
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
 from busway.protocol.wire.aliases import AliasTable, node_reader
-from busway.protocol.wire.entries import read_entry, read_line, read_route
+from busway.protocol.wire.entries import read_route
 from busway.protocol.wire.fields import Reader, text8, u16, varint
+from busway.protocol.wire.lines import read_entry, read_line
 from busway.protocol.wire.messages import read_frame, read_run
 from tests.protocol.nets import (
     SELF,
