@@ -23,7 +23,7 @@ PUBLIC = {
     *("id", "name", "label", "node", "undeliverable"),
     *("open", "close"),
     *("register", "subscribe", "serve"),
-    *("host", "client"),
+    *("host", "hosted", "client"),
     *("send", "send_many", "try_send", "publish", "request", "request_all", "request_stream"),
     "last",
     *("connect", "listen", "attach"),
@@ -67,6 +67,20 @@ def test_a_link_shows_what_users_read_of_it_and_nothing_else() -> None:
         assert (link.info.url, link.info.state, link.info.peer) == (link.url, "connected", server.id)
 
 
+async def test_hosted_objects_have_the_same_names_on_both_sorts_of_bus() -> None:
+    class Logger:
+        @busway.on("lab/log")
+        def log(self, message: busway.Message[str]) -> None: ...
+
+    async with AsyncBus(ipc=False) as here:
+        with Bus(ipc=False) as there:
+            for hosted in (here.host(Logger()), there.host(Logger())):
+                assert public_names(hosted) == {
+                    *("name", "version", "object", "state", "handled", "errors", "last_error"),
+                    *("skipped", "restarts", "ready", "ended", "close"),
+                }
+
+
 async def test_what_a_bus_hands_out_has_the_same_names_and_no_others() -> None:
     async with AsyncBus(ipc=False) as here:
         with Bus(ipc=False) as there:
@@ -75,7 +89,7 @@ async def test_what_a_bus_hands_out_has_the_same_names_and_no_others() -> None:
             names = [public_names(each) for each in mine]
             assert names == [
                 {"batches", "close", "receive", "receive_many", "dropped", "missed", "refused", "unknown"},
-                {"close", "failed", "refused", "unknown"},
+                {"at_work", "close", "failed", "refused", "unknown"},
                 {"close", "aclose", "missed"},
             ]
             assert [public_names(each) for each in theirs] == [

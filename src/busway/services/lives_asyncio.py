@@ -38,7 +38,7 @@ class Hosted(lives.Hosted):
     _starting: Awaitable[Any] | None = None  # what on_start gave to be awaited
     _error: BaseException | None = None  # that this life began with
     _close_s: float | None = None  # that its end may take
-    task: Task | None = None  # lives all lives
+    _task: Task | None = None  # lives all lives
 
     def __init__(self, bus: Any, given: Any, name: Any, contracted: Contracted | None, rules: Rules) -> None:
         super().__init__(bus, given, name, contracted, rules)
@@ -53,16 +53,16 @@ class Hosted(lives.Hosted):
 
     # Life
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Called once: the first life begins. If on_start is a plain function, or there is none, it runs when
         this returns. Raises what on_start and `serve` raise, if it is not to begin anew.
         """
         self._attempt()
         if self._error is None or self._rules.again(self._error):
-            self.task = self._loop_of(self._live())
+            self._task = self._loop_of(self._live())
             return
         if self._is_due:
-            self.task = self._loop_of(self._live())  # calls on_stop
+            self._task = self._loop_of(self._live())  # calls on_stop
         else:
             self._let_go()
             self._become("failed")
@@ -214,7 +214,7 @@ class Hosted(lives.Hosted):
     def close(self, timeout: float | None = None) -> Ending:
         if timeout is not None:
             self._close_s = check_seconds("timeout", timeout)
-        if self.state in OVER or self.task is None:
+        if self.state in OVER or self._task is None:
             return Ending(None)
         if not self._is_stopping:
             self._is_stopping = True
@@ -222,7 +222,7 @@ class Hosted(lives.Hosted):
             self._deregister()
             self._end_life(None)
         mine = current_task()
-        return Ending(None if mine in self._at_work or mine in self._loops else self.task)
+        return Ending(None if mine in self._at_work or mine in self._loops else self._task)
 
     # Waiting for it
 
@@ -369,9 +369,9 @@ class Crowd(lives.Crowd[Hosted]):
 
     def begin(self, hosted: Hosted) -> Hosted:
         try:
-            hosted.begin()
+            hosted._begin()
         finally:
-            if hosted.task is not None:
+            if hosted._task is not None:
                 self._add(hosted)
         return hosted
 

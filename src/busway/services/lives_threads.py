@@ -64,17 +64,17 @@ class Life:
         self.is_left = False  # no method is called any more
 
     def __enter__(self) -> None:
-        self._hosted.enter(self)
+        self._hosted._enter(self)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._hosted.leave(self, error)
+        self._hosted._exit(self, error)
 
 
 class Hosted(lives.Hosted):
     """An object that a Bus hosts."""
 
     _close_s: float | None = None  # that its end may take
-    thread: threading.Thread | None = None  # lives all lives
+    _thread: threading.Thread | None = None  # lives all lives
 
     def __init__(self, bus: Any, given: Any, name: Any, contracted: Contracted | None, rules: Rules) -> None:
         super().__init__(bus, given, name, contracted, rules)
@@ -87,15 +87,15 @@ class Hosted(lives.Hosted):
 
     # Life
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Called once: the first life begins, and on_start has returned when this does. Raises what on_start
         and `serve` raise, if it is not to begin anew.
         """
         error = self._attempt()
         if error is None or self._rules.again(error):
             name = f"busway-hosted {self._name}"
-            self.thread = threading.Thread(target=self._live, args=(error,), name=name, daemon=True)
-            self.thread.start()
+            self._thread = threading.Thread(target=self._live, args=(error,), name=name, daemon=True)
+            self._thread.start()
             return
         self._count(error)
         self._leave()
@@ -208,23 +208,23 @@ class Hosted(lives.Hosted):
             self._failed(error)
 
     def close(self, timeout: float | None = None) -> Done:
-        if self.signal(timeout):
-            assert self.thread is not None
-            self.thread.join(self._left())
+        if self._signal(timeout):
+            assert self._thread is not None
+            self._thread.join(self._left())
         return Done()
 
-    def signal(self, timeout: float | None) -> bool:
+    def _signal(self, timeout: float | None) -> bool:
         """Begin its end; whether there is one to be waited for, and not by one of its own threads."""
         if timeout is not None:
             self._close_s = check_seconds("timeout", timeout)
         with self._guard:
-            if self.state in OVER or self.thread is None:
+            if self.state in OVER or self._thread is None:
                 return False
             self._is_stopping = True
             self.state = "stopping"
             self._life.over.set()
             mine = threading.current_thread()
-            own = (self.thread, self._life.stopping, *self._life.loops)
+            own = (self._thread, self._life.stopping, *self._life.loops)
             return mine not in own and mine.ident not in self._life.at_work
 
     # Waiting for it
@@ -302,7 +302,7 @@ class Hosted(lives.Hosted):
         with self._guard:
             self.handled += count
 
-    def enter(self, life: Life) -> None:
+    def _enter(self, life: Life) -> None:
         """The calling thread is at work in a life, once it is its turn. Raises BusError if that is over."""
         me = threading.get_ident()
         with self._guard:
@@ -310,10 +310,10 @@ class Hosted(lives.Hosted):
         self._turns.__enter__()
         if life.is_left:
             error = BusError(f"{self._name} has ended")
-            self.leave(life, None)
+            self._exit(life, None)
             raise error
 
-    def leave(self, life: Life, error: BaseException | None) -> None:
+    def _exit(self, life: Life, error: BaseException | None) -> None:
         """It is no longer, and has raised this."""
         self._turns.__exit__(None, None, None)
         me = threading.get_ident()
@@ -342,7 +342,7 @@ class Crowd(lives.Crowd[Hosted]):
             return super().listed()
 
     def begin(self, hosted: Hosted) -> Hosted:
-        hosted.begin()
+        hosted._begin()
         with self._lock:
             self._add(hosted)
         return hosted
@@ -350,7 +350,7 @@ class Crowd(lives.Crowd[Hosted]):
     def close(self, timeout: float) -> float:
         """End them all within `timeout` seconds; returns what is left of these, a tenth at least."""
         begun = time.monotonic()
-        waiting = [each.thread for each in self.listed() if each.signal(timeout * 0.8)]
+        waiting = [each._thread for each in self.listed() if each._signal(timeout * 0.8)]
         for thread in waiting:
             assert thread is not None
             thread.join(max(0.0, begun + timeout * 0.9 - time.monotonic()))
