@@ -122,3 +122,8 @@ def test_failures_of_all_are_told_one_by_one(bus: str) -> None:
 )
 def test_what_goes_wrong_is_told(bus: str, words: tuple[str, ...], status: int, text: str) -> None:
     assert text in busway(*words, bus=bus).failed(status)
+
+
+@pytest.mark.parametrize("words", [("send", "--where", "renderer", "1"), ("request", "--where", "renderer")])
+def test_without_any_program_nobody_is_meant(words: tuple[str, ...]) -> None:
+    assert "nobody is meant by 'renderer'" in busway(*words, bus=new_bus()).failed(1)

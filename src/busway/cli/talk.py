@@ -352,10 +352,10 @@ def run_asking(
             status: int = await job(bus)
             return status
         except Undeliverable as error:
-            if where is not None and error.reason == codes.NO_ENDPOINT:
-                raise selecting.nobody_meant(bus, where) from None
             alone = error.reason == codes.NO_ROUTE and len(bus.nodes()) == 1  # no program to ask at all
             if error.reason == codes.NO_ENDPOINT or alone:
+                if where is not None:
+                    raise selecting.nobody_meant(bus, where) from None
                 raise session.nobody_has(bus, name) from None
             if error.reason == codes.NOT_A_STREAM:
                 text = f"{name} answers in parts: ask it with --stream"
