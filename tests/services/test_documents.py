@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import busway
 from busway.cli.output import json_text
+from busway.cli.services import _lines
 from busway.services import documents
 from busway.services.contracts import needed_outline
 from busway.services.describing import describe
@@ -257,6 +258,10 @@ def made_names(text: str) -> Iterator[str]:
             yield node.name
 
 
+ARGUMENT = {"name": "x", "schema": {}, "required": True, "keyword": False}
+TWICE = {"arguments": [ARGUMENT, ARGUMENT], "result": {}, "doc": "", "stream": False}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -272,12 +277,71 @@ def made_names(text: str) -> Iterator[str]:
         ({"methods": {"import": {}}}, "is not what a service gives"),
         ({"methods": 7}, "is not what a service gives"),
         ({"errors": {"X": {"properties": {"a b": {}}}}}, "'a b' cannot be a name"),
+        ({"types": {"Odd": {"x-names": ["A", "B"], "enum": [1]}}}, "is not what a service gives"),
+        ({"types": {"ｂｕｓｗａｙ": {"properties": {}}}}, "cannot be a name"),  # noqa: RUF001
+        ({"errors": {"X": {"properties": {"__debug__": {}}}}}, "is not what a service gives"),
+        ({"methods": {"run": TWICE}}, "is not what a service gives"),
     ],
 )
 def test_what_has_no_place_in_a_program_is_refused(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(StubError) as error:
         stub(told(Pump) | change)
     assert sentence in str(error.value)
+
+
+# What a server tells may be 16 MiB: none of it may take more than in proportion --------------------
+
+
+def test_a_default_that_unions_make_endless_is_refused() -> None:
+    """Each level of it fits both members, but for what is at the bottom."""
+    both = {"anyOf": [{"$ref": "#/types/T"}, {"$ref": "#/types/T"}]}
+    default: Any = bytes(1)
+    for _ in range(100):
+        default = {"x": default}
+    types = {"T": {"type": "object", "properties": {"x": both}}}
+    argument = {**ARGUMENT, "required": False, "schema": {"$ref": "#/types/T", "default": default}}
+    method = {**TWICE, "arguments": [argument]}
+    with pytest.raises(StubError, match="take too long to write"):
+        stub(told(Pump) | {"types": types, "methods": {"run": method}})
+
+
+def test_of_very_many_methods_and_errors_no_asyncapi_document_is_made() -> None:
+    method = told(Pump)["methods"]["set_speed"]
+    many = {"methods": dict.fromkeys([f"m{number}" for number in range(500)], method)}
+    errors: dict[str, Any] = {f"E{number}": {"properties": {}} for number in range(500)}
+    assert documents.asyncapi(told(Pump) | many)
+    with pytest.raises(ValueError, match="500 methods with 500 errors are too many"):
+        documents.asyncapi(told(Pump) | many | {"errors": errors})
+
+
+def effort_of_describing(count: int) -> int:
+    """In comparisons of names."""
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other) is True
+
+        __hash__ = str.__hash__
+
+    names = [Name(f"f{number}") for number in range(count)]
+    record = {"properties": {name: {} for name in names}, "required": [Name(name) for name in names]}
+    arguments = [
+        {**ARGUMENT, "name": name, "keyword": place > count // 2} for place, name in enumerate(names)
+    ]
+    method = {**TWICE, "arguments": arguments}
+    description = told(Pump) | {"types": {"T": record}, "methods": {"run": method}}
+    stub(description)
+    list(_lines(description))
+    return compared
+
+
+def test_describing_takes_time_in_proportion() -> None:
+    assert effort_of_describing(400) <= 3 * effort_of_describing(200)
 
 
 def test_a_name_of_the_module_is_not_taken_twice() -> None:

@@ -25,7 +25,7 @@ from busway.cli.talk import PRIORITY, TTL, print_parts, run_asking
 from busway.errors import RemoteError
 from busway.services import documents, faults, stubs
 from busway.services.parsing import Unfit, parsed
-from busway.services.wording import StubError, Wording
+from busway.services.wording import Wording
 
 _NAME = click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
 _HOLDER = "The server to ask, of several: a node's label, or the beginning of its id or label."
@@ -85,7 +85,7 @@ def _doc(text: str, indent: str) -> list[str]:
 def _fields(words: Wording, schema: dict[str, Any]) -> str:
     if "x-names" in schema:
         return " | ".join(schema["x-names"])
-    required = schema.get("required", ())
+    required = frozenset(schema.get("required", ()))
     shown = []
     for name, of in schema["properties"].items():
         default = "" if name in required else f" = {words.default(of)}"
@@ -270,6 +270,6 @@ def _readable(name: str) -> Iterator[None]:
     """Where something is made of a description, in which anything may stand. Raises Failure."""
     try:
         yield
-    except (StubError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         text = f"what {name} tells of itself cannot be used: {error}"
         raise Failure(failures.NEGATIVE, output.printable(text), "UNREADABLE") from None

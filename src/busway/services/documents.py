@@ -9,6 +9,7 @@ from typing import Any
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 CBOR = "application/cbor"
+_ANSWERS_MAX = 100_000  # that the operations of an AsyncAPI document refer to: any method may raise any error
 
 
 def json_schema(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,8 +47,10 @@ def arguments_of(method: Mapping[str, Any]) -> dict[str, Any]:
 
 def asyncapi(told: Mapping[str, Any]) -> dict[str, Any]:
     """An AsyncAPI 3.0 document: methods are operations that the service receives and replies to, signals are
-    operations that it sends.
+    operations that it sends. Raises ValueError if it would be too large.
     """
+    if len(told["methods"]) * len(told["errors"]) > _ANSWERS_MAX:
+        raise ValueError(f"{len(told['methods'])} methods with {len(told['errors'])} errors are too many")
     calls, answers, operations = {}, {}, {}
     for name, method in told["methods"].items():
         calls[name] = _message(name, _call_of(name, method), method["doc"])

@@ -17,6 +17,7 @@ _MODULES = ("array", "datetime", "decimal", "fractions", "ipaddress", "uuid")
 _BODIES = 4 * " "
 _WIDTH_MAX = 100
 _ENUMS = ("Enum", "IntFlag")
+_TOO_DEEP = (RecursionError, SyntaxError, MemoryError)  # for the compiler
 _TYPING = ("Any", "Literal", "Protocol", "cast")
 
 
@@ -31,9 +32,13 @@ def stub(told: Mapping[str, Any], *, blocking: bool = False) -> str:
         StubError: the description has something that has no place in a program.
     """
     try:
-        return _Writer(told, blocking).text()
-    except (KeyError, TypeError, AttributeError) as error:
+        text = _Writer(told, blocking).text()
+        compile(text, "stub", "exec", dont_inherit=True)  # names may be there twice, or be Python's own
+    except StubError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, *_TOO_DEEP) as error:
         raise StubError(f"the description is not what a service gives: {error!r}") from error
+    return text
 
 
 _IMPORTED = {"busway", "dataclass", "field", "AsyncIterator", "Iterator"}
@@ -107,9 +112,10 @@ class _Writer:
 
     def _fields(self, schema: Mapping[str, Any], indent: str) -> list[str]:
         lines = _documented(schema, indent)
+        required = frozenset(schema.get("required", ()))
         for name, of in schema["properties"].items():
             line = f"{indent}{name_in(name)}: {self._words.annotation(of)}"
-            if name not in schema.get("required", ()):
+            if name not in required:
                 line += self._field_default(of)
             lines.append(line)
         return lines if schema["properties"] else [*lines, f"{indent}pass"]

@@ -7,6 +7,7 @@ stands in the text as a literal.
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -17,6 +18,9 @@ _KNOWN = {
     *("uuid.UUID", "decimal.Decimal", "fractions.Fraction"),
     *(f"ipaddress.IPv{version}{kind}" for version in (4, 6) for kind in ("Address", "Network", "Interface")),
 }
+
+
+_STEPS_MAX = 100_000  # of writing the defaults of one description: unions in records could take for ever
 
 
 class StubError(ValueError):
@@ -33,12 +37,15 @@ class Wording:
     def __init__(self, types: Mapping[str, Any], classes: Mapping[str, str]) -> None:
         self._types = types
         self._classes = classes
+        self._steps = 0
 
     def arguments(self, method: Mapping[str, Any]) -> list[str]:
         """The arguments of a method as they stand in its parentheses."""
         words: list[str] = []
+        are_keywords = False
         for each in method["arguments"]:
-            if each["keyword"] and "*" not in words:
+            if each["keyword"] and not are_keywords:
+                are_keywords = True
                 words.append("*")
             word = f"{name_in(each['name'])}: {self.annotation(each['schema'])}"
             words.append(word if each["required"] else f"{word} = {self.default(each['schema'])}")
@@ -85,7 +92,10 @@ class Wording:
         return f"dict[{key}, {self.annotation(schema['additionalProperties'])}]"
 
     def value(self, schema: Mapping[str, Any], value: Any) -> str:
-        """A plain value as the schema's type has it. Raises Unwritten."""
+        """A plain value as the schema's type has it. Raises Unwritten, StubError if it takes too long."""
+        self._steps += 1 + len(schema.get("enum", ()))
+        if self._steps > _STEPS_MAX:
+            raise StubError("the defaults in it are too many, or take too long to write")
         if "$ref" in schema:
             return self._instance(schema["$ref"].removeprefix("#/types/"), value)
         if "anyOf" in schema:
@@ -177,10 +187,14 @@ def _other(hint: str, value: Any) -> str:
 
 
 def name_in(text: Any) -> str:
-    """A text that may be a name in a program. Raises StubError for any other."""
-    if not isinstance(text, str) or not text.isidentifier() or keyword.iskeyword(text):
+    """A text that may be a name in a program. Raises StubError for any other, also for one that Python takes
+    for another name, which may be that of something else.
+    """
+    is_name = isinstance(text, str) and text.isidentifier() and not keyword.iskeyword(text)
+    found = unicodedata.normalize("NFKC", text) if is_name else ""
+    if not is_name or found != text:
         raise StubError(f"{text!r} cannot be a name in a program")
-    return text
+    return found
 
 
 def literal(value: Any) -> str:
