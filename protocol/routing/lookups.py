@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
     Watched = dict[bytes, HaveFrame | None]
+_SPARED_MAX: "Final" = 1024  # patterns, in place of which something else is forgotten
 _AGAIN_MS: "Final" = 5000  # between two lookups of the subscribers of one endpoint
 
 
@@ -253,15 +254,22 @@ class Lookups:
         told = self.told.get(address)
         if told is None:
             if len(self.told) >= codes.ENTRIES_MAX:
-                self._forget_told(next(iter(self.told)))
+                self._forget_oldest()
             told = self.told[address] = {}
         told.setdefault(name, {})
         self._answered_by.setdefault(name, {})[address] = True
         return told
 
-    def _forget_told(self, address: Address) -> None:
-        """One of too many that were asked for."""
+    def _forget_oldest(self) -> None:
+        """One of too many that were asked for; rather one that is no pattern that others tell of unasked."""
+        address = next(iter(self.told))
+        for _ in range(_SPARED_MAX):
+            if not any([self.patterns.has_told(name, address) for name in self.told[address]]):
+                break
+            self.told[address] = self.told.pop(address)
+            address = next(iter(self.told))
         for name in list(self.told[address]):
+            self.patterns.untold(name, address)
             self._part(address, name)
             del self._answered_by[name][address]
 
@@ -300,8 +308,9 @@ class Lookups:
     def _weigh(self, word: Word, now: int) -> None:
         """Somebody has an endpoint, says one who was asked."""
         holder = word.holder
+        keys = self._expect(word.name, word.uuid)[word.name]  # whom it brings to ask may be one too many
         if self.take(holder, word.uuid, word.link, word.realm, now):
-            self.told[word.uuid][word.name][holder.key] = holder.metric
+            keys[holder.key] = holder.metric
         elif holder.key != self._mesh.me.key:
             self.hearsay.note(word)
 
@@ -451,13 +460,13 @@ class Lookups:
         if asked is not None and asked.hop is not None:
             asked.hop.answer(signal(codes.WHO, asked.key, uuid))
 
-    def look_again(self) -> None:
+    def look_again(self, now: int) -> None:
         """Look again at what askers may see: it may be more now, or less."""
         wanted = dict.fromkeys(self._askers)
         for connection in self.watchers:
             wanted.update(dict.fromkeys(adverts(connection).watched))
         for uuid in wanted:
-            self._tell(uuid, [])
+            self._tell(uuid, [], now)
 
     def conclude(self, query: Query, now: int) -> None:
         """All have answered, or their time is up."""
@@ -470,9 +479,9 @@ class Lookups:
             if not self._of_links[query.link]:
                 del self._of_links[query.link]
         for asker in query.askers:
-            self._answer(asker, query.address)
+            self.answer(asker, query.address, now)
         if query.news:
-            self._tell(query.address, query.askers)
+            self._tell(query.address, query.askers, now)
         self._mesh.host.looked_up(query.address, now)
 
     # Answering
@@ -497,9 +506,9 @@ class Lookups:
                 query.askers.append(peer)
                 return
         if watched is None:
-            self._answer(peer, uuid)
+            self.answer(peer, uuid, now)
         else:
-            watched[uuid] = self._tell_one(peer, uuid, watched[uuid])
+            watched[uuid] = self._tell_one(peer, uuid, watched[uuid], now)
 
     def _watch(self, connection: "LinkFace", peer: "Peer", uuid: bytes) -> "Watched | None":
         """It is told of changes from now on. Returns where the last HAVE for it is noted; None: nowhere."""
@@ -546,11 +555,11 @@ class Lookups:
         if not watched:
             self._far.pop(key, None)
 
-    def _answer(self, peer: "Peer", uuid: bytes) -> "HaveFrame | None":
+    def answer(self, peer: "Peer", uuid: bytes, now: int) -> "HaveFrame | None":
+        """Send HAVE to one who has asked."""
         self.counters["lookups_answered"] += 1
-        if uuid == codes.PATTERNS:
-            self.patterns.answer(peer)
-        if peer.hop is None:
+        told = uuid != codes.PATTERNS or self.patterns.answer(peer, now)
+        if peer.hop is None or not told:
             return None
         have = Answer(self, peer, uuid)
         peer.hop.answer(have)
@@ -636,23 +645,25 @@ class Lookups:
         if query is not None:
             query.news = True  # they are told when it is over
         else:
-            self._tell(uuid, [])
+            self._tell(uuid, [], now)
 
-    def _tell(self, uuid: bytes, but: "list[Peer]") -> None:
+    def _tell(self, uuid: bytes, but: "list[Peer]", now: int) -> None:
         """News for those who asked, `but` those."""
         for connection in self.watchers:
             peer = adverts(connection).peer
             watched = adverts(connection).watched
             if uuid in watched and peer is not None and connection.state == codes.OPEN:
                 if peer not in but:
-                    watched[uuid] = self._tell_one(peer, uuid, watched[uuid])
+                    watched[uuid] = self._tell_one(peer, uuid, watched[uuid], now)
         for key, peer in self._askers.get(uuid, {}).items():
             if peer not in but:
                 watched = self._far[key]
-                watched[uuid] = self._tell_one(peer, uuid, watched[uuid])
+                watched[uuid] = self._tell_one(peer, uuid, watched[uuid], now)
 
-    def _tell_one(self, peer: "Peer", uuid: bytes, waiting: "HaveFrame | None") -> "HaveFrame | None":
-        return self._answer(peer, uuid) if waiting is None or waiting.written else waiting
+    def _tell_one(
+        self, peer: "Peer", uuid: bytes, waiting: "HaveFrame | None", now: int
+    ) -> "HaveFrame | None":
+        return self.answer(peer, uuid, now) if waiting is None or waiting.written else waiting
 
     def peer_lost(self, peer: "Peer", now: int) -> None:
         """A node is gone: it answers no question any more, and asks none. What only it has told is not known

@@ -535,7 +535,7 @@ class Mesh(Topology):
         for peer in list(self.routes.peers.values()):
             self._judge(peer, now)
         self.lines.look_again()
-        self.lookups.look_again()
+        self.lookups.look_again(now)
 
     def _judge(self, peer: Peer, now: int) -> None:
         self.lines.judge(peer, now)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 _LOOKS_MAX: "Final" = 1024  # patterns that are looked at for one who asks, and may not see them all
+_TURN_MAX: "Final" = 4096  # patterns that are looked at in SYNC_MS for those who ask over one link
 _NONE: "dict[bytes, bool]" = {}  # never changed
 
 
@@ -60,6 +61,9 @@ class PatternLookups(PatternQuestions):
         self._moved: "dict[Peer, bool]" = {}  # of these those that are reached by another link since
         self._again = Call(self._ask_again)
         self.askers: "dict[bytes, Asker]" = {}  # by key
+        self._looked: "dict[LinkFace, int]" = {}  # in this turn: at so many patterns for those of a link
+        self._waiting: "dict[bytes, bool]" = {}  # those who are told in the next one
+        self._turn = Call(self._next_turn)
 
     # Asking
 
@@ -114,6 +118,10 @@ class PatternLookups(PatternQuestions):
         """One says that nobody has it; whether it is a pattern that nobody asked for by itself."""
         return self._tellers.get(name, _NONE).pop(uuid, None) is not None
 
+    def has_told(self, name: bytes, uuid: bytes) -> bool:
+        """Whether that one was asked for them, and this is one that it has told."""
+        return uuid in self._tellers.get(name, _NONE)
+
     # Answering
 
     def watch(self, link: "LinkFace", peer: Peer) -> None:
@@ -127,13 +135,32 @@ class PatternLookups(PatternQuestions):
         if former is not None:
             asker.told = former.told
 
-    def answer(self, peer: Peer) -> None:
-        """Tell it of all there are, whatever it was told before: it may have forgotten."""
+    def answer(self, peer: Peer, now: int) -> bool:
+        """Tell it of all there are, whatever it was told before: it may have forgotten. Returns whether that
+        is done: where many ask over one link, or one asks again and again, some are told later.
+        """
         asker = self.askers.get(peer.key)
         if asker is None:
-            return
+            return True
+        looked = self._looked.get(asker.link, 0)
+        if looked >= _TURN_MAX:
+            self._waiting[peer.key] = True
+            return False
+        self._looked[asker.link] = looked + 1 + min(_LOOKS_MAX, len(self._mesh.directory.patterns.uuids))
+        if self._turn.deadline < 0:
+            self._mesh.timers.arm(self._turn, now + codes.SYNC_MS)
         asker.told = {uuid: answer for uuid, answer in asker.told.items() if not answer.written}
         self._fill(asker)
+        return True
+
+    def _next_turn(self, now: int) -> None:
+        waiting = self._waiting
+        self._waiting = {}
+        self._looked = {}
+        for key in waiting:
+            asker = self.askers.get(key)
+            if asker is not None:
+                self._lookups.answer(asker.peer, codes.PATTERNS, now)
 
     def _fill(self, asker: Asker) -> None:
         """Tell of what it has not been told yet, as far as there is room."""

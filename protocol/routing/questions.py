@@ -70,8 +70,12 @@ class PatternQuestions:
         """It is told of them from now on."""
         raise NotImplementedError
 
-    def answer(self, peer: Peer) -> None:
-        """Tell it of all there are."""
+    def has_told(self, name: bytes, uuid: bytes) -> bool:
+        """Whether that one was asked for them, and this is one that it has told."""
+        raise NotImplementedError
+
+    def answer(self, peer: Peer, now: int) -> bool:
+        """Tell it of all there are. Returns whether that is done: else it is later."""
         raise NotImplementedError
 
     def changed(self, uuid: bytes) -> None:

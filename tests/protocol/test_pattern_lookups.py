@@ -349,7 +349,7 @@ def test_one_that_asks_by_another_way_than_ours_is_told_nothing() -> None:
     peer = net.see("b", "a")
     net["b"].lookups.who(net.cable["ab"].b, peer, codes.PATTERNS, GLOBAL, net.now)
     assert askers(net, "b") == ""
-    net["b"].lookups.patterns.answer(peer)
+    net["b"].lookups.patterns.answer(peer, net.now)
     net.pump()
     assert patterns_at(net, "a") == []
 
