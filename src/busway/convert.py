@@ -27,6 +27,7 @@ import msgspec
 
 from busway.classes import Mismatch, aliased, field_names, is_own_dataclass, is_record, is_struct, label_of
 
+_LISTED_MAX = 8  # members of an Enum that a sentence names
 _DETAIL_SIZE_MAX = 200  # characters of what others wrote (keys, texts of exceptions) in one sentence
 
 # What CBOR carries as such, so that msgspec neither wants it as text nor turns it into text.
@@ -216,13 +217,16 @@ def _enum(cls: type[enum.Enum]) -> _Own:
         kinds.add(int)
     if not kinds <= {int, float, str, bytes, bool, type(None)}:
         raise TypeError(f"the values of {cls.__qualname__} must be numbers, str, bytes, bool or None")
+    label = f"a value of {cls.__qualname__}"
+    if len(cls) <= _LISTED_MAX and not issubclass(cls, enum.Flag):
+        label += f" ({', '.join(repr(member.value) for member in cls)})"
 
     def convert(value: Any, hook: Hook) -> Any:
         # The type is compared first because True == 1 == 1.0.
         if type(value) in kinds:
             with contextlib.suppress(Exception):  # its _missing_ is the user's own code
                 return cls(value)
-        raise _expected(f"a value of {cls.__qualname__}", value)
+        raise _expected(label, value)
 
     return _own(convert)
 
