@@ -413,9 +413,26 @@ def test_a_worker_that_is_killed_is_seen_and_the_others_go_on(tmp_path: Path) ->
                 bus.state(),
                 list(bus.rows()),
             )
-        assert running.workers()["b"].reason == "its process was killed"
+        assert running.workers()["b"].reason == "its process was killed, or ended itself"
         assert running.workers()["a"].state == "ended"
     assert numbers(kept) == list(range(5000))
+
+
+def test_a_handler_that_cannot_be_pickled_is_named() -> None:
+    handler = Keeper("nowhere")
+    handler.odd = lambda: None  # type: ignore[attr-defined]
+    with nano.BlockingBus("64 KiB") as bus:
+        app = nano.App(
+            bus=bus,
+            workers={"a": [Counter(10)], "b": [handler]},
+            routes=[Counter >> Count >> Keeper],
+            processes="spawn",
+        )
+        with pytest.raises(
+            nano.WorkerFailed, match=r"^the worker b cannot be handed to a process.*pickl.*lambda"
+        ):
+            app.run()
+        assert all(pid == 0 for _, _, pid in bus.rows())
 
 
 def test_stop_is_bounded(processes: Any, bus: Log, tmp_path: Path) -> None:

@@ -342,9 +342,15 @@ def test_a_torn_end_is_cleared(path: Path) -> None:
 def test_what_is_no_file_of_a_bus_is_refused_and_left_alone(path: Path) -> None:
     path.write_bytes(b"something else " * 10_000)
     before = path.read_bytes()
-    with pytest.raises(nano.Damaged, match="no file of a bus"):
+    with pytest.raises(nano.Damaged, match=r"^/.*no file of a bus"):
         nano.FileBus(path, SMALL)
     assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such folder") as raised:
+        nano.FileBus(path.parent / "runs" / "one.log", SMALL)
+    assert raised.value.filename == str(path.parent / "runs")
 
 
 def test_a_file_of_a_machine_with_another_byte_order_is_refused(path: Path) -> None:

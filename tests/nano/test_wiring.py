@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
+from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+import busway
 from busway import nano
 from busway.nano import graph
 from busway.nano.handlers import shape_of
@@ -145,7 +148,17 @@ def test_a_handler_stands_once() -> None:
 
 def test_what_is_no_route_is_refused() -> None:
     (found, _) = problems({"a": [Blink(), Both()]}, Blink >> Switched)  # type: ignore[arg-type]
-    assert found.startswith("a route is Source >> Message >> Receiver, got Half(")
+    assert found == "a route is Source >> Message >> Receiver, got Blink >> Switched"
+
+
+def test_a_handler_that_is_refused_is_not_missed_as_well() -> None:
+    for given in (Unannotated(), Unannotated):
+        (found,) = problems({"a": [Blink(), given]}, Blink >> Switched >> Unannotated)
+        assert "Unannotated" in found
+        assert "no worker has" not in found
+    handler = Unannotated()
+    (found,) = problems({"a": [Blink(), handler]}, Blink >> Switched >> handler)
+    assert "no worker has" not in found
 
 
 class Unannotated(nano.Handler):
@@ -286,6 +299,43 @@ def test_a_type_that_cannot_be_carried_is_refused() -> None:
     assert found.startswith("Odd cannot be carried: ")
 
 
+class Undeclared:
+    """No dataclass: nobody knows what it has."""
+
+
+@dataclass
+class Parcel:
+    number: int
+    within: list[Undeclared]
+
+
+@dataclass
+class Tree:
+    weight: numbers.Number
+    below: list[Tree]
+
+
+class Handed(nano.Handler):
+    def handle(self, message: Undeclared | Parcel | Tree) -> None:
+        pass
+
+
+class Hands(nano.Handler):
+    def on_loop(self, out: nano.Emit) -> float:
+        return math.inf
+
+
+@pytest.mark.parametrize("codec", ["msgspec", "cbor"])
+@pytest.mark.parametrize("kind", [Undeclared, Parcel])
+def test_a_class_that_msgspec_does_not_know_is_refused(kind: Any, codec: str) -> None:
+    (found,) = problems({"a": [Hands(), Handed()]}, Hands >> kind >> Handed, codec=codec)
+    assert found.startswith(
+        f"{kind.__name__} cannot be carried: msgspec does not know the class Undeclared: "
+    )
+    made({"a": [Hands(), Handed()]}, Hands >> kind >> Handed, codecs={kind: "pickle"})
+    made({"a": [Hands(), Handed()]}, Hands >> Tree >> Handed, codec=codec)
+
+
 @pytest.mark.parametrize("codec", ["json", "", 5])
 def test_a_codec_that_is_none_is_refused(codec: Any) -> None:
     (found,) = problems({"a": [Blink(), Both()]}, Blink >> Switched >> Both, codec=codec)
@@ -295,6 +345,44 @@ def test_a_codec_that_is_none_is_refused(codec: Any) -> None:
 def test_ways_to_make_processes_are_known() -> None:
     with pytest.raises(ValueError, match="'fork', 'spawn' or 'forkserver', got 'thread'"):
         made({"a": [Blink(), Both()]}, Blink >> Switched >> Both, processes="thread")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"bus": nano.RingBus}, "bus= takes a RingBus, a BlockingBus or a FileBus, got the class RingBus"),
+        ({"bus": "ring"}, "got a str"),
+        ({"joined": busway.AsyncBus()}, "joined= takes a busway.Bus, whose calls block, got a AsyncBus"),
+    ],
+)
+def test_another_sort_of_bus_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        nano.App(
+            **{"bus": nano.RingBus(4096), "workers": {"a": [Blink(), Both()]}, **options},
+            routes=[Blink >> Switched >> Both],
+        )
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        (nano.Endpoint("lab/x", kind="brodcast"), "kind must be one of"),  # type: ignore[arg-type]
+        (nano.Endpoint("lab/x", realm="lokal"), "realm must be one of"),  # type: ignore[arg-type]
+        (nano.Endpoint("lab/*"), "it is a pattern"),
+        (nano.Endpoint(""), "an endpoint's name must have 1 to 64 UTF-8 bytes"),
+    ],
+)
+def test_endpoints_that_cannot_be_are_refused(endpoint: nano.Endpoint, said: str) -> None:
+    for routes in ([endpoint >> Switched >> Both], [Blink >> Switched >> (Both, endpoint)]):
+        found = problems({"a": [Blink(), Both()]}, *routes)
+        assert [each for each in found if each.startswith(f"Endpoint({endpoint.name!r}): {said}")]
+
+
+def test_a_source_that_subscribes_may_be_a_pattern() -> None:
+    every = nano.Endpoint("lab/*", kind="broadcast")
+    made({"a": [Both()]}, every >> Switched >> Both)
+    (found,) = problems({"a": [Blink(), Both()]}, Blink >> Switched >> (Both, every))
+    assert "is a pattern" in found
 
 
 def test_types_that_cannot_be_told_apart_at_an_endpoint_are_refused() -> None:

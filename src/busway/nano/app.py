@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,7 @@ _log = logging.getLogger("busway.nano")
 _START_S = 30.0
 _TICK_S = 0.01
 _LAST_WAIT_S = 1.0  # for a process that was killed
+_KILLED = "its process was killed, or ended itself"
 
 
 class App:
@@ -61,6 +63,7 @@ class App:
         WiringError: handlers and routes do not fit together: a route to a handler that does not take the
             type, a handler that nobody reaches, and what else there is, with a picture.
         SchemaMismatch: a file has one of the types with another layout.
+        TypeError: `bus` is none of nano's, or `joined` no `busway.Bus`.
         ValueError: there is no such way to make processes.
     """
 
@@ -75,6 +78,10 @@ class App:
         codecs: Mapping[Any, Codec | str] | None = None,
         joined: Bus | None = None,
     ) -> None:
+        if not isinstance(bus, Log):
+            raise TypeError(f"bus= takes a RingBus, a BlockingBus or a FileBus, got {_said(bus)}")
+        if joined is not None:
+            _check_joined(joined)
         if processes not in (False, True, "fork", "spawn", "forkserver"):
             raise ValueError(f"processes is a bool, 'fork', 'spawn' or 'forkserver', got {processes!r}")
         self._bus = bus
@@ -139,6 +146,17 @@ class App:
         incoming = [Incoming(kind, key, tuple(those)) for (key, kind), those in targets.items()]
         sent = {source: tuple(those.values()) for source, those in outgoing.items()}
         return Plan(name, number, mine, incoming, sent, self._codec, self._codecs)
+
+
+def _said(value: object) -> str:
+    return f"the class {name_of(value)}" if isinstance(value, type) else f"a {name_of(type(value))}"
+
+
+def _check_joined(joined: object) -> None:
+    import busway
+
+    if not isinstance(joined, busway.Bus):
+        raise TypeError(f"joined= takes a busway.Bus, whose calls block, got {_said(joined)}")
 
 
 class _Thread:
@@ -230,7 +248,13 @@ class Running:
         for plan in plans:
             target = self._worker(plan).in_process
             child = context.Process(target=target, name=f"busway.nano {plan.name}", daemon=True)
-            child.start()
+            try:
+                child.start()
+            except (AttributeError, TypeError, pickle.PicklingError) as error:
+                raise WorkerFailed(
+                    f"the worker {plan.name} cannot be handed to a process, for which its handlers must be "
+                    f"picklable: {error}"
+                ) from error
             self._children[plan.number] = child
         self._watch = threading.Thread(target=self._watched, name="busway.nano watch", daemon=True)
         self._watch.start()
@@ -269,7 +293,7 @@ class Running:
                 del left[number]
                 if self._control.worker(number).state in ("starting", "running"):
                     missed = self._control.worker(number).missed
-                    self._control.say(number, "died", child.pid or 0, missed, "its process was killed")
+                    self._control.say(number, "died", child.pid or 0, missed, _KILLED)
                     _log.error("the worker %s died", self._plans[number].name)
                 self._readers[number].close()
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from busway.adapters.typed import Realm
 
 _WAIT_S = 0.2
+_KINDS = ("anycast", "unicast", "broadcast")
+_REALMS = ("process", "userspace", "localnet", "global")
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,25 @@ class Taker:
         """Deregisters it."""
         if self._receiver is not None:
             self._receiver.close()
+
+
+def complaint(endpoint: Endpoint, *, source: bool) -> str:
+    """Why nothing can be taken from, or sent to, such an endpoint; "" if it can."""
+    from busway.names import check_name
+
+    name, wrong = endpoint.name, ""
+    if endpoint.kind not in _KINDS:
+        wrong = f"kind must be one of {', '.join(_KINDS)}, not {endpoint.kind!r}"
+    elif endpoint.realm not in _REALMS:
+        wrong = f"realm must be one of {', '.join(_REALMS)}, not {endpoint.realm!r}"
+    elif "*" in name and not (source and endpoint.kind == "broadcast"):
+        wrong = 'it is a pattern, and may only be a source, with kind="broadcast"'
+    else:
+        try:
+            check_name(name)
+        except ValueError as error:
+            wrong = str(error)
+    return wrong and f"Endpoint({name!r}): {wrong}"
 
 
 def objection(endpoint: Endpoint, kinds: tuple[Any, ...]) -> str:

@@ -11,6 +11,7 @@ from busway.nano import layouts
 
 Named = str
 _TEXTS = ("msgspec", "cbor", "pickle")
+_VALUES = (bool, int, float, str, bytes, list, dict, type(None))  # what msgspec reads without being told
 
 
 class Codec(NamedTuple):
@@ -85,9 +86,41 @@ def _in_memory(kind: Any) -> Carried:
     return Carried(bytes, decode, True, text)
 
 
+def _unknown(kind: Any) -> type | None:
+    """A class within a type that msgspec neither reads nor writes."""
+    from msgspec import inspect
+
+    seen: set[int] = set()
+    left: list[Any] = [inspect.type_info(kind)]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, inspect.CustomType) and not any(issubclass(each, one.cls) for each in _VALUES):
+            return one.cls
+        if isinstance(one, (inspect.Type, inspect.Field)):
+            left += [getattr(one, name) for name in one.__struct_fields__]
+        elif isinstance(one, tuple):
+            left += one
+    return None
+
+
+def _check_known(kind: Any) -> None:
+    import msgspec
+
+    msgspec.msgpack.Decoder(kind)  # says what it cannot carry
+    if (found := _unknown(kind)) is not None:
+        raise TypeError(
+            f"msgspec does not know the class {found.__qualname__}: make it a dataclass or a Struct, or give "
+            'the type a codec of its own, as in codecs={...: "pickle"}'
+        )
+
+
 def _msgspec(kind: Any) -> Carried:
     import msgspec
 
+    _check_known(kind)
     encode = msgspec.msgpack.Encoder().encode
     return Carried(encode, msgspec.msgpack.Decoder(kind).decode, False, "msgspec")
 
@@ -98,7 +131,7 @@ def _cbor(kind: Any) -> Carried:
 
     from busway.convert import CBOR_NATIVE
 
-    msgspec.msgpack.Decoder(kind)  # says what it cannot carry
+    _check_known(kind)
 
     def encode(message: Any) -> bytes:
         return cbor2.dumps(msgspec.to_builtins(message, builtin_types=CBOR_NATIVE))

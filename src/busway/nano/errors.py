@@ -38,7 +38,7 @@ class Missed(BusError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.missed} messages missed: {self.reason}"
+        return f"{self.missed} messages missed: {self.reason}" if self.missed else self.reason
 
 
 class Lapped(Missed):

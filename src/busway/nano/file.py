@@ -382,7 +382,11 @@ def _release(view: memoryview) -> None:
 def _make(path: str, lap: int, put: Any) -> None:
     """A new file, whole before it has its name; one that somebody else made meanwhile is as good."""
     scratch = f"{path}.{os.getpid()}.{secrets.token_hex(4)}.new"
-    descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as error:
+        folder = os.path.dirname(path)
+        raise FileNotFoundError(error.errno, "There is no such folder to make the file in", folder) from None
     try:
         _allocate(descriptor, 0, DATA_AT + lap)
         header = bytearray(256)

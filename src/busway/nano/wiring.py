@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from busway.nano import graph
-from busway.nano.bridge import Endpoint, Sender, Taker, objection
+from busway.nano.bridge import Endpoint, Sender, Taker, complaint, objection
 from busway.nano.codecs import Codec, carried
 from busway.nano.errors import WiringError
-from busway.nano.handlers import Route, Shape, name_of, shape_of
+from busway.nano.handlers import Half, Route, Shape, name_of, shape_of
 
 
 class Part(NamedTuple):
@@ -53,6 +53,7 @@ class Wiring:
     ) -> None:
         self.problems: list[str] = []
         self.parts: list[Part] = []
+        self._refused: list[Any] = []  # handlers, and classes, that a worker was given in vain
         for worker, handlers in workers.items():
             self._add_worker(worker, handlers)
         whole = [route for route in routes if self._is_route(route)]
@@ -82,6 +83,7 @@ class Wiring:
             return
         for handler in handlers:
             if isinstance(handler, type):
+                self._refused.append(handler)
                 self.problems.append(
                     f"the worker {worker!r} is given the class {name_of(handler)}; make one of it"
                 )
@@ -93,6 +95,7 @@ class Wiring:
                 shape = shape_of(handler)
             except TypeError as error:
                 self.problems.append(str(error))
+                self._refused.append(handler)
                 continue
             self.parts.append(Part(self._name_for(name_of(type(handler))), worker, handler, shape))
 
@@ -108,9 +111,12 @@ class Wiring:
         sinks: dict[Endpoint, None] = {}
         for route in routes:
             if isinstance(route.source, Endpoint):
+                self.problems.append(complaint(route.source, source=True))
                 kinds = sources.setdefault(route.source, [])
                 kinds += [route.message] if route.message not in kinds else []
             sinks |= {one: None for one in route.receivers if isinstance(one, Endpoint)}
+        self.problems += [complaint(one, source=False) for one in sinks]
+        self.problems = [problem for problem in self.problems if problem]
         for endpoint, found in sources.items():
             if text := objection(endpoint, tuple(found)):
                 self.problems.append(text)
@@ -135,12 +141,22 @@ class Wiring:
             return [n for n, handler in mine if isinstance(handler, party)]
         return [n for n, handler in mine if handler is party]
 
+    def _was_refused(self, party: Any) -> bool:
+        """Whether a worker has it, and it has been told what is wrong with it."""
+        kinds = [one if isinstance(one, type) else type(one) for one in self._refused]
+        if isinstance(party, type):
+            return any(issubclass(kind, party) for kind in kinds)
+        return any(one is party for one in self._refused)
+
     # What goes where
 
     def _is_route(self, route: Any) -> bool:
         if isinstance(route, Route):
             return True
-        self.problems.append(f"a route is Source >> Message >> Receiver, got {route!r}")
+        got = (
+            f"{_label(route.source)} >> {name_of(route.message)}" if isinstance(route, Half) else repr(route)
+        )
+        self.problems.append(f"a route is Source >> Message >> Receiver, got {got}")
         return False
 
     def _add_route(self, route: Route) -> None:
@@ -148,11 +164,11 @@ class Wiring:
             f"{_label(route.source)} >> {name_of(route.message)} >> {', '.join(map(_label, route.receivers))}"
         )
         sources = self._numbers(route.source, source=True)
-        if not sources:
+        if not sources and not self._was_refused(route.source):
             self.problems.append(f"{said}: no worker has {_label(route.source)}")
         for receiver in route.receivers:
             targets = self._numbers(receiver, source=False)
-            if not targets:
+            if not targets and not self._was_refused(receiver):
                 self.problems.append(f"{said}: no worker has {_label(receiver)}")
             for source in sources:
                 for target in targets:

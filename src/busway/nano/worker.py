@@ -387,8 +387,9 @@ class Worker:
         part.out.emitted -= self._drop(mark)
         if (more := part.calm.passed()) >= 0:
             _log.exception(
-                "%s in worker %s failed in %s, and %d times since the last time it was told",
-                *(part.name, self._plan.name, doing, more),
+                "%s in worker %s failed in %s%s",
+                *(part.name, self._plan.name, doing),
+                f", and {more} times since the last time it was told" if more else "",
             )
 
     def _drop(self, mark: int) -> int:
