@@ -348,7 +348,7 @@ def test_every_example_is_run_here_and_shown_in_the_documents() -> None:
 def test_what_the_documents_quote_is_what_the_files_say() -> None:
     pages = "\n".join(map(text_of, DOCUMENTS))
     quoted = re.findall(r"^```python\n# examples/(\w+\.py)\n(.*?)^```$", pages, re.M | re.S)
-    wanted = {"lab.py", "sensor.py", "panel.py", "worker.py", "jobs.py", "home.py", "chat.py"}
+    wanted = {"lab.py", "sensor.py", "panel.py", "worker.py", "jobs.py", "home.py", "chat.py", "camera.py"}
     assert wanted == {name for name, _ in quoted}
     for name, body in quoted:
         assert body == (EXAMPLES / name).read_text(), name
