@@ -119,6 +119,7 @@ async def test_arguments_are_checked_by_the_server_too() -> None:
                 await bus.request("lab/pump", payload)
             assert sentence in str(error.value)
         assert await bus.request("lab/pump", ["set_speed", {"rpm": 1}]) == {"rpm": 1, "ramp": 0.0}
+        assert (await bus.request("lab/pump", "busway.describe"))["version"] == 3  # the name alone
 
 
 async def test_a_result_is_checked_by_the_server(caplog: pytest.LogCaptureFixture) -> None:
