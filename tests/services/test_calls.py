@@ -368,6 +368,26 @@ async def test_a_client_has_what_the_contract_has_and_no_more() -> None:
             _ = pump.halt
 
 
+@pytest.mark.parametrize(
+    ("call", "begins"),
+    [
+        (["\0" * 1_000_000, {}], "lab/pump version 3 has no method '\\x00"),
+        (["set_speed", {"\0" * 1_000_000: 1}], "set_speed of lab/pump version 3 has no argument '\\x00"),
+        (
+            ["set_speed", dict.fromkeys(range(10_000))],
+            "set_speed of lab/pump version 3 has no argument 0, 1,",
+        ),
+    ],
+)
+async def test_the_sentence_about_a_call_is_short_whatever_the_call(call: Any, begins: str) -> None:
+    """Else a caller could have a server answer with four times what it was sent."""
+    async with joined(AsyncPump()) as (_, bus):
+        with pytest.raises(busway.RemoteError) as error:
+            await bus.request("lab/pump", call, ttl=5.0)
+        assert error.value.message.startswith(begins)
+        assert len(error.value.message) < 200
+
+
 async def test_within_one_process_objects_are_not_shared() -> None:
     """An endpoint of realm "process" is handed what was sent itself: a service gets values of its own."""
 

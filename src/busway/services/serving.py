@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import itertools
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -99,7 +100,8 @@ class Server:
         try:
             return method, function, shape.unpack(given)
         except KeyError:
-            unknown = ", ".join(repr(name) for name in given if name not in shape.names)
+            others = itertools.islice((each for each in given if each not in shape.names), _FEW)
+            unknown = ", ".join(map(_shortened, others))
             text = f"{name} of {self.title} has no argument {unknown}"
         except Mismatch as mismatch:
             text = f"{name} of {self.title}: {shape.complaint(mismatch)}"
@@ -111,7 +113,7 @@ class Server:
         return make(self.outline, self.name, self.version)
 
     def _unknown(self, name: Any) -> NoReturn:
-        raise RemoteError(NO_METHOD, f"{self.title} has no method {name!r}")
+        raise RemoteError(NO_METHOD, f"{self.title} has no method {_shortened(name)}")
 
     async def _parts(self, method: Method, parts: Any) -> AsyncIterator[Any]:
         if not hasattr(parts, "__aiter__"):
@@ -149,6 +151,14 @@ class Server:
         return RemoteError(error.code if error.code >= _OWN else _FAILED, error.message)
 
 
+def _shortened(name: Any) -> str:
+    """A name that a caller gave; it may be anything, and of any length."""
+    text = repr(name[:_SHOWN_MAX] if isinstance(name, (str, bytes)) else name)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
+
+
+_SHOWN_MAX = 64  # characters of a name that a caller gave
+_FEW = 8  # of these in one sentence
 _FAILED = 64  # the code of a handler that failed
 _OWN = 256  # the first code that is the programs' own
 
