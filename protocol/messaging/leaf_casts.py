@@ -41,7 +41,7 @@ class LeafCasts:
         patterns = self._directory.patterns
         if not patterns.size:
             return []
-        return patterns.find(self.name_of(link, uuid))
+        return [each for each in patterns.find(self.name_of(link, uuid)) if each != uuid]
 
     def name_of(self, link: "LinkFace", uuid: bytes) -> str:
         """The name of an endpoint, as the leaf at that link has told it; "" if it has not."""

@@ -73,7 +73,7 @@ class Fan(Outlet):
         """The links of all these patterns."""
         links: "dict[Outlet, bool]" = {}
         for uuid in self.patterns:
-            for link in self._publisher.links_for(uuid, self.realm):
+            for link in self._publisher.links_of_pattern(uuid, self.realm):
                 links[link] = True
         return list(links)
 
@@ -248,7 +248,8 @@ class Publisher:
             self._meant = {}
         found = self._meant.get(uuid)
         if found is None:
-            found = self._meant[uuid] = patterns.find(self._origin.host.name_of(uuid))
+            meant = patterns.find(self._origin.host.name_of(uuid))
+            found = self._meant[uuid] = [each for each in meant if each != uuid]
         return found
 
     def _fan(self, uuid: bytes, realm: int) -> "list[Outlet]":
@@ -275,11 +276,18 @@ class Publisher:
             self._links[realm][uuid] = links
         return links
 
+    def links_of_pattern(self, uuid: bytes, realm: int) -> "list[Outlet]":
+        """The links for a pattern. Somebody may say of an endpoint with a name that it is one, too: what is
+        meant by that name it does not lead to.
+        """
+        links = self.links_for(uuid, realm)
+        return links[1:] if links and isinstance(links[0], Fan) else links
+
     def _links_to(self, uuid: bytes, fan: "Fan") -> "list[Outlet]":
         """Where the copies for a pattern go of what is published under that name."""
         if self._origin.me.leaf:
             return []  # its router sees to those of others
-        links = self.links_for(uuid, fan.realm)
+        links = self.links_of_pattern(uuid, fan.realm)
         if self._origin.mesh.gate.guard is None:
             return links
         found: "list[LinkFace]" = [link for link in links if isinstance(link, LinkFace)]

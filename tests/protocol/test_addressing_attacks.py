@@ -219,3 +219,41 @@ def test_who_refuses_the_same_values_again_and_again_gets_them_less_and_less_oft
             liar.say(bytes((codes.MESSAGE | codes.REPLY << 4,)) + varint(id) + lacking)
         net.advance(1000)
     assert 16 * 4 < came < 16 * 12
+
+
+def test_who_says_that_a_name_is_a_pattern_ends_no_publishing() -> None:
+    """The uuid of one endpoint with a pattern as its name: what means a name leads to that very name."""
+    net = chain("ab")
+    knows_names(net["a"], net["b"])
+    names = [f"lab/{number}" for number in range(4)]
+    receivers = [subscribe(net["b"], name) for name in names]
+    head = bytes((BROADCAST | 0x40,))
+    entries = [head + id_of(name) + text8("lab/**") for name in names]
+    liar = Liar(net, net["a"], features=ADDRESSING)
+    liar.say(directory(SELF, LOCALNET, 0, 1, *entries))
+    for _ in range(2):
+        for name in names:
+            publish(net, net["a"], name, name.encode())
+            net.pump()
+    assert [got(net, net["b"], receiver) for receiver in receivers] == [
+        [(name, name.encode())] * 2 for name in names
+    ]
+    assert liar.error == -1
+    heard = len(liar.heard(codes.MESSAGE | codes.PUBLISH << 4))
+    assert heard <= 2 * len(names) * len(names)
+
+
+def test_who_says_so_to_the_router_of_a_leaf_doubles_nothing() -> None:
+    net = chain("rb")
+    leaf = net.leaf("l", "r")
+    knows_names(leaf, net["b"])
+    receiver = subscribe(net["b"], "lab/1")
+    net.pump()
+    liar = Liar(net, net["r"], features=ADDRESSING)
+    liar.say(directory(SELF, LOCALNET, 0, 1, bytes((BROADCAST | 0x40,)) + id_of("lab/1") + text8("lab/**")))
+    sent = [publish(net, leaf, "lab/1", b"%d" % number) for number in range(3)]
+    net.pump()
+    assert len(sent) == 3
+    assert got(net, net["b"], receiver) == [("lab/1", b"%d" % number) for number in range(3)]
+    assert net["b"].receiving.counters["no_endpoint"] == 0
+    assert sum(flow.missed for flow in net.see("b", "l").in_flows.values()) == 0
