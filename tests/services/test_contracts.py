@@ -47,6 +47,11 @@ async def unnamed(self: Any, what: int, /) -> None: ...
             "stands for one endpoint, not for several: 'lab/*'",
         ),
         (lambda: declared(7, run=plain), TypeError, "an endpoint is a name"),
+        (
+            lambda: busway.service(Pump),  # type: ignore[arg-type]
+            TypeError,
+            'write @busway.service("lab/it", version=1) above the class',
+        ),
         (lambda: declared(version=0, run=plain), ValueError, "version must be at least 1, not 0"),
         (
             lambda: declared(version="2", run=plain),
@@ -151,6 +156,13 @@ def test_a_bus_for_threads_runs_plain_functions() -> None:
             bus.host(AsyncPump())
         assert "set_speed is a coroutine function, and a Bus runs plain ones" in str(error.value)
         bus.host(ThreadPump(), Pump)
+
+
+async def test_options_that_host_has_not_are_named_with_those_it_has() -> None:
+    async with Network() as network:
+        bus = await network.bus("a")
+        with pytest.raises(TypeError, match=r"^host takes backoff, .*serial.*version, not seral$"):
+            bus.host(AsyncPump(), seral=True)  # type: ignore[call-arg]
 
 
 async def test_an_object_is_hosted_once() -> None:

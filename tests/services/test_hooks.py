@@ -77,6 +77,10 @@ def test_what_ends_only_has_nothing_to_run() -> None:
         (lambda: busway.on("lab/*", kind="anycast"), ValueError, "pattern"),
         (lambda: busway.on(""), ValueError, "name"),
         (lambda: busway.on(5), TypeError, "an endpoint is a name"),  # type: ignore[arg-type]
+        (lambda: busway.on(Base.third), TypeError, r'write @busway\.on\("lab/it"\) above'),  # type: ignore[arg-type]
+        (lambda: busway.on("lab/a", kind="brodcast"), ValueError, "kind must be one of"),  # type: ignore[arg-type]
+        (lambda: busway.on("lab/a", realm="lokal"), ValueError, "realm must be one of"),  # type: ignore[arg-type]
+        (lambda: busway.every(Base.second), TypeError, r"write @busway\.every\(1\.0\) above"),  # type: ignore[arg-type]
         (lambda: busway.on("lab/a", limit=0), ValueError, "limit must be at least 1"),
         (lambda: busway.on("lab/a")(5), TypeError, r"@busway\.on\(\.\.\.\) stands above a method"),  # type: ignore[type-var]
         (lambda: busway.every(1.0)(int), TypeError, r"@busway\.every\(\.\.\.\) stands above a method"),
@@ -88,6 +92,38 @@ def test_what_ends_only_has_nothing_to_run() -> None:
 def test_what_is_wrong_is_said_where_it_is_written(make: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+class Uncallable:
+    """Each of its methods by itself cannot be called with what it will be given."""
+
+    def on_start(self) -> None: ...
+
+    def on_run(self) -> None: ...
+
+    def on_stop(self, bus: Any) -> None: ...
+
+    @busway.on("lab/a")
+    def heard(self) -> None: ...
+
+    @busway.every(1.0)
+    def due(self, number: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("on_start", "the bus"),
+        ("on_run", "the bus"),
+        ("on_stop", "nothing"),
+        ("heard", "the message"),
+        ("due", "nothing"),
+    ],
+)
+def test_a_method_that_cannot_be_called_so_is_told_before_it_is(name: str, given: str) -> None:
+    kind = type("Odd", (), {name: vars(Uncallable)[name]})
+    with pytest.raises(TypeError, match=rf"^Odd\.{name}\(\) is called with {given}: (missing|too many)"):
+        Hooks(kind())
 
 
 def test_a_name_that_looks_like_another_systems_pattern_warns_when_it_is_hosted(recwarn: Any) -> None:

@@ -8,7 +8,7 @@ import inspect
 import threading
 import typing
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from busway.classes import label_of
 from busway.names import check_name, endpoint_id, endpoint_name
@@ -92,6 +92,10 @@ def service(name: str | uuid.UUID, *, version: int = 1) -> Callable[[C], C]:
         ValueError: an improper name or version, or one that leaves no room for those of the signals.
         TypeError: no class, nothing in it to call, or an annotation that cannot be checked on arrival.
     """
+    if isinstance(cast(Any, name), type):
+        raise TypeError(
+            'service takes a name first: write @busway.service("lab/it", version=1) above the class'
+        )
     check_service_name(name)
     if not isinstance(version, int) or isinstance(version, bool):
         raise TypeError(f"version must be a whole number (int), not {version!r}")

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from busway.adapters.arguments import check_limit, check_seconds
+from busway.adapters.arguments import KINDS, REALMS, check_limit, check_seconds, choice
 from busway.adapters.literal import id_of, id_of_subscribed
 from busway.errors import LiteralName
 from busway.services.contracts import HOOK_MARK
@@ -60,8 +60,13 @@ def on(
         types, queue, cost, labels, gone, sealed: as of `bus.register`.
 
     Raises:
-        ValueError, TypeError: what is no endpoint, or a limit that is none.
+        ValueError, TypeError: what is no endpoint, kind or realm, or a limit that is none.
     """
+    if inspect.isfunction(endpoint):
+        raise TypeError('on takes an endpoint first: write @busway.on("lab/it") above the method')
+    choice("kind", kind, KINDS)
+    if realm is not None:
+        choice("realm", realm, REALMS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LiteralName)  # that is told when it is hosted
         (id_of_subscribed if kind == "broadcast" else id_of)(endpoint)
@@ -82,7 +87,10 @@ def every(seconds: float, *, at_once: bool = False) -> Callable[[F], F]:
 
     Raises:
         ValueError: no such number of seconds.
+        TypeError: none is given, as when it stands above a method without brackets.
     """
+    if inspect.isfunction(cast(Any, seconds)):
+        raise TypeError("every takes the seconds first: write @busway.every(1.0) above the method")
     if check_seconds("seconds", seconds) < 0.001:
         raise ValueError(f"seconds must be at least 0.001, not {seconds!r}")
     return _marking("every", Every(float(seconds), at_once))
@@ -127,8 +135,8 @@ class Hooks:
     """
 
     def __init__(self, obj: Any) -> None:
-        self.on_start = _named(obj, "on_start")
-        self.on_run = _named(obj, "on_run")
+        self.on_start = _named(obj, "on_start", "the bus")
+        self.on_run = _named(obj, "on_run", "the bus")
         self.on_stop = _named(obj, "on_stop")
         self.endpoints: list[tuple[Callable[[Any], Any], On]] = []
         self.timers: list[Timer] = []
@@ -136,8 +144,10 @@ class Hooks:
             function = getattr(obj, name)
             for mark in marks:
                 if isinstance(mark, On):
+                    _check_taking(obj, name, function, "the message")
                     self.endpoints.append((function, mark))
                 else:
+                    _check_taking(obj, name, function)
                     self.timers.append(Timer(function, mark))
 
     def __bool__(self) -> bool:
@@ -150,11 +160,26 @@ class Hooks:
         return [function for function in named if function is not None] + marked
 
 
-def _named(obj: Any, name: str) -> Callable[..., Any] | None:
+def _named(obj: Any, name: str, *given: str) -> Callable[..., Any] | None:
     found = getattr(obj, name, None)
     if found is not None and not callable(found):
         raise TypeError(f"{type(obj).__qualname__}.{name} must be a method, not {found!r}")
+    if found is not None:
+        _check_taking(obj, name, found, *given)
     return cast("Callable[..., Any] | None", found)
+
+
+def _check_taking(obj: Any, name: str, function: Callable[..., Any], *given: str) -> None:
+    """Raises TypeError for a method that cannot be called with what it will be given."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # one in C may have none
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        told = " and ".join(given) or "nothing"
+        raise TypeError(f"{type(obj).__qualname__}.{name}() is called with {told}: {error}") from None
 
 
 def _marks(cls: type) -> dict[str, list[On | Every]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from busway.adapters.arguments import REALMS, choice
 from busway.services.contracts import Outline, check_service_name, needed_outline, outline_of
-from busway.services.lives import Contracted, Hosted, class_of, rules_of
+from busway.services.lives import Contracted, Hosted, Rules, class_of, rules_of
 
 if TYPE_CHECKING:
     from busway.adapters.typed import LifeOptions
@@ -21,6 +21,9 @@ def host(
 ) -> Hosted:
     """An object that is hosted; `host` of a bus says what is what."""
     choice("realm", realm, REALMS)
+    if unknown := options.keys() - _SERVED - set(Rules._fields):
+        takes = ", ".join(sorted({"contract", "name", "version", *_SERVED, *Rules._fields}))
+        raise TypeError(f"host takes {takes}, not {', '.join(sorted(unknown))}")
     served = {option: options.pop(option) for option in _SERVED & options.keys()}
     rules = rules_of(cast("LifeOptions", options))._replace(realm=realm)
     outline = _outline(obj, contract)
