@@ -489,7 +489,7 @@ def test_hooks_are_called_in_their_order() -> None:
 # ---- too slow
 
 
-def test_a_worker_that_is_lapped_is_told_and_goes_on() -> None:
+def test_a_worker_that_is_lapped_is_told_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     gate = threading.Event()
 
     class Slow(nano.Handler):
@@ -516,6 +516,7 @@ def test_a_worker_that_is_lapped_is_told_and_goes_on() -> None:
             assert running.settle(WAIT_S)
         assert running.workers()["b"].missed == slow.missed > 0
         assert running.counters()["Slow"].errors > 0
+    assert re.search(r"worker b missed \d+ messages: the writers came round", caplog.text)
     assert slow.missed + len(slow.got) == 3000
     assert slow.got == sorted(set(slow.got))
 

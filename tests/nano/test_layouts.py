@@ -80,8 +80,26 @@ def test_fields_that_are_none_are_refused(
 
 
 def test_values_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="Celsius: "):
+    with pytest.raises(ValueError, match=r"^Celsius\.sensor: .*, got 70000$"):
         Celsius(70_000, 1.0)
+
+    class Small(nano.Layout):
+        number: nano.u8
+        value: nano.f32
+
+    with pytest.raises(ValueError, match=r"^test_.*Small\.value: .*, got 1e\+300$"):
+        Small(1, 1e300)
+
+
+def test_bytes_that_are_too_long_are_refused_and_not_cut_off() -> None:
+    class Tagged(nano.Layout):
+        number: nano.u8
+        tag: Annotated[bytes, nano.fixed(4)]
+
+    assert Tagged(1, b"abc").tag == b"abc\0"
+    assert Tagged(1, b"abcd").tag == b"abcd"
+    with pytest.raises(ValueError, match=r"Tagged\.tag has 4 bytes at most, not 5$"):
+        Tagged(1, b"abcde")
 
 
 def test_annotations_that_say_no_size_are_refused() -> None:

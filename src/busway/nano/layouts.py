@@ -81,6 +81,7 @@ class Layout:
     """Of the whole."""
     fields: ClassVar[tuple[str, ...]] = ()
     """The names of all fields."""
+    _sized: ClassVar[tuple[tuple[int, int], ...]] = ()  # of bytes: number and size; struct would cut them off
     data: bytes | memoryview
     """Its bytes, perhaps on the bus."""
 
@@ -102,6 +103,8 @@ class Layout:
             at += struct.calcsize(f"<{code}")
         cls.layout = struct.Struct("<" + "".join(codes.values()))
         cls.fields = tuple(codes)
+        sized = [(at, int(code[:-1])) for at, code in enumerate(codes.values()) if code.endswith("s")]
+        cls._sized = tuple(sized)
 
     def __init__(self, *values: Any, **named: Any) -> None:
         if named:
@@ -113,8 +116,20 @@ class Layout:
             raise TypeError(f"{type(self).__qualname__} takes {', '.join(self.fields)}")
         try:
             self.data = self.layout.pack(*values)
-        except struct.error as error:
-            raise ValueError(f"{type(self).__qualname__}: {error}") from None
+        except (struct.error, OverflowError):
+            raise ValueError(self._misfit(values)) from None
+        for at, size in self._sized:
+            if len(values[at]) > size:
+                given = f"{size} bytes at most, not {len(values[at])}"
+                raise ValueError(f"{type(self).__qualname__}.{self.fields[at]} has {given}")
+
+    def _misfit(self, values: tuple[Any, ...]) -> str:
+        for name, value in zip(self.fields, values, strict=True):
+            try:
+                struct.pack(f"<{getattr(type(self), name).code}", value)
+            except (struct.error, OverflowError) as error:
+                return f"{type(self).__qualname__}.{name}: {error}, got {value!r:.60}"
+        return f"{type(self).__qualname__}: its values do not fit"
 
     @classmethod
     def at(cls, data: bytes | memoryview) -> Self:

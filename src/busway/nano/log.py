@@ -346,7 +346,7 @@ class Log:
                 self.kinds.append((name, text))
             elif (there := self.kinds[places[name]][1]) != text:
                 raise SchemaMismatch(
-                    f"this bus has messages {name} with the layout {there}; here it is {text}. Use a new file"
+                    f"this bus has messages {name} as {there!r}; here they are {text!r}. Use a new file"
                     ", or another name for the new layout"
                 )
         self.sources += [name for name in sources if name not in self.sources]

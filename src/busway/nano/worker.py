@@ -310,7 +310,7 @@ class Worker:
         try:
             found = self._reader.take()
         except Missed as error:
-            self._lost(error.missed, str(error))
+            self._lost(error.missed, error.reason)
             self._place = (self._reader.position, 0)
             return True
         for block in found:
