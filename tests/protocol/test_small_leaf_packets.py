@@ -89,6 +89,16 @@ def test_requests_both_ways_over_a_line_that_loses_packets(mtu: int, loss: float
     ]
 
 
+def test_a_router_that_was_silent_for_long_and_speaks_again_is_not_given_up() -> None:
+    net = PacketNet()
+    link = packet_link(net)
+    link._suspect = True  # as a deadline that passed leaves it
+    net.router.request(E, b"it", net.now, ttl_ms=1000)
+    net.run(40_000)
+    assert link._suspect is False
+    assert link.state == codes.OPEN
+
+
 def test_a_router_that_starts_anew_ends_the_session_at_once() -> None:
     net = PacketNet()
     net.cords.clear()

@@ -309,6 +309,19 @@ def test_a_copy_ends_when_an_answer_names_its_receiver_no_more() -> None:
     assert [verdicts(net, token) for token in tokens[4:]] == [[(events.UNDELIVERED, codes.NO_ROUTE)]] * 2
 
 
+def test_copies_go_on_to_their_receivers_when_an_answer_names_them_again() -> None:
+    net = LeafNet("ab")
+    receivers = [serve(net, net.nodes[1], number, "renderer", queue_max=4) for number in (1, 2)]
+    tokens = [ask(net, where("renderer"), codes.SEND, "all") for _ in range(6)]
+    assert [len(verdicts(net, token)) for token in tokens] == [2] * 4 + [0] * 2
+    net.now += codes.SELECT_MS  # before it asks for credit
+    ask(net, where("renderer"), codes.SEND)
+    for _ in range(5):
+        got(net, *receivers)
+        net.pass_time(2_000)
+    assert [verdicts(net, token) for token in tokens] == [[(events.ACCEPTED, 0)] * 2] * 6
+
+
 def test_a_copy_for_which_no_link_comes_back_ends() -> None:
     net = LeafNet()
     serve(net, net.router, 1, "renderer", queue_max=4)
