@@ -217,7 +217,7 @@ def test_a_file_with_another_layout_is_refused(tmp_path: Path) -> None:
         app(Celsius, bus)
     with nano.FileBus(tmp_path / "run.log", "64 KiB") as bus:
         app(Celsius, bus)
-        with pytest.raises(nano.SchemaMismatch, match="layout <Hd sensor,value; here it is layout <dH"):
+        with pytest.raises(nano.SchemaMismatch, match=r"layout <Hd sensor,value'; here they are 'layout <dH"):
             app(other, bus)
 
 
