@@ -28,6 +28,7 @@ from busway.services.contracts import needed_outline
 from busway.services.describing import describe
 from busway.services.documents import json_schema
 from busway.services.stubs import stub
+from busway.services.values import Shape
 from busway.testing import Network, run
 from tests.services.test_documents import made as module_of
 
@@ -267,6 +268,11 @@ def test_round_trips_on_asyncio(case: Case) -> None:
 def plainly(value: Any) -> Any:
     """The value as those see it who know none of its classes."""
     return plain([value])[0]
+
+
+def test_a_default_that_a_stub_cannot_write_does_not_travel() -> None:
+    shape = Shape("call", [("found", set[int], None), ("rpm", tuple[int, int], lambda: ...)])
+    assert shape.pack({"found": {1}}) == {"found": {1}}
 
 
 @settings(max_examples=100)

@@ -97,7 +97,8 @@ class Shape:
             elif self._are_exact(values) and self._depth == _FLAT:
                 found = msgspec.to_builtins(values, builtin_types=CBOR_NATIVE)
             else:
-                known = plain(self.record(**values))
+                absent = dict.fromkeys(self.names - values.keys())  # a stub may not know their defaults
+                known = plain(self.record(**values, **absent))
                 found = {name: known[name] for name in values}
             self._converter.convert(found, sets=self._sets, making=False)
         except Mismatch as mismatch:
