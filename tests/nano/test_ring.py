@@ -406,6 +406,20 @@ def test_a_header_that_nobody_can_read_is_told() -> None:
 # ---- room
 
 
+def test_a_place_that_a_reader_is_just_writing_is_waited_for_as_it_was() -> None:
+    with nano.BlockingBus(4096, patience=60.0) as ring:
+        reader = ring.attach("near")
+        at = blocks.READERS_AT + blocks.READER_SIZE * reader.row + blocks.FREED_AT
+        position, flipped = blocks.PAIR.unpack_from(ring.map, at)
+        blocks.PAIR.pack_into(ring.map, at, position + 8, flipped)
+        write(ring, b"it")
+        state = ring.state()
+        end = position + ring.lap + 8
+        assert ring.make_room(state, end, 0.0) == -1
+        blocks.PAIR.pack_into(ring.map, at, position + 8, position + 8 ^ blocks.FLIPPED)
+        assert ring.make_room(state, end, 0.0) >= 0
+
+
 def test_a_writer_waits_for_the_slowest_reader() -> None:
     with nano.BlockingBus(4096, patience=60.0) as bus:
         slow, quick = bus.attach("slow"), bus.attach("quick")

@@ -186,7 +186,9 @@ class BlockingBus(RingBus):
         for row in range(blocks.READERS_MAX):
             at = blocks.READERS_AT + blocks.READER_SIZE * row
             pid, position, flipped = _ROW.unpack_from(self.map, at + blocks.PID_AT)
-            if pid and position ^ flipped == blocks.FLIPPED and position < found[0]:
+            if position ^ flipped != blocks.FLIPPED:
+                position = self._floor  # it is being written: it was no less before
+            if pid and position < found[0]:
                 found = (position, row)
         return found
 
