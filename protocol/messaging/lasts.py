@@ -164,8 +164,9 @@ class Lasts:
 
     def forget(self, endpoint: bytes) -> None:
         """Nobody here has subscribed to it any more."""
+        for place in [place for place in self._floors if place.endswith(endpoint)]:
+            del self._floors[place]
         for source, values in list(self._of.items()):
-            self._floors.pop(source + endpoint, None)
             for key in list(values):
                 if key.startswith(endpoint):
                     self._drop(source, key)

@@ -78,6 +78,26 @@ def test_what_has_found_no_room_is_not_asked_for_again(monkeypatch: pytest.Monke
     assert len(anew(net, net["b"], "lab/*")) == 8
 
 
+def test_who_closes_and_subscribes_again_at_once_gets_what_had_found_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though nothing at all was left here of its publisher."""
+    monkeypatch.setattr(lasts, "SIZE_MIN", lasts.SIZE_MAX)
+    net = line("abc")
+    former = subscribe(net["b"], "lab/x")
+    net.pump()
+    for letter in "ac":
+        retain(net, net[letter], "lab/x", letter.encode())
+        net.pump()
+    assert len(net["b"].receiving.lasts.sources()) == 1
+    net.advance(60_000)
+    net["b"].deregister(former, net.now)  # told in one word with what comes next: it is there
+    receiver = subscribe(net["b"], "lab/x")
+    net.pump()
+    net.advance(60_000)
+    assert sorted(payload for _, payload in came(net, net["b"], receiver)) == [b"a", b"c"]
+
+
 def test_so_many_floors_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lasts, "SIZE_MIN", lasts.SIZE_MAX)
     monkeypatch.setattr(codes, "ENTRIES_MAX", 3)
