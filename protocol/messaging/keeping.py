@@ -81,6 +81,7 @@ class Keeping:
         former = self.values.pop(uuid, None)
         if former is not None:
             self.size -= former.size
+            former.payload = b""  # it is still in the log, whose room nobody counts
 
     def is_kept(self, kept: Kept) -> bool:
         """Whether it is still the value of its name."""

@@ -348,6 +348,18 @@ def test_as_many_are_kept_as_may_be_and_what_is_over_is_refused() -> None:
     assert [name for _, name, _, _ in got(net, net["b"], receiver)] == ["lab/2", "lab/1"]
 
 
+def test_values_that_are_kept_no_longer_take_no_room() -> None:
+    """However large they were: they are not counted any more."""
+    net = line("a")
+    retained = net["a"].origin.retained
+    for _ in range(20):
+        retain(net, net["a"], "lab/1", bytes(10_000))
+        retain(net, net["a"], "lab/2", bytes(10_000))
+        net["a"].clear(id_of("lab/2"), net.now)
+    assert retained.size < 11_000
+    assert sum(len(kept.payload) for kept in retained.log) == 10_000
+
+
 def test_arguments_and_kinds_are_checked() -> None:
     net = line("ab")
     net["b"].register(id_of("lab/log"), codes.UNICAST)
