@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import {
   Bus,
   BusClosed,
+  BusError,
   connect,
   LinkRefused,
   RemoteError,
@@ -490,6 +491,10 @@ const scenarios = {
     assert.equal((await bus.last("mode/1", { timeout: 30 })).value, "idle"); // and again
     await assert.rejects(bus.last("mode/none", { timeout: 0.2 }), RequestTimeout);
     assert.throws(() => bus.last("mode/*"), RangeError);
+    const { close } = bus.serve("mode/here", () => 0);
+    await assert.rejects(bus.last("mode/here", { timeout: 0.01 }), BusError);
+    close();
+    await new Promise((resolve) => setTimeout(resolve, 100)); // nothing of it is left that could fail
     bus.close();
   },
 

@@ -184,8 +184,8 @@ export class Bus {
         how(what);
       };
       const none = () => new RequestTimeout(`no last value of "${name}" came within ${timeout} s`, codes.EXPIRED);
-      const timer = setTimeout(() => end(reject, none()), timeout * 1000);
       const subscription = this.subscribe(name, (value, message) => end(resolve, { value, ...message }));
+      const timer = setTimeout(() => end(reject, none()), timeout * 1000); // not if it may not subscribe
     });
   }
 
