@@ -102,7 +102,10 @@ class Selection:
             return
         found.id = 0
         if message.code & codes.REFUSED:
-            return  # asked again, or ended, when patience is over
+            for item in leaf._items:  # asked for again, or ended, when patience is over
+                if item.where is not None and item.where.selection is found:
+                    item.patience = min(item.patience, now + codes.SYNC_MS)
+            return
         found.matches = found.coming
         found.coming = []
         found.told = True

@@ -269,6 +269,30 @@ def test_what_has_not_been_written_when_a_node_goes(to: str) -> None:
         assert found == [[(events.UNDELIVERED, codes.NO_ROUTE)]] * 2
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_waits_for_credit_ends_when_the_router_refuses_to_say_whom_else(
+    monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """Its receiver is gone, or it is asked anew for another message."""
+    net = LeafNet("ab")
+    other = net.leaf.send(uuid(9), b"waits for its own", net.now, ttl_ms=60_000)
+    serve(net, net.nodes[1], 1, "renderer", queue_max=4)
+    tokens = [ask(net, where("renderer"), codes.SEND) for _ in range(6)]
+    net.pass_time(3_000)
+    assert [len(verdicts(net, token)) for token in tokens] == [1] * 4 + [0] * 2
+    monkeypatch.setattr(codes, "SELECTS_SECOND_MAX", 0)
+    if gone:
+        net.cables[0].cut()
+        net.settle()
+    else:
+        net.pass_time(codes.SELECT_MS)
+        tokens.append(ask(net, where("renderer"), codes.SEND))
+    net.pass_time(3_000)
+    lost = [[(events.UNDELIVERED, codes.NO_ROUTE)]]
+    assert [verdicts(net, token) for token in tokens[4:]] == lost * len(tokens[4:])
+    assert verdicts(net, other) == []
+
+
 @pytest.mark.parametrize("to", ["any", "all"])
 def test_after_another_link_the_router_is_asked_anew(to: str) -> None:
     net = LeafNet()
