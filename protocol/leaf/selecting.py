@@ -295,15 +295,21 @@ def _copy(leaf: "Any", item: Message, where: Where) -> None:
         return
     at = leaf._items.index(item)
     copies: "list[Message]" = []
-    for match in selection.matches:
-        copy = Message(item.kind, b"", item.payload, item.type_id or item.format)
-        copy.lane = item.lane
-        copy.where = Where(selection, 0, call, match)
-        leaf.launch(copy, item.expires)
-        leaf._items.remove(copy)
-        copies.append(copy)
+    try:
+        for match in selection.matches:
+            copy = Message(item.kind, b"", item.payload, item.type_id or item.format)
+            copy.lane = item.lane
+            copy.where = Where(selection, 0, call, match)
+            copies.append(copy)
+            leaf.launch(copy, item.expires)
+            leaf._items.remove(copy)
+        leaf._items[at : at + 1] = copies
+    except MemoryError:  # none of it, then
+        for copy in copies:
+            if copy in leaf._pending:
+                leaf._pending.remove(copy)
+        raise
     call.left = len(copies)
-    leaf._items[at : at + 1] = copies
     leaf._pending.remove(item)
 
 
