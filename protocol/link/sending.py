@@ -12,7 +12,7 @@ from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD, is_express
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Limits
-from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.messages import Frame, HaveFrame
 
 
 class SendingLink(LinkFace):
@@ -53,6 +53,8 @@ class SendingLink(LinkFace):
         if blameless and len(answers) >= codes.ANSWERS_MAX >> 1:
             self.host.count("unroutable")
             self.dropped_answers += 1
+            if isinstance(frame, HaveFrame):
+                frame.written = True  # whoever waits for that makes another
             return
         if len(answers) >= codes.ANSWERS_MAX:
             self.host.cut_off(self)

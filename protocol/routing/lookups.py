@@ -641,7 +641,7 @@ class Lookups:
     def changed(self, uuid: bytes, now: int) -> None:
         """The holders of an endpoint are others now: tell those who asked for it."""
         query = self.queries.get(uuid)
-        self.patterns.changed(uuid)
+        self.patterns.changed(uuid, now)
         if query is not None:
             query.news = True  # they are told when it is over
         else:

@@ -400,7 +400,7 @@ class Mesh(Topology):
             self.host.ways_cost(peer.entries, moved, now)
         if changed:
             self.lookups.reconsider(peer, now)
-            self.lookups.patterns.way_changed(peer)
+            self.lookups.patterns.way_changed(peer, now)
 
     def _replace(self, peer: Peer, now: int) -> None:
         """Of two incarnations of one node the one that a session was opened with last counts."""

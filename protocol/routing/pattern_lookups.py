@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 _LOOKS_MAX: "Final" = 1024  # patterns that are looked at for one who asks, and may not see them all
-_TURN_MAX: "Final" = 4096  # patterns that are looked at in SYNC_MS for those who ask over one link
+_TURN_MAX: "Final" = 4096  # patterns that are looked at in SYNC_MS for those who asked over one link
 _NONE: "dict[bytes, bool]" = {}  # never changed
 
 
@@ -29,9 +29,9 @@ class PatternAnswer(Answer):
 
     __slots__ = ("said",)
 
-    def __init__(self, lookups: Lookups, peer: Peer, uuid: bytes) -> None:
+    def __init__(self, lookups: Lookups, peer: Peer, uuid: bytes, said: "list[tuple[bytes, int]]") -> None:
         super().__init__(lookups, peer, uuid)
-        self.said: "list[tuple[bytes, int]]" = []  # the nodes that it has named, and how far they are
+        self.said = said  # the nodes that it has named, and how far they are; until then the one before
 
     def refresh(self) -> None:
         self.holders = self.lookups.holders(self.peer, self.endpoint, True)
@@ -62,7 +62,8 @@ class PatternLookups(PatternQuestions):
         self._again = Call(self._ask_again)
         self.askers: "dict[bytes, Asker]" = {}  # by key
         self._looked: "dict[LinkFace, int]" = {}  # in this turn: at so many patterns for those of a link
-        self._waiting: "dict[bytes, bool]" = {}  # those who are told in the next one
+        # Those who are told in the next one: of all, or of what is other than they were told.
+        self._waiting: "dict[bytes, bool]" = {}
         self._turn = Call(self._next_turn)
 
     # Asking
@@ -142,36 +143,63 @@ class PatternLookups(PatternQuestions):
         asker = self.askers.get(peer.key)
         if asker is None:
             return True
+        if not self._has_turn(asker, self._looks(), True, now):
+            return False
+        asker.told = {uuid: answer for uuid, answer in asker.told.items() if not answer.written}
+        self._fill(asker, now)
+        return True
+
+    def _looks(self) -> int:
+        """How many patterns are looked at for one who may be told of any."""
+        return 1 + min(_LOOKS_MAX, len(self._mesh.directory.patterns.uuids))
+
+    def _has_turn(self, asker: Asker, looks: int, whole: bool, now: int) -> bool:
+        """Whether so many patterns may be looked at for it now; else it is told in the next turn."""
         looked = self._looked.get(asker.link, 0)
         if looked >= _TURN_MAX:
-            self._waiting[peer.key] = True
+            self._wait(asker, whole, now)
             return False
-        self._looked[asker.link] = looked + 1 + min(_LOOKS_MAX, len(self._mesh.directory.patterns.uuids))
+        self._looked[asker.link] = looked + looks
+        self._arm_turn(now)
+        return True
+
+    def _wait(self, asker: Asker, whole: bool, now: int) -> None:
+        self._waiting[asker.peer.key] = whole or self._waiting.get(asker.peer.key, False)
+        self._arm_turn(now)
+
+    def _arm_turn(self, now: int) -> None:
         if self._turn.deadline < 0:
             self._mesh.timers.arm(self._turn, now + codes.SYNC_MS)
-        asker.told = {uuid: answer for uuid, answer in asker.told.items() if not answer.written}
-        self._fill(asker)
-        return True
 
     def _next_turn(self, now: int) -> None:
         waiting = self._waiting
         self._waiting = {}
         self._looked = {}
-        for key in waiting:
+        for key, whole in waiting.items():
             asker = self.askers.get(key)
-            if asker is not None:
+            if asker is not None and whole:
                 self._lookups.answer(asker.peer, codes.PATTERNS, now)
+            elif asker is not None:
+                self._look_again(asker, now)
 
-    def _fill(self, asker: Asker) -> None:
+    def _look_again(self, asker: Asker, now: int) -> None:
+        """Tell of all that is other than it was told."""
+        if self._has_turn(asker, self._looks(), False, now):
+            for uuid in list(asker.told):
+                self._tell(asker, uuid, now)
+            self._fill(asker, now)
+
+    def _fill(self, asker: Asker, now: int) -> None:
         """Tell of what it has not been told yet, as far as there is room."""
         looks = _LOOKS_MAX
         for uuid in self._mesh.directory.patterns.uuids:
             if len(asker.told) >= codes.PATTERNS_TOLD_MAX or not looks:
                 return
             looks -= 1
-            self._tell(asker, uuid)
+            if uuid not in asker.told:
+                self._tell(asker, uuid, now)
 
-    def _tell(self, asker: Asker, uuid: bytes, changed: bool = False) -> None:
+    def _tell(self, asker: Asker, uuid: bytes, now: int, changed: bool = False) -> None:
         """Tell it of one pattern, if it has `changed` or others have it than it was told."""
         hop = asker.peer.hop
         former = asker.told.get(uuid)
@@ -183,21 +211,23 @@ class PatternLookups(PatternQuestions):
         holders = _said(self._lookups.holders(asker.peer, uuid, True))
         if holders == said and not (changed and said):
             return
-        answer = PatternAnswer(self._lookups, asker.peer, uuid)
+        answer = PatternAnswer(self._lookups, asker.peer, uuid, said)
         asker.told[uuid] = answer
         hop.answer(answer)
+        if answer.written:  # there was no room for it
+            self._wait(asker, False, now)
 
-    def changed(self, uuid: bytes) -> None:
+    def changed(self, uuid: bytes, now: int) -> None:
         """The holders of an endpoint are others now."""
         for asker in self.askers.values():
             if uuid in self._mesh.directory.patterns.uuids:
-                self._tell(asker, uuid, True)
+                self._tell(asker, uuid, now, True)
             elif uuid in asker.told:
-                self._tell(asker, uuid, True)
+                self._tell(asker, uuid, now, True)
                 was_full = len(asker.told) >= codes.PATTERNS_TOLD_MAX
                 del asker.told[uuid]  # it is a pattern no longer
                 if was_full:
-                    self._fill(asker)
+                    self._fill(asker, now)
 
     def _ask_again(self, now: int) -> None:
         moved = self._moved
@@ -212,18 +242,19 @@ class PatternLookups(PatternQuestions):
             if self._again.deadline < 0:
                 self._mesh.timers.arm(self._again, now + codes.SYNC_MS)
 
-    def way_changed(self, peer: Peer) -> None:
+    def way_changed(self, peer: Peer, now: int) -> None:
         """The way to a node is another, or as long as it was no more: others may be told of its patterns now,
-        and it of others'.
+        and it of others'. Where that happens again and again, or many have asked over one link, later.
         """
         if not self.askers:
             return
         patterns = [uuid for uuid in peer.entries if uuid in self._mesh.directory.patterns.uuids]
         for asker in self.askers.values():
-            for uuid in list(asker.told) if asker.peer is peer else patterns:
-                self._tell(asker, uuid)
             if asker.peer is peer:
-                self._fill(asker)
+                self._look_again(asker, now)
+            elif patterns and self._has_turn(asker, len(patterns), False, now):
+                for uuid in patterns:
+                    self._tell(asker, uuid, now)
 
     def peer_lost(self, peer: Peer) -> None:
         """A node is gone."""

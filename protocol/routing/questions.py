@@ -78,7 +78,7 @@ class PatternQuestions:
         """Tell it of all there are. Returns whether that is done: else it is later."""
         raise NotImplementedError
 
-    def changed(self, uuid: bytes) -> None:
+    def changed(self, uuid: bytes, now: int) -> None:
         """The holders of an endpoint are others now."""
         raise NotImplementedError
 
@@ -86,7 +86,7 @@ class PatternQuestions:
         """A node is reached by another link."""
         raise NotImplementedError
 
-    def way_changed(self, peer: Peer) -> None:
+    def way_changed(self, peer: Peer, now: int) -> None:
         """The way to a node is another, or as long as it was no more."""
         raise NotImplementedError
 

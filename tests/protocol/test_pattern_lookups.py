@@ -453,7 +453,7 @@ def test_what_has_changed_while_there_was_no_way_is_told_when_there_is_one_again
     former, peer.hop = peer.hop, None
     subscribe(net["b"], "hall/*")
     peer.hop = former
-    patterns.way_changed(peer)
+    patterns.way_changed(peer, net.now)
     net.pump()
     assert patterns_at(net, "a") == ["hall/*", "lab/*"]
 

@@ -8,22 +8,26 @@ import pytest
 
 from busway.protocol import codes
 from busway.protocol.routing.pattern_lookups import PatternLookups
+from busway.protocol.wire.hello import ADDRESSING
 from tests.protocol.nets import (
     ANYCAST,
+    BROADCAST,
     GLOBAL,
     LOCALNET,
     Liar,
     Mesh,
     alias,
     bind,
+    directory,
     key,
     routes,
     signal,
+    stranger,
     u16,
     update,
 )
 from tests.protocol.test_pattern_lookups import patterns_at, told_by_hand
-from tests.protocol.test_publishing_patterns import subscribe
+from tests.protocol.test_publishing_patterns import id_of, subscribe
 from tests.rigs.effort import calls_of
 
 
@@ -116,3 +120,73 @@ def test_many_that_ask_at_once_are_told_in_turns(monkeypatch: pytest.MonkeyPatch
     for seen in ("e", "ex", "ex"):
         net.advance(codes.SYNC_MS)
         assert told() == seen
+
+
+OWNER = stranger(999)
+
+
+def _told_of(askers: int, count: int) -> tuple[Mesh, Liar, Liar]:
+    """A node that is told of patterns of one far away, by the first neighbour, and tells those who have asked
+    behind the second.
+    """
+    net = Mesh()
+    net.add("a")
+    owner = Liar(net, net["a"], "y")
+    other = Liar(net, net["a"], "x", lookups=True, features=ADDRESSING)
+    owner.say(routes(update(bind(5, OWNER), 1, 1)))
+    for number in range(count):
+        name = f"{number}/*".encode()
+        entry = bytes((BROADCAST | 0x40,)) + id_of(name.decode()) + bytes((len(name),)) + name
+        owner.say(directory(bind(5, OWNER), LOCALNET, number, number + 1, entry))
+    for number in range(askers):
+        other.say(routes(update(bind(5 + number, stranger(number)), 1, 1)))
+        peer = net["a"].routes.find(stranger(number))
+        assert peer is not None
+        net["a"].lookups.who(other.connection, peer, codes.PATTERNS, LOCALNET, net.now)
+    other.hear()
+    net.advance(codes.SYNC_MS)  # the time in which the second might know of some itself
+    return net, owner, other
+
+
+def _said(net: Mesh) -> set[int]:
+    """As how far away those who have asked were told the owner to be."""
+    patterns = net["a"].lookups.patterns
+    assert isinstance(patterns, PatternLookups)
+    told = [answer for asker in patterns.askers.values() for answer in asker.told.values()]
+    return {metric for answer in told for _, metric in answer.said if answer.written}
+
+
+def test_a_way_that_changes_again_and_again_fills_no_lines_of_others() -> None:
+    net, owner, other = _told_of(8, 64)
+    assert len(other.hear()) == 8 * 65
+    net.advance(codes.SYNC_MS)
+    heard = 0
+    for turn in range(100):
+        owner.say(routes(update(bind(5, OWNER), 1, 2 + turn)))
+        heard += len(other.hear())
+    other.say(routes(update(bind(5, stranger(0)), 1, 2)))  # the way to who has asked
+    assert 4096 <= heard < 4096 + 64 + 100
+    peer = net["a"].routes.find(OWNER)
+    assert peer is not None
+    assert _said(net)
+    assert _said(net) != {peer.metric}
+    net.advance(codes.SYNC_MS)
+    assert len(other.hear()) >= 8 * 64
+    assert _said(net) == {peer.metric}
+    net.advance(codes.SYNC_MS)
+    assert other.hear() == []
+
+
+def test_what_there_was_no_room_for_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many have asked behind one link, which takes little at a time."""
+    monkeypatch.setattr(codes, "ANSWERS_MAX", 16)
+    net, owner, other = _told_of(4, 8)
+    heard = other.hear()
+    assert sum(b"/*" in body for body in heard) == 8
+    for _ in range(4):
+        net.advance(codes.SYNC_MS)
+        heard += other.hear()
+    assert sum(b"/*" in body for body in heard) == 4 * 8
+    owner.say(directory(bind(5, OWNER), LOCALNET, 8, 9, b"\0" + id_of("7/*")))
+    assert len(other.hear()) == 4
+    assert (owner.error, other.error) == (-1, -1)
