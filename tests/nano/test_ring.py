@@ -437,6 +437,14 @@ def test_a_writer_waits_for_the_slowest_reader() -> None:
     assert got == sent
 
 
+def test_a_writer_that_reads_nothing_has_patience_as_others_have() -> None:
+    """Though room came between its two looks: another writer may have taken it since."""
+    with nano.BlockingBus(4096, patience=60.0) as bus:
+        bus.attach("near")
+        deaf = Reader(bus, -1, 0, None)
+        assert bus.wait_for_room(4096, deaf, 0.0) < 60.0
+
+
 def test_a_writer_that_has_waited_long_enough_goes_on() -> None:
     with nano.BlockingBus(4096, patience=0.01) as bus:
         reader = bus.attach("slow")

@@ -197,7 +197,7 @@ class BlockingBus(RingBus):
         if reader is not None and reader.hurried():
             return self._patience
         _, row = self._slowest(self.state().tail)
-        if reader is not None and row == reader.row:
+        if reader is not None and row == reader.row >= 0:
             return waited if reader.set_aside() else self._patience
         began = time.monotonic()
         # Half of the ring, if there is so much: not for each block that a reader has taken.
