@@ -260,6 +260,18 @@ def test_names_and_readers_have_limits(ring: Log) -> None:
     ring.attach("one more")
 
 
+def test_a_place_that_another_reader_had_says_nothing_of_that_one() -> None:
+    with nano.RingBus(4096) as bus:
+        first = bus.attach("first")
+        for _ in range(3):
+            first.keep(write(bus, b"before"))
+        first.close()
+        end = write(bus, b"after")
+        second = bus.attach("second")
+        assert second.row == first.row
+        assert second.kept() == second.position == end
+
+
 def test_a_position_may_be_asked_for(ring: Log) -> None:
     write(ring, b"one")
     here = write(ring, b"two")

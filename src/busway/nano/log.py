@@ -264,7 +264,8 @@ class Log:
             state = self.settled()
             row = self._row_for(wanted)
             at = blocks.READERS_AT + blocks.READER_SIZE * row
-            known = blocks.cursor_of(self.map, at) if self._name_at(row) == wanted else None
+            there = blocks.cursor_of(self.map, at)  # of a ring perhaps one of another name
+            known = there if self._name_at(row) == wanted else None
             if start is not None and not 0 <= start <= state.tail:
                 raise ValueError(f"a position is 0 to {state.tail} here, got {start}")
             if start is not None:
@@ -274,7 +275,7 @@ class Log:
             else:
                 begin = Cursor(0 if self.resumes else state.tail, 0, state.tail, 0)
             self.map[at : at + blocks.NAME_MAX] = wanted.ljust(blocks.NAME_MAX, b"\0")
-            turn = 0 if known is None else known.turn + 1
+            turn = 0 if there is None else there.turn + 1
             blocks.pack_cursor(self.map, at, begin._replace(as_of=state.tail, turn=turn & 0xFFFFFFFF))
             blocks.PAIR.pack_into(
                 self.map, at + blocks.FREED_AT, begin.position, begin.position ^ blocks.FLIPPED
