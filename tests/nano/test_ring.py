@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from busway import nano
 from busway.nano import blocks, reading, waiting
+from busway.nano.control import Control, Counters
 from busway.nano.log import Log, packed
 from busway.nano.reading import Reader
 
@@ -391,6 +393,34 @@ def test_one_copy_of_the_state_is_whole_at_any_instant() -> None:
             if cut < 4:
                 write(bus, b"three")
                 assert read_all(reader) == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("what", ["counts", "head"])
+def test_no_zeros_are_read_of_numbers_that_are_being_written(what: str) -> None:
+    with nano.RingBus(4096) as ring:
+        control = Control(1, 1)
+
+        def write_on() -> None:
+            for number in itertools.count(1):
+                if what == "counts":
+                    control.count(0, Counters(number, number, number, number))
+                else:
+                    blocks.pack_state(ring.map, blocks.STATES_AT, number, number, number)
+
+        def read() -> int:
+            if what == "counts":
+                return control.counters(0).handled
+            return int(blocks.STATES.unpack_from(ring.map, blocks.STATES_AT)[2])
+
+        child = fork.Process(target=write_on)
+        child.start()
+        try:
+            while not read():
+                assert child.is_alive()
+            assert all(read() for _ in range(300_000))
+        finally:
+            child.kill()
+            child.join()
 
 
 def test_half_a_number_of_a_killed_writer_keeps_nobody_awake() -> None:
