@@ -301,21 +301,29 @@ class Log:
         for row in range(blocks.READERS_MAX):
             if name := self._name_at(row):
                 at = blocks.READERS_AT + blocks.READER_SIZE * row
-                (pid,) = blocks.WORD.unpack_from(self.map, at + blocks.PID_AT)
+                pid = self.process_at(row)
                 (began,) = blocks.WORD.unpack_from(self.map, at + blocks.BEGAN_AT)
                 yield row, name, pid if pid and alive(pid, began) else 0
 
-    def occupy(self, row: int, pid: int) -> None:
-        """Says which process reads by the name of a row; 0: none.
+    def process_at(self, row: int) -> int:
+        """The process that a row says it is of; 0: none."""
+        (pid,) = blocks.WORD.unpack_from(
+            self.map, blocks.READERS_AT + blocks.READER_SIZE * row + blocks.PID_AT
+        )
+        return int(pid)
 
-        A row that is handed over is never without a living process, not even for an instant: writers would
-        not wait for it. So what says when the process began is cleared first and written last.
+    def occupy(self, row: int, pid: int) -> None:
+        """With the lock, but for 0: says which process reads by the name of a row; 0: none.
+
+        A row that is handed over is never without a living process, though who does it is killed: writers
+        would not wait for it. So what says when the process began is cleared first and written last.
         """
         at = blocks.READERS_AT + blocks.READER_SIZE * row
         began = beginning_of(pid) if pid else 0
         blocks.WORD.pack_into(self.map, at + blocks.BEGAN_AT, 0)
         blocks.WORD.pack_into(self.map, at + blocks.PID_AT, pid)
-        blocks.WORD.pack_into(self.map, at + blocks.BEGAN_AT, began)
+        if pid:
+            blocks.WORD.pack_into(self.map, at + blocks.BEGAN_AT, began)
 
     def _name_at(self, row: int) -> bytes:
         at = blocks.READERS_AT + blocks.READER_SIZE * row

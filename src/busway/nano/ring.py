@@ -215,8 +215,9 @@ class BlockingBus(RingBus):
 
     def _forget_dead(self, row: int) -> None:
         """Nobody waits for a reader whose process was killed."""
-        if row >= 0 and row not in {living for living, _, pid in self.rows() if pid}:
-            self.occupy(row, 0)
+        with self.lock:
+            if row >= 0 and row not in {living for living, _, pid in self.rows() if pid}:
+                self.occupy(row, 0)
 
     def freed(self, position: int) -> None:
         """A reader needs nothing before a position any more: wakes writers that wait for that."""
