@@ -7,7 +7,8 @@ them; every second one has an endpoint with the label "half". One more program s
 `where("half")` with `to="all"`, and beside it a send to each of the same endpoints by name, in turn, plain
 and confirmed. Times are of the sender, from the call until the last has returned; processor time is its own,
 until all is written; bytes are those that its links have written; system calls are those of its process, as
-`strace -c` counts them in rounds of their own, where there is a strace. Medians of interleaved rounds.
+`strace -c` counts them in rounds of their own, where there is a strace, less those of the quietest rounds in
+which nothing was sent. Medians of interleaved rounds.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ JOIN_GAP_S = 0.02  # between programs that start one after the other
 READY_S = 60.0  # until all know all
 SIZES = (8, 8, 4)  # labels of a program's endpoints, 20 in all
 POOL = 40  # labels that there are besides "half"
+BATCHES = 4  # of rounds whose system calls are counted
+IDLE = "idle"
 
 
 def name_of(number: int, place: int = 0) -> str:
@@ -202,8 +205,8 @@ class Calls:
         return next((int(line.split()[3]) for line in lines if line.endswith(" total")), 0)
 
 
-async def counted(bus: AsyncBus, names: list[str], rounds: int, way: Way) -> float:
-    """System calls of a round."""
+async def calls_of(bus: AsyncBus, names: list[str], rounds: int, way: Way) -> float:
+    """System calls of a round, with those of looking on and of whatever the bus does meanwhile."""
     calls = Calls()
     try:
         await asyncio.to_thread(calls.begin)
@@ -215,6 +218,22 @@ async def counted(bus: AsyncBus, names: list[str], rounds: int, way: Way) -> flo
     return total / rounds
 
 
+async def counted(bus: AsyncBus, names: list[str], rounds: int) -> dict[str, float]:
+    """For each way the system calls of a round beyond those of a round in which nothing is sent."""
+    batches = min(BATCHES, rounds)
+    found: dict[str, list[float]] = {way: [] for way in (IDLE, *WAYS)}
+    for _ in range(batches):
+        for way in found:
+            send = WAYS.get(way, _nothing)
+            found[way].append(await calls_of(bus, names, rounds // batches, send))
+    return beyond(min(found.pop(IDLE)), found)
+
+
+def beyond(idle: float, found: dict[str, list[float]]) -> dict[str, float]:
+    """The medians less what is there without them; on a busy machine that may be more: then 0."""
+    return {way: max(0.0, statistics.median(each) - idle) for way, each in found.items()}
+
+
 async def measure(count: int, rounds: int) -> dict[str, dict[str, float]]:
     """All figures, by way."""
     names = [name_of(number) for number in range(0, count, 2)]
@@ -222,9 +241,8 @@ async def measure(count: int, rounds: int) -> dict[str, dict[str, float]]:
         await all_known(bus, count)
         found = await timed(bus, names, rounds)
         if shutil.which("strace"):
-            idle = await counted(bus, [], rounds, _nothing)
-            for way, send in WAYS.items():
-                found[way]["calls"] = await counted(bus, names, rounds, send) - idle
+            for way, calls in (await counted(bus, names, rounds)).items():
+                found[way]["calls"] = calls
     return found
 
 

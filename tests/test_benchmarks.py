@@ -47,6 +47,11 @@ def test_sends_to_all_of_a_label_are_measured_beside_single_ones() -> None:
     assert all(int(size) >= 3 * len(addressing.PAYLOAD) for _, size, _ in rows)  # half of them are three
 
 
+def test_system_calls_are_never_fewer_than_none() -> None:
+    found = addressing.beyond(9.0, {"to all": [8.0, 12.0, 11.0], "single sends": [8.0, 7.0, 30.0]})
+    assert found == {"to all": 2.0, "single sends": 0.0}
+
+
 @pytest.mark.parametrize("words", [(), ("--threads",)])
 def test_a_call_of_a_service_is_measured_beside_a_request(words: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "benchmarks.services", *words, "--rounds", "2", "--calls", "10"]
