@@ -319,7 +319,11 @@ class Exchange(RoutingHost):
         if signal == codes.WHO:
             self.lookups.who(link, peer, frame.endpoint, max(link.realm, frame.realm()), now)
         elif isinstance(frame, HaveFrame):
-            self.lookups.have(link, peer, frame, now)
+            name = self.lookups.name_of(peer)
+            if signal == codes.HAVE:
+                self.lookups.have(link, peer, frame, now)
+            elif name in self.lookups.answered_by:
+                self.lookups.parts.keep(name, frame, max(link.realm, frame.realm()))
         elif signal == codes.SELECT:
             self.mesh.selects.asked(link, peer, frame, now)
         elif isinstance(frame, SelectedSignal):

@@ -38,37 +38,16 @@ pytestmark = pytest.mark.timeout(900)  # the first test pays for the build
 
 # Compiled classes take no interpreted subclasses, compiled code asks none of a list: these tests make some.
 PURE_ONLY = [f"tests/protocol/test_{name}.py" for name in ("timers", "campaign", "small_leaf_memory")]
-# These make one, too, or set a constant or a method that is compiled in.
+# These make one, too, or set a method of an object.
 PURE_ONLY_TESTS = [
     f"tests/protocol/test_{name}"
     for name in (
-        "addressing_attacks.py::test_a_last_value_of_one_of_many_publishers_costs_what_it_costs_of_few",
-        "leaf_patterns.py::test_names_of_leaves_are_bounded",
-        "leaf_patterns.py::test_so_many_roots_are_remembered",
-        "pattern_lookups.py::test_a_pattern_that_nobody_beyond_may_see_is_looked_at_and_not_told",
-        "pattern_lookups.py::test_of_too_many_the_ones_known_longest_are_told_and_the_next_in_place_of_one_that_goes",
-        "pattern_lookups.py::test_of_too_many_who_ask_over_one_link_the_first_is_forgotten",
-        "pattern_lookups.py::test_words_that_do_not_count_are_bounded_and_go_with_who_said_them",
-        "pattern_lookups_attacks.py::test_an_answer_that_brings_on_one_question_too_many_counts",
-        "pattern_lookups_attacks.py::test_many_that_ask_at_once_are_told_in_turns",
-        "pattern_lookups_attacks.py::test_patterns_outlive_too_many_questions_and_go_when_they_are_told_no_more",
-        "publishing_patterns.py::test_the_names_that_a_publisher_remembers_are_bounded",
         "ranks.py::test_where_none_of_the_highest_may_begin_a_lower_one_does",
         "retained.py::test_what_was_published_close_to_a_change_is_sent_once_more",
         "retained.py::test_a_restless_network_is_waited_for_so_long_and_no_longer",
-        "retained.py::test_floods_push_out_their_own",
-        "retained.py::test_bytes_are_bounded_too",
-        "retained_bounds.py::test_one_that_waits_for_that_may_close",
         "retained_bounds.py::test_questions_are_cut_as_the_link_takes_them",
-        "retained_bounds.py::test_questions_cost_a_node_so_much_and_no_more",
-        "retained_bounds.py::test_so_many_floors_are_remembered",
-        "retained_bounds.py::test_so_many_nodes_are_counted",
-        "retained_bounds.py::test_values_that_it_cannot_have_are_remembered_so_far",
-        "retained_bounds.py::test_what_has_found_no_room_is_not_asked_for_again",
-        "retained_bounds.py::test_who_means_nothing_and_says_so_again_and_again_costs_little",
         "retained_losses.py::test_a_word_that_a_value_is_no_more_is_made_good_for_as_well",
         "retained_losses.py::test_one_that_was_kept_for_a_moment_only_is_no_more_either",
-        "selecting.py::test_sending_again_looks_at_no_endpoint_and_a_change_at_one",
     )
 ]
 

@@ -584,6 +584,7 @@ def test_signals_and_options_equal_the_code() -> None:
         "TRACED",
         "SELECT",
         "SELECTED",
+        "HAVE_PART",
     ]
     told = numbered([row[0] for row in rows_of("docs/protocol.md", "Signal", "Fields")])
     assert told == {name: getattr(codes, name) for name in signals}

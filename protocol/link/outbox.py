@@ -17,7 +17,7 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.hello import Limits
-from busway.protocol.wire.holders import cut_selected, fit_have
+from busway.protocol.wire.holders import cut_have, cut_selected
 from busway.protocol.wire.messages import Frame, HaveFrame, SelectedSignal, cut, write_header
 
 TYPE_CHECKING = False
@@ -449,6 +449,9 @@ class Outbox:
                     return self._put(out, payload, parts, size, now)
                 self._host.count("signals_dropped")
                 return size
+            if self._room(out) < 1:  # of a last value, whose name takes all: as a publication
+                self._host.count("broadcast_dropped")
+                return size
             return self._write_first_piece(out, payload, parts, size, now)
         return self._put(out, payload, parts, size, now)
 
@@ -465,11 +468,12 @@ class Outbox:
         return size + len(header) + len(payload)
 
     def _write_have(self, out: HaveFrame, parts: "list[Any]", size: int, now: int) -> int:
-        """As many holders as the frame takes; the nearest come first."""
+        """As many holders as the frame takes, or all subscribers in several; the nearest come first."""
         out.refresh()
         out.written = True
-        fit_have(out, self.limits.frame_size_max, self._addressing)
-        return self._put(out, b"", parts, size, now)
+        for piece in cut_have(out, self.limits.frame_size_max, self._addressing):
+            size = self._put(piece, b"", parts, size, now)
+        return size
 
     def _write_selected(self, out: SelectedSignal, parts: "list[Any]", size: int, now: int) -> int:
         """All endpoints, in as many frames as they take."""

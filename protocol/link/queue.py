@@ -233,6 +233,7 @@ EXPRESS = (
     codes.TRACED,
     codes.SELECT,
     codes.SELECTED,
+    codes.HAVE_PART,
 )
 
 

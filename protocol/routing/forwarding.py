@@ -36,6 +36,7 @@ _FAR_SIGNALS = (
     codes.TRACED,
     codes.SELECT,
     codes.SELECTED,
+    codes.HAVE_PART,
 )
 _PATIENCE: "Final" = 64  # broadcasts that come in spite of a PRUNE before it is sent again
 

@@ -4,11 +4,10 @@ A leaf asks its router for everything that it does not have itself; a router ask
 nothing of messages.
 """
 
-from binascii import crc32
-
 from busway.protocol.routing.advertising import adverts, is_leaf
 from busway.protocol.routing.directory import counting, may_announce
 from busway.protocol.routing.distances import INFINITE
+from busway.protocol.routing.have_parts import HaveParts, Pace, mix, named_to, subscribers
 from busway.protocol.routing.hearsay import Hearsay, Word
 from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer
@@ -59,6 +58,7 @@ class Answer(HaveFrame):
         self.peer = peer
 
     def refresh(self) -> None:
+        self.in_parts = not self.peer.leaf
         self.holders = self.lookups.holders(self.peer, self.endpoint)
 
 
@@ -75,8 +75,10 @@ class Lookups:
         self._of_links: "dict[LinkFace, int]" = {}  # how many were asked for over each link
         # Of what we asked for, and by whom we asked: the nodes that have it, as told, and how far from there.
         self.told: "dict[Address, dict[bytes, dict[bytes, int]]]" = {}
+        self.parts = HaveParts()
+        self._pace = Pace(self.answer, mesh.timers)
         self.hearsay = Hearsay()  # what of it did not count, and may later
-        self._answered_by: "dict[bytes, dict[Address, bool]]" = {}  # the same by whom we asked
+        self.answered_by: "dict[bytes, dict[Address, bool]]" = {}  # the same by whom we asked
         # What nodes farther off, by key, have asked for: they are told of changes, too, by their last HAVE.
         self._far: "dict[bytes, Watched]" = {}
         self._far_size = 0
@@ -257,7 +259,7 @@ class Lookups:
                 self._forget_oldest()
             told = self.told[address] = {}
         told.setdefault(name, {})
-        self._answered_by.setdefault(name, {})[address] = True
+        self.answered_by.setdefault(name, {})[address] = True
         return told
 
     def _forget_oldest(self) -> None:
@@ -271,13 +273,13 @@ class Lookups:
         for name in list(self.told[address]):
             self.patterns.untold(name, address)
             self._part(address, name)
-            del self._answered_by[name][address]
+            del self.answered_by[name][address]
 
     def have(self, link: "LinkFace", peer: "Peer", frame: HaveFrame, now: int) -> None:
         """HAVE came: an answer, or news about something that was asked for."""
         uuid = frame.endpoint
-        realm = max(link.realm, frame.realm())
         name = self.name_of(peer)
+        frame.holders, realm = self.parts.whole(name, frame, max(link.realm, frame.realm()))
         if not self.patterns.admits(name, frame, name in self.told.get(uuid, {})):
             return  # nobody asked it
         holders = frame.holders
@@ -302,7 +304,7 @@ class Lookups:
 
     def forget(self, name: bytes, uuid: bytes, now: int) -> None:
         """Forget what that one has told of it."""
-        del self._answered_by[name][uuid]
+        del self.answered_by[name][uuid]
         self._drop_untold(self._part(uuid, name), uuid, now)
 
     def _weigh(self, word: Word, now: int) -> None:
@@ -559,7 +561,8 @@ class Lookups:
         """Send HAVE to one who has asked."""
         self.counters["lookups_answered"] += 1
         told = uuid != codes.PATTERNS or self.patterns.answer(peer, now)
-        if peer.hop is None or not told:
+        count = subscribers(self._mesh.directory.known(uuid))
+        if peer.hop is None or not told or not self._pace.lets(peer, uuid, count, now):
             return None
         have = Answer(self, peer, uuid)
         peer.hop.answer(have)
@@ -629,7 +632,7 @@ class Lookups:
                 found.append((metric, mix(asker, peer.key), holder))
         self._add_node(asker, uuid, found)
         found.sort(key=lambda item: item[:2])
-        return [holder for _, _, holder in found[: codes.HOLDERS_MAX]]
+        return named_to(asker, [holder for _, _, holder in found])
 
     def _add_node(self, asker: "Peer", uuid: bytes, found: "list[tuple[int, int, Holder]]") -> None:
         """The uuid may be a node's id."""
@@ -670,6 +673,7 @@ class Lookups:
         any more.
         """
         self._met.pop(peer.key, None)
+        self.parts.forget(peer.key)
         self.selects.peer_lost(peer, now)
         self.patterns.peer_lost(peer)
         self._forget_denied(peer)
@@ -678,7 +682,7 @@ class Lookups:
         for query in list(self._waited.get(peer.key, ())):
             if self._is_over(query, peer.key):
                 self.conclude(query, now)
-        for address in self._answered_by.pop(peer.key, {}):
+        for address in self.answered_by.pop(peer.key, {}):
             self._drop_untold(self._part(address, peer.key), address, now)
 
 
@@ -690,7 +694,3 @@ def _has_lines(peer: "Peer") -> bool:
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
     """Whether the node's own line, which is pushed, tells of the endpoint."""
     return any([uuid in line.entries or uuid in line.denied for line in peer.lines])
-
-
-def mix(asker: "Peer", key: bytes) -> int:
-    return crc32(asker.key + key)

@@ -4,6 +4,7 @@ told of each pattern, and of its changes, as if it had asked for that (sections 
 As lookups.py for single endpoints, which says whom to ask and what of an answer counts.
 """
 
+from busway.protocol.routing.have_parts import Pace
 from busway.protocol.routing.lookups import Answer, Lookups
 from busway.protocol.routing.peers import Peer
 from busway.protocol.routing.questions import PatternQuestions
@@ -65,6 +66,7 @@ class PatternLookups(PatternQuestions):
         # Those who are told in the next one: of all, or of what is other than they were told.
         self._waiting: "dict[bytes, bool]" = {}
         self._turn = Call(self._next_turn)
+        self._pace = Pace(self._tell_now, mesh.timers)
 
     # Asking
 
@@ -211,11 +213,18 @@ class PatternLookups(PatternQuestions):
         holders = _said(self._lookups.holders(asker.peer, uuid, True))
         if holders == said and not (changed and said):
             return
+        if not self._pace.lets(asker.peer, uuid, len(holders), now):
+            return
         answer = PatternAnswer(self._lookups, asker.peer, uuid, said)
         asker.told[uuid] = answer
         hop.answer(answer)
         if answer.written:  # there was no room for it
             self._wait(asker, False, now)
+
+    def _tell_now(self, peer: Peer, uuid: bytes, now: int) -> None:
+        asker = self.askers.get(peer.key)
+        if asker is not None:
+            self._tell(asker, uuid, now, True)
 
     def changed(self, uuid: bytes, now: int) -> None:
         """The holders of an endpoint are others now."""

@@ -6,7 +6,8 @@ some seconds: who sends again after that asks again.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.routing.directory import counting
-from busway.protocol.routing.lookups import Lookups, mix
+from busway.protocol.routing.have_parts import mix
+from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.questions import SelectorQuestions
 from busway.protocol.routing.selections import Selection, Selections

@@ -118,6 +118,7 @@ TRACE: "Final" = 11
 TRACED: "Final" = 12
 SELECT: "Final" = 13
 SELECTED: "Final" = 14
+HAVE_PART: "Final" = 15
 
 # Flags of SELECTED.
 MORE_FOLLOW: "Final" = 1

@@ -166,14 +166,15 @@ class Holder:
 
 
 class HaveFrame(Frame):
-    """HAVE: who has an endpoint."""
+    """HAVE: who has an endpoint; or HAVE_PART: the first of these, and more follow."""
 
-    __slots__ = ("holders", "written")
+    __slots__ = ("holders", "in_parts", "written")
 
     def __init__(self, destination: bytes, endpoint: bytes, holders: "list[Holder]") -> None:
         super().__init__(codes.SIGNAL, destination, endpoint, 0, b"", codes.RAW, b"")
         self.signal = codes.HAVE
         self.holders = holders
+        self.in_parts = True  # more subscribers than one frame takes may go in several
         self.written = False  # what is new from then on needs another
 
     def refresh(self) -> None:
@@ -273,15 +274,16 @@ def read_run(
 
 def _read_signal(reader: Reader, destination: bytes, aliases: AliasTable, nodes: AliasTable) -> Frame:
     which = reader.u8()
-    if which == codes.HAVE:
+    if which == codes.HAVE or which == codes.HAVE_PART:
         frame: Frame = HaveFrame(destination, b"", [])
+        frame.signal = which
     elif which == codes.SELECTED:
         frame = SelectedSignal(destination, 0, 0, [])
     elif which in (codes.PRUNE, codes.GRAFT):
         frame = TreeFrame(which, destination, b"", b"")
     else:
         frame = signal(which, destination)
-    if not 0 < which <= codes.SELECTED:
+    if not 0 < which <= codes.HAVE_PART:
         return frame  # unknown: skipped, with all that follows
     read_signal(frame, reader, aliases)
     if which == codes.TRACED or which == codes.SELECT:

@@ -511,6 +511,7 @@ _SIGNALS: Mapping[int, _Layout] = {
     codes.TRACED: {"id": _count},
     codes.SELECT: {"id": _count, "expression": _rest},
     codes.SELECTED: {"id": _count, "selected_flags": _u8},
+    codes.HAVE_PART: _ENDPOINT,
 }
 _REPORT: _Layout = {"realm": _u8, "cost": varint, "medium": _text8, "label": _text8}
 
@@ -518,7 +519,7 @@ _REPORT: _Layout = {"realm": _u8, "cost": varint, "medium": _text8, "label": _te
 def _signal(body: Body) -> dict[str, Any]:
     signal = body.read("signal", _u8)
     frame = {"signal": signal, **body.read_all(_SIGNALS.get(signal, {"payload": _rest}))}
-    if signal == codes.HAVE:
+    if signal in (codes.HAVE, codes.HAVE_PART):
         with body.failing_at("holders"):
             frame["holders"] = body.read_many(_holder)
             if len(frame["holders"]) > codes.HOLDERS_MAX:

@@ -599,6 +599,27 @@ def test_two_programs_do_not_run_one_worker_of_a_file(tmp_path: Path) -> None:
             app().run()
 
 
+def test_what_ended_leaves_its_workers_to_the_program_that_has_them_now(
+    processes: Any, tmp_path: Path
+) -> None:
+    with nano.FileBus(tmp_path / "run.log", "64 KiB") as bus:
+
+        def app(handler: Any) -> nano.App:
+            return nano.App(
+                bus=bus,
+                workers={"a": [Counter(1)], "b": [handler]},
+                routes=[Counter >> Count >> type(handler)],
+                processes=processes,
+            )
+
+        first = app(Last(0)).run()
+        assert wait_for(lambda: first.ended)
+        with app(Keeper(str(tmp_path / "kept"))):
+            first.stop()
+            with pytest.raises(ValueError, match="reads as 'b' already"):
+                app(Last(1)).run()
+
+
 def test_a_full_file_fails_the_worker_and_says_why(tmp_path: Path) -> None:
     with nano.FileBus(tmp_path / "run.log", "64 KiB") as bus:
         app = nano.App(

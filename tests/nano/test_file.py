@@ -116,6 +116,47 @@ def test_a_cursor_in_a_block_counts_even_if_nothing_else_was_kept(path: Path) ->
         assert (reader.position, reader.done) == (begin, 1)
 
 
+def test_a_cursor_in_a_block_counts_while_the_file_stays_open(path: Path) -> None:
+    """As when a worker was killed before it kept its place, and the program starts it again."""
+    with opened(path) as bus:
+        reader = bus.attach("a")
+        write(bus, b"one", b"two")
+        other = bus.attach("b")
+        bus.commit(*packed([(0, b"answer")]), reader, 0, 1)
+        bus.commit(*packed([(0, b"of another")]), other, bus.state().tail)
+        reader.close()
+        reader = bus.attach("a")
+        assert (reader.position, reader.done) == (0, 1)
+        bus.commit(*packed([(0, b"answer")]), reader, here := bus.state().tail)
+        reader.close()
+        assert bus.attach("a").position == here
+
+
+def test_a_cursor_in_a_block_behind_a_damaged_part_counts(path: Path) -> None:
+    with opened(path) as bus:
+        reader = bus.attach("a")
+        here = write(bus, b"one")
+        bus.commit(*packed([(0, b"answer")]), reader, here)
+        mapped, at = bus.place(0)
+        mapped[at + blocks.BLOCK + 8] ^= 1
+        reader.close()
+        assert bus.attach("a").position == here
+
+
+def test_one_copy_of_a_cursor_is_whole_while_a_file_is_opened(path: Path) -> None:
+    """The one that counts is not written over, though nothing is new."""
+    with opened(path) as bus:
+        reader = bus.attach("a")
+        reader.keep(end := write(bus, b"one"))
+        reader.close()
+        at = blocks.READERS_AT + blocks.READER_SIZE * reader.row + blocks.CURSORS_AT
+        before = [bus.map[at + slot : at + slot + 32] for slot in (0, 32)]
+    with opened(path) as bus:
+        after = [bus.map[at + slot : at + slot + 32] for slot in (0, 32)]
+        assert sum(one == other for one, other in zip(before, after, strict=True)) == 1
+        assert bus.attach("a").position == end
+
+
 def test_it_grows_by_segments(path: Path) -> None:
     sent = [bytes([n % 251]) * 5000 for n in range(60)]
     with opened(path, growable=True) as bus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from busway import nano
 from busway.nano import blocks, reading, waiting
+from busway.nano.control import Control, Counters
 from busway.nano.log import Log, packed
 from busway.nano.reading import Reader
 
@@ -260,6 +262,18 @@ def test_names_and_readers_have_limits(ring: Log) -> None:
     ring.attach("one more")
 
 
+def test_a_place_that_another_reader_had_says_nothing_of_that_one() -> None:
+    with nano.RingBus(4096) as bus:
+        first = bus.attach("first")
+        for _ in range(3):
+            first.keep(write(bus, b"before"))
+        first.close()
+        end = write(bus, b"after")
+        second = bus.attach("second")
+        assert second.row == first.row
+        assert second.kept() == second.position == end
+
+
 def test_a_position_may_be_asked_for(ring: Log) -> None:
     write(ring, b"one")
     here = write(ring, b"two")
@@ -381,6 +395,34 @@ def test_one_copy_of_the_state_is_whole_at_any_instant() -> None:
                 assert read_all(reader) == [b"one", b"two", b"three"]
 
 
+@pytest.mark.parametrize("what", ["counts", "head"])
+def test_no_zeros_are_read_of_numbers_that_are_being_written(what: str) -> None:
+    with nano.RingBus(4096) as ring:
+        control = Control(1, 1)
+
+        def write_on() -> None:
+            for number in itertools.count(1):
+                if what == "counts":
+                    control.count(0, Counters(number, number, number, number))
+                else:
+                    blocks.pack_state(ring.map, blocks.STATES_AT, number, number, number)
+
+        def read() -> int:
+            if what == "counts":
+                return control.counters(0).handled
+            return int(blocks.STATES.unpack_from(ring.map, blocks.STATES_AT)[2])
+
+        child = fork.Process(target=write_on)
+        child.start()
+        try:
+            while not read():
+                assert child.is_alive()
+            assert all(read() for _ in range(300_000))
+        finally:
+            child.kill()
+            child.join()
+
+
 def test_half_a_number_of_a_killed_writer_keeps_nobody_awake() -> None:
     with nano.BlockingBus(4096) as bus:
         reader = bus.attach("a")
@@ -435,6 +477,14 @@ def test_a_writer_waits_for_the_slowest_reader() -> None:
             got += messages_of(slow.take())
         writer.join()
     assert got == sent
+
+
+def test_a_writer_that_reads_nothing_has_patience_as_others_have() -> None:
+    """Though room came between its two looks: another writer may have taken it since."""
+    with nano.BlockingBus(4096, patience=60.0) as bus:
+        bus.attach("near")
+        deaf = Reader(bus, -1, 0, None)
+        assert bus.wait_for_room(4096, deaf, 0.0) < 60.0
 
 
 def test_a_writer_that_has_waited_long_enough_goes_on() -> None:

@@ -1,7 +1,22 @@
-"""Keeps tests with drawn examples out of the core's coverage: the gate must not depend on what is drawn."""
+"""Which tests of the core run where: those with drawn examples are kept out of its coverage, as the gate must
+not depend on what is drawn; those that set constants do not run on the compiled core.
+"""
+
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import is_hypothesis_test
+
+from busway.protocol.wire import codes
+
+
+@pytest.fixture
+def monkeypatch() -> Iterator[pytest.MonkeyPatch]:
+    """As pytest's own. The constants and methods that tests of the core set stand in compiled code."""
+    if not codes.__file__.endswith(".py"):
+        pytest.skip("what it sets is compiled in")
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -271,7 +271,7 @@ def test_what_somebody_answered_is_forgotten_when_it_leaves() -> None:
     liar.leave()
     net.advance(3000)
     assert net.holders("b", E) == ""
-    assert (net["b"].lookups.told, net["b"].lookups._answered_by) == ({}, {})
+    assert (net["b"].lookups.told, net["b"].lookups.answered_by) == ({}, {})
 
 
 def test_what_another_answered_as_well_stays() -> None:

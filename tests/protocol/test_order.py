@@ -211,11 +211,11 @@ def test_flow_control_and_news_wait_for_nobody_and_nothing_else_is_so_free() -> 
     net = chain("ab")
     peer = net.see("a", "b")
     found = []
-    for which in range(1, codes.SELECTED + 1):
+    for which in range(1, codes.HAVE_PART + 1):
         out = signal(which, peer.key, E, 1)
         found += [which] if is_express(out) else []
     assert sorted(EXPRESS) == found
-    assert set(range(1, codes.SELECTED + 1)) - set(found) == {codes.CANCEL, codes.PROBE, codes.END}
+    assert set(range(1, codes.HAVE_PART + 1)) - set(found) == {codes.CANCEL, codes.PROBE, codes.END}
 
 
 def test_credit_overtakes_the_messages_that_wait() -> None:

@@ -192,6 +192,7 @@ FRAMES: dict[str, Frames] = {
             varint(1) + b"".join(b"\x0d" + _number(count + n) + u16(0) for n in range(codes.HOLDERS_MAX)),
         )
     ],
+    "HAVE_PART": _one(signal(codes.HAVE_PART, varint(1) + b"\x0d" + SELF + u16(0))),
     "SELECT: all are meant": _one(signal(codes.SELECT, varint(1) + b"\1\1x\5")),
     "SELECT: another each time": lambda count: [signal(codes.SELECT, varint(1) + b"\1\6%06d" % count)],
     "SELECT: of many terms": lambda count: [

@@ -411,7 +411,7 @@ frames = st.one_of(
     a_signal(12, id=positive, report=reports),
     a_signal(13, id=positive, expression=payload),
     a_signal(14, id=positive, selected_flags=u8, holders=st.lists(chosen, max_size=3)),
-    a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(15, 255), payload=payload),
+    a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(16, 255), payload=payload),
     a_frame(
         "IGNORED", head=st.integers(0x40, 0x7F).filter(lambda head: head != 0x41), payload=payload
     ),  # SLEEP

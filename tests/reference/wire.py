@@ -682,6 +682,7 @@ _SIGNAL_FIELDS = {
     12: c.Struct(_Id, "report" / _Legible(Report)),
     13: c.Struct(_Id, marked("expression", Rest)),
     14: c.Struct(_Id, marked("selected_flags", U8), "holders" / _Few(UntilEnd(Chosen))),
+    15: c.Struct(_Endpoint, "holders" / _Few(UntilEnd(Holder))),
 }
 _UnknownSignal = c.Struct(marked("payload", Rest))
 

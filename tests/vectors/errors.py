@@ -292,6 +292,8 @@ CONTROL_ERRORS = [
     error("HAVE with a holder cut", f"17 f0 08 00 01 {E1} 01 01 40", 9),
     error("HAVE with 16 holders", f"54 f0 08 00 01 {E1}" + "01 01 4001" * 16, None),
     error("HAVE with 17 holders", f"58 f0 08 00 01 {E1}" + "01 01 4001" * 17, 9),
+    error("HAVE_PART with a holder cut", f"17 f0 0f 00 01 {E1} 01 01 40", 9),
+    error("HAVE_PART with 17 holders", f"58 f0 0f 00 01 {E1}" + "01 01 4001" * 17, 9),
     error("HAVE with a holder without the extension it promises", f"18 f0 08 00 01 {E1} 81 01 4001", 9),
     error("HAVE with a holder's extension cut", f"1a f0 08 00 01 {E1} 81 01 4001 03 01", 9),
     error("PRUNE without a tree", f"14 f0 09 00 01 {E1}", 9),

@@ -743,9 +743,9 @@ SIGNAL_FRAMES = [
     vector("END", "06 f0 06 8001 0003", signal("END", id=128, parts=3)),
     vector(
         "unknown signals are skipped with all that follows",
-        "02 f0 00 05 f0 0f 010203 02 f0 ff 03 f0 01 05",
+        "02 f0 00 05 f0 10 010203 02 f0 ff 03 f0 01 05",
         signal("UNKNOWN", number=0, payload="", skipped=True),
-        signal("UNKNOWN", number=15, payload="010203", skipped=True),
+        signal("UNKNOWN", number=16, payload="010203", skipped=True),
         signal("UNKNOWN", number=255, payload="", skipped=True),
         signal("CANCEL", id=5),
     ),
@@ -781,6 +781,17 @@ MESH_FRAMES = [
             ],
             **bind("endpoint", 1),
         ),
+    ),
+    vector(
+        "HAVE_PART: a subscriber, and HAVE with another",
+        f"2d f0 0f 00 01 {E1} 0b 00 03 {NODE_C} 8011 07 f0 08 01 07 01 4001",
+        signal(
+            "HAVE_PART",
+            endpoint=E1,
+            holders=[holder("broadcast", 2, node(3, NODE_C), 0x8011)],
+            **bind("endpoint", 1),
+        ),
+        signal("HAVE", endpoint=E1, endpoint_alias=1, holders=[holder("broadcast", 1, node(1), 0x4001)]),
     ),
     vector(
         "HAVE: a holder with a label and a last word",

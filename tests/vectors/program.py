@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 NOW = 1000
 KINDS = ("SEND", "PUBLISH", "CONFIRM", "REQUEST", "REPLY", "PART", "ERROR", "SIGNAL")
 SIGNALS = "- CANCEL CREDIT PROBE PART_CREDIT UNDELIVERABLE END WHO HAVE PRUNE GRAFT TRACE TRACED".split(" ")
-SIGNALS += ["SELECT", "SELECTED"]
+SIGNALS += ["SELECT", "SELECTED", "HAVE_PART"]
 HOLDERS = ("withdrawn", "unicast", "anycast", "broadcast")
 NUMBERS = ("seq", "index", "limit", "sent", "parts")
 
@@ -394,6 +394,7 @@ NOT_FOR_LEAVES = (
     "ROUTES that bind the last number",
     "a leaf names another node as source",
     "SELECT",  # which it skips as any signal that it does not know
+    "HAVE_PART",  # likewise: nobody sends a leaf one
 )
 
 

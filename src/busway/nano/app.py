@@ -256,6 +256,7 @@ class Running:
                     f"picklable: {error}"
                 ) from error
             self._children[plan.number] = child
+            self._readers[plan.number].adopt(child.pid or 0)
         self._watch = threading.Thread(target=self._watched, name="busway.nano watch", daemon=True)
         self._watch.start()
 

@@ -20,6 +20,7 @@ one that is seen too early does not fit, and is looked at again.
 from __future__ import annotations
 
 import platform
+from mmap import mmap
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
@@ -115,8 +116,10 @@ def fits(header: bytes, body: bytes | memoryview) -> bool:
     return bool(crc32(body, crc32(header[:_FRONT_SIZE])) == crc)
 
 
-def pack_state(buffer: object, at: int, tail: int, total: int, head: int) -> None:
-    _STATE.pack_into(buffer, at, tail, total, head, crc32(_THREE.pack(tail, total, head)))  # type: ignore[arg-type]
+def pack_state(buffer: mmap | bytearray, at: int, tail: int, total: int, head: int) -> None:
+    """Writes one copy, in one piece: `pack_into` writes zeros first, and no block lies before a head of 0."""
+    check = crc32(_THREE.pack(tail, total, head))
+    buffer[at : at + _STATE.size] = _STATE.pack(tail, total, head, check)
 
 
 def state_of(words: tuple[int, ...]) -> State | None:

@@ -1,4 +1,7 @@
-"""The page on which workers say how they are, and are told to stop. Shared like the bus."""
+"""The page on which workers say how they are, and are told to stop. Shared like the bus.
+
+What is there is written in one piece: `pack_into` writes zeros first, which another process may read.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ class Control:
         text = reason.encode(errors="replace")[: _WORKER_SIZE - _TEXT_AT]
         at = _BEGIN + worker * _WORKER_SIZE
         self._map[at + _TEXT_AT : at + _TEXT_AT + len(text)] = text
-        _WORKER.pack_into(self._map, at, _STATES.index(state), len(text), pid, missed)
+        self._map[at : at + _WORKER.size] = _WORKER.pack(_STATES.index(state), len(text), pid, missed)
         if state == "running":
             self._map[at + _STARTED_AT] = 1
 
@@ -95,7 +98,8 @@ class Control:
 
     def count(self, part: int, counters: Counters) -> None:
         """Notes what a handler has done."""
-        _COUNTERS.pack_into(self._map, self._part(part), *counters)
+        at = self._part(part)
+        self._map[at : at + _PART_SIZE] = _COUNTERS.pack(*counters)
 
     def counters(self, part: int) -> Counters:
         """The counts that a handler noted."""

@@ -277,13 +277,27 @@ class FileBus(Log):
             if pid:
                 continue
             at = blocks.READERS_AT + blocks.READER_SIZE * row
-            found = blocks.cursor_of(self.map, at) or Cursor(0, 0, 0, 0)
+            known = found = blocks.cursor_of(self.map, at) or Cursor(0, 0, 0, 0)
             block = places.get(row)
             if block is not None and block.position >= found.as_of:
-                found = Cursor(block.cursor, block.done, block.end, found.turn + 1)
+                found = found._replace(position=block.cursor, done=block.done)
             if found.position > tail:
-                found = Cursor(tail, 0, tail, found.turn + 1)
-            blocks.pack_cursor(self.map, at, found._replace(turn=found.turn & 0xFFFFFFFF))
+                found = found._replace(position=tail, done=0)
+            # Over the older copy, as each time; all there is has been looked at.
+            turn = (known.turn + 1) & 0xFFFFFFFF
+            blocks.pack_cursor(self.map, at, found._replace(as_of=tail, turn=turn))
+
+    def committed(self, row: int, known: Cursor, tail: int) -> Cursor:
+        """With the lock: the place of a reader that is not at work, with all that it committed since."""
+        position = known.as_of
+        while position < tail:
+            block = self.read(position, tail) or self._search(position, tail)[0]
+            if block is None:
+                break
+            if block.reader == row + 1:
+                known = known._replace(position=block.cursor, done=block.done)
+            position = block.end
+        return known
 
     def _tell(self) -> None:
         report = self.report

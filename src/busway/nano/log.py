@@ -264,17 +264,18 @@ class Log:
             state = self.settled()
             row = self._row_for(wanted)
             at = blocks.READERS_AT + blocks.READER_SIZE * row
-            known = blocks.cursor_of(self.map, at) if self._name_at(row) == wanted else None
+            there = blocks.cursor_of(self.map, at)  # of a ring perhaps one of another name
+            known = there if self._name_at(row) == wanted else None
             if start is not None and not 0 <= start <= state.tail:
                 raise ValueError(f"a position is 0 to {state.tail} here, got {start}")
             if start is not None:
                 begin = Cursor(max(start, state.head), 0, state.tail, 0)
             elif known is not None and self.resumes:
-                begin = known
+                begin = self.committed(row, known, state.tail)
             else:
                 begin = Cursor(0 if self.resumes else state.tail, 0, state.tail, 0)
             self.map[at : at + blocks.NAME_MAX] = wanted.ljust(blocks.NAME_MAX, b"\0")
-            turn = 0 if known is None else known.turn + 1
+            turn = 0 if there is None else there.turn + 1
             blocks.pack_cursor(self.map, at, begin._replace(as_of=state.tail, turn=turn & 0xFFFFFFFF))
             blocks.PAIR.pack_into(
                 self.map, at + blocks.FREED_AT, begin.position, begin.position ^ blocks.FLIPPED
@@ -283,6 +284,10 @@ class Log:
             self.occupy(row, os.getpid())
         number = self.number_at(begin.position, state)
         return Reader(self, row, begin.position, number, done=begin.done, turn=turn)
+
+    def committed(self, row: int, known: Cursor, tail: int) -> Cursor:
+        """With the lock: the place of a reader that is not at work, with all that it committed since."""
+        return known
 
     def number_at(self, position: int, state: State) -> int | None:
         """The number of the first message of the block at a position; None if that is not known."""
@@ -296,21 +301,29 @@ class Log:
         for row in range(blocks.READERS_MAX):
             if name := self._name_at(row):
                 at = blocks.READERS_AT + blocks.READER_SIZE * row
-                (pid,) = blocks.WORD.unpack_from(self.map, at + blocks.PID_AT)
+                pid = self.process_at(row)
                 (began,) = blocks.WORD.unpack_from(self.map, at + blocks.BEGAN_AT)
                 yield row, name, pid if pid and alive(pid, began) else 0
 
-    def occupy(self, row: int, pid: int) -> None:
-        """Says which process reads by the name of a row; 0: none.
+    def process_at(self, row: int) -> int:
+        """The process that a row says it is of; 0: none."""
+        (pid,) = blocks.WORD.unpack_from(
+            self.map, blocks.READERS_AT + blocks.READER_SIZE * row + blocks.PID_AT
+        )
+        return int(pid)
 
-        A row that is handed over is never without a living process, not even for an instant: writers would
-        not wait for it. So what says when the process began is cleared first and written last.
+    def occupy(self, row: int, pid: int) -> None:
+        """With the lock, but for 0: says which process reads by the name of a row; 0: none.
+
+        A row that is handed over is never without a living process, though who does it is killed: writers
+        would not wait for it. So what says when the process began is cleared first and written last.
         """
         at = blocks.READERS_AT + blocks.READER_SIZE * row
         began = beginning_of(pid) if pid else 0
         blocks.WORD.pack_into(self.map, at + blocks.BEGAN_AT, 0)
         blocks.WORD.pack_into(self.map, at + blocks.PID_AT, pid)
-        blocks.WORD.pack_into(self.map, at + blocks.BEGAN_AT, began)
+        if pid:
+            blocks.WORD.pack_into(self.map, at + blocks.BEGAN_AT, began)
 
     def _name_at(self, row: int) -> bytes:
         at = blocks.READERS_AT + blocks.READER_SIZE * row

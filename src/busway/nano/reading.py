@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ class Reader:
         self._expected = expected
         self._turn = turn
         self._at = blocks.READERS_AT + blocks.READER_SIZE * row
+        self._pid = os.getpid()  # the process that the row says it is of; 0: closed
         self._aside: list[Block] = []
         self._aside_size = 0
         self._lost: Missed | None = None  # behind what was set aside
@@ -193,12 +195,16 @@ class Reader:
         return bool(found)
 
     def adopt(self, pid: int) -> None:
-        """Says which process reads by this name; 0: none."""
+        """Says which process reads by this name from now on: told by that one, by this one, or by both."""
         if self.row >= 0:
-            self.log.occupy(self.row, pid)
-            if not pid:
-                self.log.freed(blocks.FLIPPED)
+            with self.log.lock:
+                if self.log.process_at(self.row) == self._pid:
+                    self.log.occupy(self.row, pid)
+        self._pid = pid
 
     def close(self) -> None:
-        """Nobody reads by this name any more. Where it was is kept."""
-        self.adopt(0)
+        """Nobody reads by this name any more; where it was is kept. Who has the name by now keeps it."""
+        if self.row >= 0 and self._pid and self.log.process_at(self.row) == self._pid:
+            self.log.occupy(self.row, 0)
+            self.log.freed(blocks.FLIPPED)
+        self._pid = 0

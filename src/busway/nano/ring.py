@@ -197,7 +197,7 @@ class BlockingBus(RingBus):
         if reader is not None and reader.hurried():
             return self._patience
         _, row = self._slowest(self.state().tail)
-        if reader is not None and row == reader.row:
+        if reader is not None and row == reader.row >= 0:
             return waited if reader.set_aside() else self._patience
         began = time.monotonic()
         # Half of the ring, if there is so much: not for each block that a reader has taken.
@@ -215,8 +215,9 @@ class BlockingBus(RingBus):
 
     def _forget_dead(self, row: int) -> None:
         """Nobody waits for a reader whose process was killed."""
-        if row >= 0 and row not in {living for living, _, pid in self.rows() if pid}:
-            self.occupy(row, 0)
+        with self.lock:
+            if row >= 0 and row not in {living for living, _, pid in self.rows() if pid}:
+                self.occupy(row, 0)
 
     def freed(self, position: int) -> None:
         """A reader needs nothing before a position any more: wakes writers that wait for that."""
