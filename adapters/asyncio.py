@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from busway.adapters.records import Delivery, Hop
     from busway.adapters.retrying import Retry
     from busway.adapters.sealed_calls import Call
+    from busway.lan.found_asyncio import FoundStream
     from busway.selectors import Selector
 
 S = TypeVar("S")
@@ -108,6 +109,10 @@ class AsyncBus(Calls, BaseBus):
         retained: how many last values it keeps of what it publishes with `retain=True`, and how many bytes.
         tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
             may, unless BUSWAY_TAP is 0 in the environment.
+        lan: find the programs of this bus on the local network that say the same, and be found by them; it
+            forwards for them. It needs `token`, or `trust` and `key`.
+        token: what all of them have to know; by default BUSWAY_TOKEN, or what is in the file
+            BUSWAY_TOKEN_FILE. It never travels, and must not be one that can be guessed.
 
     Use it as `async with AsyncBus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """
@@ -126,6 +131,11 @@ class AsyncBus(Calls, BaseBus):
         """
         self._offer_seal()
         await self._host.open()
+        try:
+            self._join_lan()
+        except BaseException:
+            await self.close(0)
+            raise
         return self
 
     async def __aenter__(self) -> Self:
@@ -661,6 +671,17 @@ class AsyncBus(Calls, BaseBus):
     def changes(self) -> Changes:
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
         return Changes(self, self._host, Items(CHANGES_MAX))
+
+    def found(self) -> FoundStream:
+        """Programs of the local network (`lan=True`) and boards (`connect("serial://*")`, `"ble://*"`) that
+        were found, then what becomes of each: an async iterator of `Found`. One that is behind is told the
+        last of each. It ends with the bus; `close()` ends it before. Raises BusError.
+        """
+        from busway.lan.found_asyncio import FoundStream
+        from busway.lan.hub import hub_of
+
+        self._host.check()
+        return FoundStream(self, self._host, Items(), hub_of(self).finds)
 
     def presence(self, wanted: Whom | type) -> Presence:
         """All who are there, then who comes, goes or changes: an async iterator of `Sighting`.

@@ -76,6 +76,14 @@ class Host(Pump, BusHost):
 
     look = BusHost.inside
 
+    def soon(self, callback: Callable[[], object]) -> None:
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(callback)
+            except RuntimeError:
+                return  # it is closed
+
     def together(self, function: Callable[[], R]) -> R:
         held = self.hold()
         try:

@@ -105,8 +105,19 @@ class BaseBus:
         limits: Limits | None = None,
         retained: tuple[int, int] = RETAINED,
         tap: bool | None = None,
+        lan: bool = False,
+        token: str | None = None,
     ) -> None:
         identity = Identity(key, trust, node_id is not None, boards, policy)
+        self._lan_token: str | None = None
+        check_flag("lan", lan)
+        self._joins_lan = lan
+        if lan:
+            from busway.lan.asked import check_lan
+
+            transit, self._lan_token = check_lan(identity, token, leaf, transit)
+        elif token is not None:
+            raise ValueError("token= is for lan=True; the tokens of other links go to listen and connect")
         make = partial(make_node, name, leaf, transit, label, node_id, identity, limits)
         common = check_labels(labels)
         most = check_retained(retained)
@@ -303,6 +314,15 @@ class BaseBus:
             window=window,
             priority=priority_of(priority),
         )
+
+    # Found by itself
+
+    def _join_lan(self) -> None:
+        """Join the local network, if that is asked for: the bus is open. Raises OSError, BusError."""
+        if self._joins_lan:
+            from busway.lan.hub import hub_of
+
+            hub_of(self).join(self._lan_token)
 
     # Sealed
 

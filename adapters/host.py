@@ -58,6 +58,7 @@ class BusHost:
     way = ""  # how such a bus is used
     failures: Failures
     sealing: Any = None  # the sealed side of the bus (sealed.py), if it has one
+    lan: Any = None  # what it finds by itself (busway.lan.hub), once it does
 
     def __init__(self, node: Node, ipc: bool, may_tap: bool, identity: Identity) -> None:
         self.node = node
@@ -107,6 +108,10 @@ class BusHost:
 
     def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function`, which may block, elsewhere; then `done(value, error)` as a callback."""
+        raise NotImplementedError
+
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Have it called as a callback of the loop, from any thread; after the loop's end nothing is."""
         raise NotImplementedError
 
     def together(self, function: Callable[[], R]) -> R:
@@ -187,6 +192,7 @@ class BusHost:
     def _stop_listening(self) -> None:
         """Nobody comes any more, and nothing is dialled again."""
         steps: list[Callable[[], object]] = [listener.close for listener in list(self.listeners)]
+        steps += [] if self.lan is None else [self.lan.stop]
         steps += [link.bus_closed for link in list(self.dialled)]
         self._take_steps([*steps, *([] if self._mesh is None else [self._mesh.close])])
 
@@ -209,7 +215,8 @@ class BusHost:
         steps: list[Callable[[], object]] = [runner.close for runner in list(self.runners)]
         self._take_steps([*steps, self._tell_last, self.trail.close, self.identity.release])
         looking = [*self.changes, *(self.presences or ())]
-        self._take_steps([*(each._finish for each in looking), self.failures.close])
+        found = [] if self.lan is None else [self.lan.release]
+        self._take_steps([*(each._finish for each in looking), *found, self.failures.close])
 
     def _tell_last(self) -> None:
         """Before nobody is told anything any more."""
@@ -240,6 +247,8 @@ class BusHost:
                 f"this bus was opened by process {self._pid} before fork: open one of your own in the child"
             )
         held: list[Any] = [*self.dialled, *self.runners, *self._all_listeners()]
+        if self.lan is not None:
+            held.append(self.lan)
         for each in held:
             each.abandon()
         self.identity.release()
@@ -334,6 +343,8 @@ class BusHost:
             change = change_of(event)
             if change is not None:
                 self.tell(change)
+        if self.lan is not None and event.kind in (events.LINK_OPEN, events.LINK_CLOSED):
+            self.lan.link_changed()
         if event.kind == events.LINK_CLOSED:
             self._on_link_closed(cast(events.LinkEvent, event).connection)
 

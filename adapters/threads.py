@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 
     from busway.adapters.sealed_calls import Call
     from busway.adapters.threads_presence import Presence
+    from busway.lan.found_threads import FoundStream
     from busway.selectors import Selector
 
 S = TypeVar("S")
@@ -91,7 +92,7 @@ class Bus(BaseBus, Calls):
     this machine's other programs of the same user; `leaf`: join through one local node; `transit`: forward
     for others; `label` for people; `node_id` 16 bytes; `key` and `trust` beyond this machine; `boards` that
     may join; `policy`: who may do what; `seal` for sealed messages; `limits`; `tap`: let
-    `busway listen --all` see it.
+    `busway listen --all` see it; `lan` and `token`: find others on the local network.
 
     Use it as `with Bus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """
@@ -108,6 +109,11 @@ class Bus(BaseBus, Calls):
         """Join. `with` does this. Where it fails the bus is closed."""
         self._offer_seal()
         self._host.open()
+        try:
+            self._join_lan()
+        except BaseException:
+            self.close(0)
+            raise
         return self
 
     def __enter__(self) -> Self:
@@ -655,6 +661,16 @@ class Bus(BaseBus, Calls):
     def changes(self) -> Changes:
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
         return Changes(self, self._host, Items(self._host.engine, CHANGES_MAX))
+
+    def found(self) -> FoundStream:
+        """Programs of the local network and boards that were found, then what becomes of each: an iterator of
+        `Found` that blocks. Errors as `AsyncBus.found`.
+        """
+        from busway.lan.found_threads import FoundStream
+        from busway.lan.hub import hub_of
+
+        self._host.check()
+        return FoundStream(self, self._host, Items(self._host.engine), hub_of(self).finds)
 
     def presence(self, wanted: Whom | type) -> Presence:
         """All who are there, then who comes, goes or changes: an iterator that blocks. Argument,

@@ -70,6 +70,9 @@ class Host(BusHost):
         with self.engine.lock:
             return function(*args)
 
+    def soon(self, callback: Callable[[], object]) -> None:
+        self.engine.soon(callback)
+
     def together(self, function: Callable[[], R]) -> R:
         return function()  # what it is called from ends with a turn
 

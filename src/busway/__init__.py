@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         UnknownType,
     )
     from busway.keys import Key
+    from busway.lan.found import Found
     from busway.messages import message
     from busway.names import NAMESPACE, endpoint_id
     from busway.protocol import Connection, Limits, Link, Node
@@ -76,6 +77,7 @@ _HOME = {
     "DialledLink": "busway.adapters.dialled",
     "EndpointInfo": "busway.adapters.records",
     "EndpointTaken": "busway.errors",
+    "Found": "busway.lan.found",
     "Hop": "busway.adapters.records",
     "Hosted": "busway.services.lives",
     "Key": "busway.keys",
@@ -132,6 +134,7 @@ __all__ = [
     "DialledLink",
     "EndpointInfo",
     "EndpointTaken",
+    "Found",
     "Hop",
     "Hosted",
     "Key",

@@ -49,6 +49,21 @@ class Machine:
     def environment(self) -> dict[str, str]:
         return {"BUSWAY_DIR": self.directory}
 
+    def set_link(self, state: str) -> None:
+        """Its network card: "up" or "down"."""
+        ip("-n", self.name, "link", "set", "eth0", state)
+        if state == "up":
+            ip("-n", self.name, "route", "replace", "default", "dev", "eth0")
+
+
+def block_multicast(number: int) -> None:
+    """Let the wire pass no multicasts to machine `number` of those that are there, as many access points do:
+    neither mDNS nor neighbour discovery of IPv6 gets to it.
+    """
+    port = ("dev", f"p{number}", "mcast_flood", "off")
+    command = ["ip", "netns", "exec", f"bw{os.getpid()}s", "bridge", "link", "set", *port]
+    subprocess.run(command, check=True, capture_output=True, timeout=20)
+
 
 @contextlib.contextmanager
 def machines(count: int) -> Iterator[list[Machine]]:
@@ -80,7 +95,7 @@ def machines(count: int) -> Iterator[list[Machine]]:
             ip("-n", f"{tag}s", "link", "set", f"p{number}", "master", "wire", "up")
             ip("-n", name, "addr", "add", f"{made[-1].address}/24", "dev", "eth0")
             ip("-n", name, "link", "set", "lo", "up")
-            ip("-n", name, "link", "set", "eth0", "up")
+            made[-1].set_link("up")  # with a route to everywhere, which multicasts need
         yield made
     finally:
         for machine in made:
