@@ -109,10 +109,8 @@ class AsyncBus(Calls, BaseBus):
         retained: how many last values it keeps of what it publishes with `retain=True`, and how many bytes.
         tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
             may, unless BUSWAY_TAP is 0 in the environment.
-        lan: find the programs of this bus on the local network that say the same, and be found by them; it
-            forwards for them. It needs `token`, or `trust` and `key`.
-        token: what all of them have to know; by default BUSWAY_TOKEN, or what is in the file
-            BUSWAY_TOKEN_FILE. It never travels, and must not be one that can be guessed.
+        lan: find the programs of this bus on the local network that say the same; it needs `token`, or `key`.
+        token: of all these; by default what BUSWAY_TOKEN, or the file BUSWAY_TOKEN_FILE, says.
 
     Use it as `async with AsyncBus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """
@@ -129,13 +127,8 @@ class AsyncBus(Calls, BaseBus):
         """Join. `async with` does this. From then on the bus belongs to this loop: any other call in another
         thread or on another loop raises BusError. Where it fails the bus is closed.
         """
-        self._offer_seal()
+        self._offer()
         await self._host.open()
-        try:
-            self._join_lan()
-        except BaseException:
-            await self.close(0)
-            raise
         return self
 
     async def __aenter__(self) -> Self:
@@ -674,14 +667,11 @@ class AsyncBus(Calls, BaseBus):
 
     def found(self) -> FoundStream:
         """Programs of the local network (`lan=True`) and boards (`connect("serial://*")`, `"ble://*"`) that
-        were found, then what becomes of each: an async iterator of `Found`. One that is behind is told the
-        last of each. It ends with the bus; `close()` ends it before. Raises BusError.
+        were found, then what becomes of each: an async iterator of `Found`. It ends with the bus.
         """
         from busway.lan.found_asyncio import FoundStream
-        from busway.lan.hub import hub_of
 
-        self._host.check()
-        return FoundStream(self, self._host, Items(), hub_of(self).finds)
+        return FoundStream(self, self._host, Items())
 
     def presence(self, wanted: Whom | type) -> Presence:
         """All who are there, then who comes, goes or changes: an async iterator of `Sighting`.

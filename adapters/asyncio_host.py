@@ -112,13 +112,15 @@ class Host(Pump, BusHost):
         self._end = _at_loop_end(self)
         await anext(self._end)
         self.wake()
-        if self._ipc:
-            try:
+        try:
+            if self._ipc:
                 self._mesh = LocalMesh(self, not self.node.leaf)
                 await self._mesh.join()
-            except BaseException:
-                await self.close(0)
-                raise
+            if self.lan is not None:
+                self.lan.begin()
+        except BaseException:
+            await self.close(0)
+            raise
 
     async def close(self, timeout: float) -> None:
         """Leave, within `timeout` seconds. Twice is once."""

@@ -109,13 +109,11 @@ class BaseBus:
         token: str | None = None,
     ) -> None:
         identity = Identity(key, trust, node_id is not None, boards, policy)
-        self._lan_token: str | None = None
         check_flag("lan", lan)
-        self._joins_lan = lan
         if lan:
             from busway.lan.asked import check_lan
 
-            transit, self._lan_token = check_lan(identity, token, leaf, transit)
+            transit, token = check_lan(identity, token, leaf, transit)
         elif token is not None:
             raise ValueError("token= is for lan=True; the tokens of other links go to listen and connect")
         make = partial(make_node, name, leaf, transit, label, node_id, identity, limits)
@@ -131,6 +129,10 @@ class BaseBus:
             from busway.adapters.sealed import Sealing
 
             self._host.sealing = Sealing(self._host, identity, seal)
+        if lan:
+            from busway.lan.hub import Hub
+
+            self._host.lan = Hub(self._host, token)
 
     def __repr__(self) -> str:
         node, others = self.node, len(self.node.peers())
@@ -315,19 +317,14 @@ class BaseBus:
             priority=priority_of(priority),
         )
 
-    # Found by itself
-
-    def _join_lan(self) -> None:
-        """Join the local network, if that is asked for: the bus is open. Raises OSError, BusError."""
-        if self._joins_lan:
-            from busway.lan.hub import hub_of
-
-            hub_of(self).join(self._lan_token)
-
     # Sealed
 
-    def _offer_seal(self) -> None:
-        """Before the bus is opened: tell those who ask what to seal with, if there is something."""
+    def _offer(self) -> None:
+        """Before the bus is opened: tell those who ask what to seal with, and what was found, if there is
+        something.
+        """
+        if self._host.lan is not None:
+            self._host.lan.offer(self)
         if self._host.sealing is not None and self._offering is None:
             self._offering = self.serve(OFFERS_NAME, self._host.sealing.answer, realm="global")
 

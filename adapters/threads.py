@@ -107,13 +107,8 @@ class Bus(BaseBus, Calls):
 
     def open(self) -> Self:
         """Join. `with` does this. Where it fails the bus is closed."""
-        self._offer_seal()
+        self._offer()
         self._host.open()
-        try:
-            self._join_lan()
-        except BaseException:
-            self.close(0)
-            raise
         return self
 
     def __enter__(self) -> Self:
@@ -667,10 +662,8 @@ class Bus(BaseBus, Calls):
         `Found` that blocks. Errors as `AsyncBus.found`.
         """
         from busway.lan.found_threads import FoundStream
-        from busway.lan.hub import hub_of
 
-        self._host.check()
-        return FoundStream(self, self._host, Items(self._host.engine), hub_of(self).finds)
+        return FoundStream(self, self._host, Items(self._host.engine))
 
     def presence(self, wanted: Whom | type) -> Presence:
         """All who are there, then who comes, goes or changes: an iterator that blocks. Argument,

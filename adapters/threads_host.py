@@ -94,13 +94,15 @@ class Host(BusHost):
             install()
         # Now: a thread that imports while another forks would leave the child an import that never ends.
         encode(None, b"")
-        if self._ipc:
-            try:
+        try:
+            if self._ipc:
                 self._mesh = self.engine.call(LocalMesh, self, not self.node.leaf)
                 self.engine.wait(self.engine.call(self._mesh.join))
-            except BaseException:
-                self.close(0)
-                raise
+            if self.lan is not None:
+                self.lan.begin()
+        except BaseException:
+            self.close(0)
+            raise
 
     def close(self, timeout: float) -> None:
         """Leave, within `timeout` seconds. Twice is once."""

@@ -1,4 +1,4 @@
-"""What is announced, and what is taken from others' announcements."""
+"""Announcements: what is said in them, and what is taken from those of others."""
 
 from __future__ import annotations
 

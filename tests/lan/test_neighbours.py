@@ -1,4 +1,4 @@
-"""Whom a program dials of those that it sees."""
+"""The choice of neighbours: by hand, and by machines in virtual time."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Announced(NamedTuple):
 
 
 def bus_hash(bus: str) -> str:
-    """What stands for a bus's name."""
+    """The digits that stand for a bus's name."""
     return sha256(b"busway-lan\0" + bus.encode()).hexdigest()[:16]
 
 

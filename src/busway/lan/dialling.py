@@ -30,7 +30,7 @@ class ToPlaces(Attempt):
         super().__init__(host, url, {}, None, done)
 
     def go_on(self, error: BaseException) -> None:
-        """Who answers and refuses is not asked again at another of its addresses."""
+        """As Attempt's; who answers and refuses is not asked again at another of its addresses."""
         if is_hopeless(error):
             self._host.loop.call_later(0.0, partial(self._give_up, error))
         else:

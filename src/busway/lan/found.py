@@ -1,4 +1,4 @@
-"""What was found, how, and what became of it: the records of a bus, and who follows them."""
+"""All that was found, how, and what became of it: the records of a bus, and who follows them."""
 
 from __future__ import annotations
 
@@ -111,13 +111,15 @@ class BaseFoundStream:
     there is.
     """
 
-    def __init__(self, keep: object, host: Any, items: Items, finds: Finds) -> None:
+    def __init__(self, keep: Any, host: Any, items: Items) -> None:
+        from busway.lan.hub import hub_of
+
+        host.check()
         self._keep = keep  # the bus: it is not dropped while this is held
         self._host = host
         self._items = items
-        self._finds = finds
+        self._finds = hub_of(keep).finds
         self._waiting: dict[object, Found] = {}
-        host.check()
         host.look(self._begin)
 
     def __repr__(self) -> str:
@@ -154,7 +156,7 @@ class BaseFoundStream:
 
 
 def read_rows(rows: object) -> Iterable[dict[str, Any]]:
-    """What another program has told, each with all its fields. Raises ValueError for anything else."""
+    """The rows that another program has told, each whole. Raises ValueError for anything else."""
     if not isinstance(rows, list):
         raise ValueError("the answer is no list")
     for row in rows:

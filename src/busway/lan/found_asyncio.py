@@ -1,4 +1,4 @@
-"""What is found, to be awaited."""
+"""All that is found, to be awaited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found, to be waited for by any thread."""
+"""All that is found, to be waited for by any thread."""
 
 from __future__ import annotations
 

@@ -1,46 +1,55 @@
-"""What a bus has to do with finding others, in one place: its records, who joins the local network, and who
-looks for boards. The host knows of it only this.
+"""All that a bus has to do with finding others, in one place: its records, what joins the local network, and
+what tells other programs of the user. The host knows of it only this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from busway.lan.found import Finds
+from busway.lan.found import FOUND_NAME, Finds
 
 if TYPE_CHECKING:
     from busway.lan.joining import Joining
 
 
-class Hub:
-    """Args: `host` the bus's."""
+JOINS_NOTHING: Final = ""  # which is no token
 
-    def __init__(self, host: Any) -> None:
+
+class Hub:
+    """Args: `host` the bus's; `token` that of all who join the local network, None where keys decide, and
+    JOINS_NOTHING for a bus that does not.
+    """
+
+    def __init__(self, host: Any, token: str | None) -> None:
         self.host = host
         self.finds = Finds()
         self.joining: Joining | None = None
-        self.offering: Any = None  # the service that tells other programs of the user
+        self._token = token
+        self._offering: Any = None
 
-    def join(self, token: str | None) -> None:
-        """Join the local network. Raises OSError, KeyFileError, TrustFileError, ValueError."""
+    def offer(self, bus: Any) -> None:
+        """Tell other programs of the user what was found, from now on."""
+        if self._offering is None:
+            answer: Callable[[Any], object] = lambda request: self.host.look(self.finds.rows)  # noqa: E731
+            self._offering = bus.serve(FOUND_NAME, answer, realm="userspace")
+
+    def begin(self) -> None:
+        """The bus is open. Raises OSError, KeyFileError, TrustFileError, ValueError."""
+        if self._token == JOINS_NOTHING:
+            return
         from busway.lan.joining import Joining, prepare
 
         self.host.identity.prepare("tcp://")
         prepared = prepare(self.host.node.bus)
         try:
-            self.joining = self.host.call(Joining, self.host, self.finds, token, prepared)
+            self.joining = self.host.call(Joining, self.host, self.finds, self._token, prepared)
         except BaseException:
             for each in prepared.sockets:
                 each.close()
             raise
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All that was found, as other programs are told."""
-        found: list[dict[str, Any]] = self.host.look(self.finds.rows)
-        return found
-
-    # What the host calls
+    # Called by the host
 
     def link_changed(self) -> None:
         """A link has opened or ended."""
@@ -63,14 +72,10 @@ class Hub:
 
 
 def hub_of(bus: Any) -> Hub:
-    """The hub of a bus: from the first time on it tells other programs of the user what was found."""
+    """The hub of a bus, which has one from the first time on."""
     host = bus._host
     if host.lan is None:
-        host.lan = Hub(host)
+        host.lan = Hub(host, JOINS_NOTHING)
     hub: Hub = host.lan
-    if hub.offering is None:
-        from busway.lan.found import FOUND_NAME
-
-        answer: Callable[[Any], object] = lambda request: hub.rows()  # noqa: E731
-        hub.offering = bus.serve(FOUND_NAME, answer, realm="userspace")
+    hub.offer(bus)
     return hub

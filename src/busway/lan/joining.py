@@ -51,7 +51,7 @@ _FAR = "none of its addresses is on a network of this machine"
 
 
 class Prepared(NamedTuple):
-    """What was opened and read before the bus joins: the listening sockets, all of one port."""
+    """All that was opened and read before the bus joins: the listening sockets, all of one port."""
 
     sockets: list[socket.socket]  # those of IPv4 and IPv6
     port: int
@@ -324,7 +324,7 @@ class Joining:
         return any(not self._known.is_resting(host, now) for host, _ in known.near_places(self._networks))
 
     def _tell_incoming(self, runners: dict[bytes, LinkRunner]) -> None:
-        """Those who came by themselves, and of whom nothing else is known."""
+        """Tell of those who came by themselves, and of whom nothing else is known."""
         for node_id in self._incoming - runners.keys():
             self._incoming.discard(node_id)
             self._finds.gone(("incoming", node_id))
@@ -429,7 +429,7 @@ class Joining:
             self._forget(known)
 
     def _look_at_trust(self) -> None:
-        """Who was not trusted may be now."""
+        """Forget refusals once the trust has changed."""
         trust = self._host.identity.trust
         if trust is None or trust.version() == self._trust_version:
             return
@@ -438,7 +438,7 @@ class Joining:
             known.refused.clear()
 
     def _note_place(self, known: Known, runner: LinkRunner) -> None:
-        """Who has dialled this program is dialled where it says that it listens, if it came from there."""
+        """Remember where one listens that has dialled this program, if it came from there."""
         if runner.owner is None:
             came_from = _plain(runner.connection.link.address.partition("://")[2].rpartition(":")[0])
             places = [place for place in known.places if _plain(place[0]) == came_from]

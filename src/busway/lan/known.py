@@ -49,11 +49,11 @@ class Known:
         self.worked_at = 0.0  # seconds since 1970
 
     def all_places(self) -> list[Place]:
-        """Those to dial, the one that worked first."""
+        """All to dial, the one that worked first."""
         return list(dict.fromkeys([*([self.worked] if self.worked else []), *self.places]))
 
     def first_places(self, networks: tuple[Network, ...]) -> list[Place]:
-        """Those to dial now: at first the one that worked, alone, for others that do not answer take long."""
+        """The ones to dial now: at first what worked, alone, for others that do not answer take long."""
         near_ones = self.near_places(networks)
         return near_ones[:1] if not self.failures and near_ones[:1] == [self.worked] else near_ones
 

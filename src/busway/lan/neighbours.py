@@ -98,7 +98,7 @@ def _nearest(me: bytes, others: Collection[bytes], way: int) -> list[bytes]:
 
 
 class _Circles:
-    """Who is beside this one among those who are there: worked out anew only when that changes."""
+    """The ones beside this one among those who are there: worked out anew only when that changes."""
 
     def __init__(self, me: bytes) -> None:
         self._me = me
@@ -107,7 +107,7 @@ class _Circles:
         self.before: list[bytes] = []
 
     def update(self, there: Iterable[bytes]) -> None:
-        """Those are there now."""
+        """Take in who is there now."""
         now = frozenset(there)
         if now != self._there:
             self._there = now

@@ -86,7 +86,7 @@ def near(address: str, networks: Iterable[Network]) -> bool:
 
 
 def own_addresses(networks: Iterable[Network]) -> list[bytes]:
-    """Those to announce, as DNS has them: those of IPv6 without zone, which each machine has its own of."""
+    """The addresses to announce, as DNS has them: of IPv6 without zone, which is each machine's own."""
     texts = dict.fromkeys(each.address for each in networks)
     return [
         socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
