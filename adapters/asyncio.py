@@ -107,8 +107,7 @@ class AsyncBus(Calls, BaseBus):
             file, or a list of keys and names. It needs `key`.
         limits: sizes that this node takes (`busway.Limits`).
         retained: how many last values it keeps of what it publishes with `retain=True`, and how many bytes.
-        tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
-            may, unless BUSWAY_TAP is 0 in the environment.
+        tap: let `busway listen --all` of the same user see what it says; by default unless BUSWAY_TAP is 0.
         lan: find the programs of this bus on the local network that say the same; it needs `token`, or `key`.
         token: of all these; by default what BUSWAY_TOKEN, or the file BUSWAY_TOKEN_FILE, says.
 
@@ -666,9 +665,7 @@ class AsyncBus(Calls, BaseBus):
         return Changes(self, self._host, Items(CHANGES_MAX))
 
     def found(self) -> FoundStream:
-        """Programs of the local network (`lan=True`) and boards (`connect("serial://*")`, `"ble://*"`) that
-        were found, then what becomes of each: an async iterator of `Found`. It ends with the bus.
-        """
+        """Programs and boards that were found, then what becomes of each: an async iterator of `Found`."""
         from busway.lan.found_asyncio import FoundStream
 
         return FoundStream(self, self._host, Items())
