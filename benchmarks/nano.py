@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import zmq
+
 from benchmarks.bench import machine
 from busway import nano
 from busway.nano.blocks import MESSAGE
@@ -125,32 +127,41 @@ def process_pipe(size: int, seconds: float) -> Round:
     return beside(send, lambda: get_all(lambda: near.recv_bytes() or None), processes=True)
 
 
-def zmq_round(size: int, seconds: float, address: str, *, processes: bool) -> Round:
-    import zmq
+def zmq_sends(context: Any, address: str, size: int, seconds: float) -> None:
+    with context.socket(zmq.PUSH) as far:
+        far.setsockopt(zmq.RECONNECT_IVL, 1)  # ms: it may come before the other has bound
+        far.connect(address)
+        put_all(lambda one: far.send(one or b""), bytes(size), seconds)
 
-    with zmq.Context() as here, here.socket(zmq.PULL) as near:
+
+def zmq_takes(context: Any, address: str) -> Round:
+    with context.socket(zmq.PULL) as near:
         near.bind(address)
-
-        def send() -> None:
-            if processes:
-                with zmq.Context() as there, there.socket(zmq.PUSH) as far:
-                    far.connect(address)
-                    put_all(lambda one: far.send(one or b""), bytes(size), seconds)
-            else:
-                with here.socket(zmq.PUSH) as far:
-                    far.connect(address)
-                    put_all(lambda one: far.send(one or b""), bytes(size), seconds)
-
-        return beside(send, lambda: get_all(lambda: near.recv() or None), processes=processes)
+        return get_all(lambda: near.recv() or None)
 
 
 def zmq_inproc(size: int, seconds: float) -> Round:
-    return zmq_round(size, seconds, "inproc://nano", processes=False)
+    at = "inproc://nano"
+    with zmq.Context() as shared:
+        return beside(
+            lambda: zmq_sends(shared, at, size, seconds), lambda: zmq_takes(shared, at), processes=False
+        )
 
 
 def zmq_ipc(size: int, seconds: float) -> Round:
+    """Each side makes its context after the fork: a context has threads, and a fork may find them at work."""
     with tempfile.TemporaryDirectory(prefix="bw-") as folder:
-        return zmq_round(size, seconds, f"ipc://{folder}/line", processes=True)
+        at = f"ipc://{folder}/line"
+
+        def send() -> None:
+            with zmq.Context() as there:
+                zmq_sends(there, at, size, seconds)
+
+        def take() -> Round:
+            with zmq.Context() as here:
+                return zmq_takes(here, at)
+
+        return beside(send, take, processes=True)
 
 
 # ---- nano

@@ -333,17 +333,7 @@ class Lookups:
             metric = keys.pop(entry.peer.key, -1)
             link = entry.link
             if metric >= 0 and link is not None:
-                holder = Holder(
-                    entry.peer.key,
-                    entry.kind,
-                    entry.realm,
-                    metric,
-                    entry.credit,
-                    entry.cost,
-                    entry.name,
-                    entry.traits,
-                )
-                self.hearsay.note(Word(name, entry.uuid, holder, link, link.realm))
+                self.hearsay.note(Word(name, entry.uuid, _holder(entry, metric), link, link.realm))
 
     def _sort(self, holders: "list[Holder]", uuid: bytes) -> None:
         """Sort holders as a leaf's router tells them: the first was first."""
@@ -619,17 +609,7 @@ class Lookups:
             peer = entry.peer
             metric = peer.metric  # 0 of this node itself
             if peer is not asker and not (beyond and peer.hop is asker.hop and peer is not mesh.me):
-                holder = Holder(
-                    peer.key,
-                    entry.kind,
-                    entry.realm,
-                    metric,
-                    entry.credit,
-                    entry.cost,
-                    entry.name,
-                    entry.traits,
-                )
-                found.append((metric, mix(asker, peer.key), holder))
+                found.append((metric, mix(asker, peer.key), _holder(entry, metric)))
         self._add_node(asker, uuid, found)
         found.sort(key=lambda item: item[:2])
         return named_to(asker, [holder for _, _, holder in found])
@@ -684,6 +664,20 @@ class Lookups:
                 self.conclude(query, now)
         for address in self.answered_by.pop(peer.key, {}):
             self._drop_untold(self._part(address, peer.key), address, now)
+
+
+def _holder(entry: Entry, metric: int) -> Holder:
+    """An endpoint, as an answer names it: its node is so far off."""
+    return Holder(
+        entry.peer.key,
+        entry.kind,
+        entry.realm,
+        metric,
+        entry.credit,
+        entry.cost,
+        entry.name,
+        entry.traits,
+    )
 
 
 def _has_lines(peer: "Peer") -> bool:

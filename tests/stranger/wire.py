@@ -28,6 +28,7 @@ SIGNALS: Final = {
     12: "TRACED",
     13: "SELECT",
     14: "SELECTED",
+    15: "HAVE_PART",
 }
 SIGNAL_NUMBERS: Final = {name: number for number, name in SIGNALS.items()}
 HOLDERS: Final = ("withdrawn", "unicast", "anycast", "broadcast")
@@ -555,7 +556,7 @@ def _read_signal(reader: Reader, tables: Tables, frame: Frame) -> None:
         frame["reason"] = reader.u8()
     if name in ("PRUNE", "GRAFT"):
         frame["tree"] = _read_node(reader, tables)
-    if name in ("HAVE", "SELECTED"):
+    if name in ("HAVE", "SELECTED", "HAVE_PART"):
         frame["holders"] = []
         while reader.left():
             frame["holders"].append(_read_holder(reader, tables, name == "SELECTED"))

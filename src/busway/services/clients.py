@@ -35,6 +35,7 @@ T = TypeVar("T")
 _STREAM_ONLY = ("window",)
 _OPTIONS = frozenset({"timeout", "ttl", "node", "priority", "sealed", "others_only", "window"})
 _MALFORMED = (ValueError, TypeError, LookupError, RecursionError)  # of what a server says of an error
+_OTHERS = (RemoteError, Mismatch, PayloadError)  # what there may be in place of a result
 _ASK_S = 2.0  # for the server's contract, once something did not fit
 
 
@@ -121,8 +122,15 @@ class BaseClient:
         theirs = version if isinstance(version, int) else None
         return ContractError(text, str(self._name), self._outline.version, theirs)
 
-    def _failure(self, error: RemoteError) -> BusError:
-        """The exception for what the server answered instead."""
+    def _failure(self, error: Exception, complaint: Callable[[Mismatch], str]) -> BusError | str:
+        """The exception for what came in place of a result; or in words what does not fit the contract."""
+        if isinstance(error, Mismatch):
+            return complaint(error)
+        if isinstance(error, PayloadError):
+            return error.reason
+        assert isinstance(error, RemoteError)
+        if error.code == NO_METHOD or error.code == MISFIT:
+            return error.message
         if error.code == DECLARED:
             with contextlib.suppress(*_MALFORMED):
                 name, fields = parted(error.message)
@@ -172,14 +180,9 @@ class AsyncClient(BaseClient):
         if error is not None:
             raise error
 
-    async def _told(self, error: RemoteError) -> BusError:
-        """The exception for what the server answered instead."""
-        if error.code == NO_METHOD or error.code == MISFIT:
-            return await self._mismatch(error.message)
-        return self._failure(error)
-
-    async def _mismatch(self, text: str) -> ContractError:
-        return self._misfit(text, await self._described())
+    async def _told(self, error: Exception, complaint: Callable[[Mismatch], str]) -> BusError:
+        found = self._failure(error, complaint)
+        return self._misfit(found, await self._described()) if isinstance(found, str) else found
 
     async def __aenter__(self) -> Self:
         return self._opening()
@@ -205,13 +208,9 @@ class BlockingClient(BaseClient):
         if error is not None:
             raise error
 
-    def _told(self, error: RemoteError) -> BusError:
-        if error.code == NO_METHOD or error.code == MISFIT:
-            return self._mismatch(error.message)
-        return self._failure(error)
-
-    def _mismatch(self, text: str) -> ContractError:
-        return self._misfit(text, self._described())
+    def _told(self, error: Exception, complaint: Callable[[Mismatch], str]) -> BusError:
+        found = self._failure(error, complaint)
+        return self._misfit(found, self._described()) if isinstance(found, str) else found
 
     def __enter__(self) -> Self:
         return self._opening()
@@ -284,12 +283,8 @@ def _async_call(method: Method) -> Callable[..., Any]:
         payload = [name, pack(bind(*args, **kwargs))]
         try:
             return unpack(await self._bus.request(self._name, payload, **self._options))
-        except RemoteError as error:
-            raise await self._told(error) from None
-        except Mismatch as mismatch:
-            raise await self._mismatch(complaint(mismatch)) from None
-        except PayloadError as error:
-            raise await self._mismatch(error.reason) from None
+        except _OTHERS as error:
+            raise await self._told(error, complaint) from None
 
     return call
 
@@ -303,12 +298,8 @@ def _async_stream(method: Method) -> Callable[..., Any]:
             async with contextlib.aclosing(asked):
                 async for part in asked:
                     yield unpack(part)
-        except RemoteError as error:
-            raise await self._told(error) from None
-        except Mismatch as mismatch:
-            raise await self._mismatch(complaint(mismatch)) from None
-        except PayloadError as error:
-            raise await self._mismatch(error.reason) from None
+        except _OTHERS as error:
+            raise await self._told(error, complaint) from None
 
     def call(self: AsyncClient, *args: Any, **kwargs: Any) -> Any:
         found = Stream(parts(self, [name, pack(bind(*args, **kwargs))]))
@@ -326,12 +317,8 @@ def _blocking_call(method: Method) -> Callable[..., Any]:
         payload = [name, pack(bind(*args, **kwargs))]
         try:
             return unpack(self._bus.request(self._name, payload, **self._options))
-        except RemoteError as error:
-            raise self._told(error) from None
-        except Mismatch as mismatch:
-            raise self._mismatch(complaint(mismatch)) from None
-        except PayloadError as error:
-            raise self._mismatch(error.reason) from None
+        except _OTHERS as error:
+            raise self._told(error, complaint) from None
 
     return call
 
@@ -345,12 +332,8 @@ def _blocking_stream(method: Method) -> Callable[..., Any]:
             with contextlib.closing(asked):
                 for part in asked:
                     yield unpack(part)
-        except RemoteError as error:
-            raise self._told(error) from None
-        except Mismatch as mismatch:
-            raise self._mismatch(complaint(mismatch)) from None
-        except PayloadError as error:
-            raise self._mismatch(error.reason) from None
+        except _OTHERS as error:
+            raise self._told(error, complaint) from None
 
     def call(self: BlockingClient, *args: Any, **kwargs: Any) -> Any:
         found = parts(self, [name, pack(bind(*args, **kwargs))])
