@@ -123,6 +123,7 @@ def _keeper(count: int) -> tuple[Net, Node, Liar]:
     return net, node, liar
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_many_subscriptions_by_pattern_cost_little_before_others_have_a_turn() -> None:
     """Each subscriber means each of a thousand values: a million matches, and as many messages."""
     net, node, liar = _keeper(1000)
@@ -149,6 +150,7 @@ def test_many_subscriptions_by_pattern_cost_little_before_others_have_a_turn() -
     assert liar.error != codes.MALFORMED
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_all_of_many_subscribers_get_every_value_in_the_end() -> None:
     net, node, liar = _keeper(100)
     liar.say(directory(SELF, LOCALNET, 0, 1, *_patterns(100)))

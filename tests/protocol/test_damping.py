@@ -262,6 +262,7 @@ def test_the_last_label_is_told_in_the_end() -> None:
     assert [net.see(letter, "x").label for letter in "abcd"] == ["last"] * 4
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_name_that_changes_costs_no_more_than_its_endpoint() -> None:
     """Before, the whole line was told again: a hundred endpoints for each of the words of one."""
     net = Flooded()

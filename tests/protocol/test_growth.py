@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from busway.protocol import Node, codes, events
 from tests.rigs.steps import steps
 
@@ -36,6 +38,7 @@ def test_a_join_costs_the_same_for_each_link_however_many_open_at_once() -> None
     assert costs[1] < costs[0] * MORE_MAX
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_leaving_costs_the_same_for_each_link_however_many_there_are() -> None:
     costs = []
     for count in (32, 128):

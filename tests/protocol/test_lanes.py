@@ -69,6 +69,7 @@ class Row:
 WHERE = pytest.mark.parametrize(("letters", "at"), [("ab", "a"), ("abc", "b")], ids=["own", "in transit"])
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @WHERE
 def test_higher_ones_pass_lower_ones(letters: str, at: str) -> None:
     row = Row(letters, at)
@@ -84,6 +85,7 @@ def test_higher_ones_pass_lower_ones(letters: str, at: str) -> None:
     assert row.cable.a.queued_bytes() == 0
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @WHERE
 @pytest.mark.parametrize("who", [(LOW, URGENT), (NORMAL, HIGH), (LOW, NORMAL, HIGH, URGENT)])
 def test_a_lower_one_is_never_starved(letters: str, at: str, who: tuple[int, ...]) -> None:
@@ -104,6 +106,7 @@ def test_a_lower_one_is_never_starved(letters: str, at: str, who: tuple[int, ...
     assert sum(counts.values()) == len(order)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_while_all_wait_they_share_as_is_promised() -> None:
     turns = Turns()
     for sizes in ([1, 1, 1, 1], [500, 100, 16, 40], [16, 400, 3000, 30]):
@@ -128,6 +131,7 @@ def test_what_waits_for_the_first_time_is_passed_by_no_more_than_that() -> None:
     assert turns.choose([0, 0, 0, 0]) == -1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @WHERE
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("priority", [HIGH, URGENT])
@@ -150,6 +154,7 @@ def test_it_passes_between_the_pieces_of_a_large_message(
     assert row.go(1000) == [b"now", large, b"behind"]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_large_ones_pass_large_ones() -> None:
     row = Row("ab", limits=SMALL)
     row.serve(E)
@@ -264,6 +269,7 @@ def fill(row: Row, uuid: bytes, priority: int, size: int = 10_000) -> int:
     return count
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_high_and_urgent_ones_find_room_beside_a_full_queue() -> None:
     row = Row("ab")
     row.serve(E)
@@ -375,6 +381,7 @@ def test_broadcasts_of_higher_priority_pass_too(letters: str, at: str) -> None:
     assert order == [b"3"] * 3 + [b"2"] * 3 + [b"1"] * 3 + [b"0"] * 3
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_where_their_queue_is_full_low_ones_give_way() -> None:
     row = Fan()
     row.serve(E, BROADCAST)
@@ -476,6 +483,7 @@ def test_a_publish_waits_for_room_of_its_own(wait: bool) -> None:
 # When the link ends
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @WHERE
 def test_what_was_not_written_goes_another_way_in_order(letters: str, at: str) -> None:
     row = Row(letters, at)
@@ -513,6 +521,7 @@ def test_broadcasts_take_another_link_too() -> None:
     assert row.order.count(b"2") == row.order.count(b"1") == 5
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_link_that_is_closed_is_drained_first() -> None:
     row = Row("ab", limits=SMALL)
     row.serve(E)

@@ -84,6 +84,7 @@ def test_an_urgent_message_arrives_within_three_packet_times(log: str, same: boo
     assert max(waits) <= 3 * PACKET_MS, sorted(waits)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_with_normal_priority_it_waits_for_all_of_them() -> None:
     line = Slow()
     for payload in LOGS["lines of 64 bytes"]:
@@ -93,6 +94,7 @@ def test_with_normal_priority_it_waits_for_all_of_them() -> None:
     assert line.until(b"u" * 16) > 20 * PACKET_MS
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_the_log_arrives_whole_all_the_same() -> None:
     line = Slow()
     line.a.send(E, bytes(4096), line.now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from busway.protocol import codes
 from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import frame
@@ -46,6 +48,7 @@ def test_what_it_told_its_new_router_counts_once_that_leads_to_it() -> None:
     assert net.holders("a", G) == "z"
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_so_much_of_it_is_kept_and_no_more() -> None:
     net = moved(8000)
     kept = adverts(net.cable["zb"].b).kept

@@ -371,6 +371,7 @@ def test_a_second_slow_link_to_whom_is_asked_already_asks_nothing_again() -> Non
     assert_goes(net, "a", "b", waiting)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_new_slow_link_is_not_flooded_with_questions() -> None:
     net = chain("ab")
     for number in range(codes.WATCHES_MAX + 50):

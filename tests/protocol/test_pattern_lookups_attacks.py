@@ -75,6 +75,7 @@ def test_an_answer_that_brings_on_one_question_too_many_counts(monkeypatch: pyte
     assert liar.error == -1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_who_asks_for_patterns_again_and_again_costs_little_and_is_told_all() -> None:
     net = Mesh()
     net.add("a")

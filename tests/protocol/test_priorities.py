@@ -36,6 +36,7 @@ def test_a_message_says_what_it_was_sent_with(letters: str, priority: int) -> No
     assert (message.payload, message.endpoint, message.seq, message.missed) == (b"x", E, 1, 0)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @WAYS
 def test_each_priority_counts_for_itself_and_has_credit_of_its_own(letters: str) -> None:
     net = chain(letters)

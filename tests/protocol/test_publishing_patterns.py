@@ -356,6 +356,7 @@ def test_the_names_that_a_publisher_remembers_are_bounded(monkeypatch: pytest.Mo
     assert len(net["a"].origin.publisher._meant) <= 8
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_ten_thousand_patterns_change_nothing_for_a_name_that_none_of_them_means() -> None:
     counts = []
     for number in (0, 10_000):

@@ -33,6 +33,7 @@ def numbers(kept: Lasts, source: bytes) -> list[int]:
     return [last.number for _, last in kept.of(source, id_of("lab/*"))]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("size", [1, 3 * lasts.SIZE_MIN])
 def test_the_flood_of_a_link_takes_no_place_of_what_others_brought(size: int) -> None:
     """However many publishers it invents, and however little each has."""
@@ -512,6 +513,7 @@ def test_questions_cost_no_more_than_a_constant_for_each_byte() -> None:
     assert liar.error == -1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_who_means_nothing_and_says_so_again_and_again_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resending, "_TIMES_MAX", 1)
     net, node, liar = _keeper(1000)

@@ -199,6 +199,7 @@ def test_whom_a_policy_hides_is_not_told() -> None:
     assert [uuid for uuid, _ in net["a"].matches(RENDERER)] == [F]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_many_are_told_in_several_frames_and_at_most_so_many() -> None:
     net = Mesh()
     net.add("ab", limits=Limits(frame_size_max=300))

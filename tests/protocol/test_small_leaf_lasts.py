@@ -201,6 +201,7 @@ def test_what_is_no_question_is_not_answered() -> None:
     assert net.cord.connection.close_code == codes.MALFORMED
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_of_many_publishers_those_of_longest_ago_are_forgotten() -> None:
     net, _ = net_with()
     receivers = [subscribe(net, f"lab/{number}") for number in range(3 * LASTS_MAX)]

@@ -433,6 +433,7 @@ def feed(net: LeafNet, body: bytes) -> None:
     net.hear(net.leaf, net.cord.connection.receive_data(bytes((len(body),)) + body, net.now))
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("seed", range(6))
 def test_random_selectors_have_the_receivers_of_a_naive_evaluation(seed: int) -> None:
     chance = random.Random(seed)
