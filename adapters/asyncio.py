@@ -608,7 +608,8 @@ class AsyncBus(Calls, BaseBus):
         it is lost it is opened again, until its `close()` or the bus's.
 
         Args:
-            url: tcp://host:port, host:port, ws://, wss://, serial://, ble://, ipc:///path.
+            url: tcp://host:port, host:port, ws://, wss://, serial://, ble://, ipc:///path; serial://* and ble://*
+                for all boards, now and later: then it returns at once, and `links` of it are theirs.
             token: what the other side's `listen` was given; by default BUSWAY_TOKEN, or what is in the file
                 BUSWAY_TOKEN_FILE.
             weak: take a token that is short or could be guessed; `busway token` makes one that is neither.

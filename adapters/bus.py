@@ -77,6 +77,9 @@ if TYPE_CHECKING:
     from busway.services.lives import Crowd, Hosted
 
 
+ALL_BOARDS = ("serial://*", "ble://*")  # what URLs begin with that mean all boards
+
+
 class BaseBus:
     """A program's place on the bus, but for what waits."""
 
@@ -626,10 +629,18 @@ class BaseBus:
         wanted = Options(token, options, *words)
         url = opening.normalise(url)
         self._host.identity.prepare(url)
+        if url.startswith(ALL_BOARDS):
+            from busway.lan.hub import hub_of
+
+            hub_of(self)  # where found boards are told
         return self._host.call(self._dialled, url, wanted)
 
     def _dialled(self, url: str, options: Options) -> tuple[Dialling, Any, bool]:
         self._host.check()  # closed meanwhile?
+        if url.startswith(ALL_BOARDS):
+            from busway.lan.boards import dial_all
+
+            return dial_all(self._host, url, options)
         from busway.adapters.dialled import dial
 
         known = set(self._host.dialled)

@@ -98,6 +98,11 @@ class DialledLink:
         return self._dialling.url
 
     @property
+    def links(self) -> list[DialledLink]:
+        """The links that it stands for: itself; of `serial://*` and `ble://*` one for each board."""
+        return self._dialling.links()
+
+    @property
     def id(self) -> int:
         """The number of the link in `bus.links()`, which tells links apart."""
         return self._dialling.id
@@ -205,6 +210,10 @@ class Dialling:
             now, before = link_info(self.runner.connection), self._last
             self._last = now if now.peer else replace(now, peer=before.peer, label=before.label)
         return self._last
+
+    def links(self) -> list[DialledLink]:
+        """As DialledLink's."""
+        return [self.link]
 
     def close(self) -> None:
         """End the link for good, from wherever that is called."""

@@ -59,7 +59,7 @@ def test_a_link_shows_what_users_read_of_it_and_nothing_else() -> None:
         )
         assert public_names(link) == {
             *("url", "id", "state", "attempt", "next_try", "error", "losses"),
-            *("info", "peer", "label", "realm", "address", "rtt", "close"),
+            *("info", "links", "peer", "label", "realm", "address", "rtt", "close"),
         }
         for name in public_names(link):
             assert getattr(type(link), name).__doc__, name

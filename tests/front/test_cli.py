@@ -32,6 +32,7 @@ _COMMANDS = (
         "bench",
         "ports",
         "scan",
+        "found",
         "doctor",
         "decode",
     ),

@@ -49,6 +49,7 @@ _COMMANDS = {
     "audit": ("auditing", "Show who came, went and was refused, and what was denied."),
     "ports": ("ports", "List the serial ports of this machine that boards may be at."),
     "scan": ("scan", "List the boards in range that offer Busway over Bluetooth LE."),
+    "found": ("finding", "List the programs and boards that were found, and why some were not joined."),
     "doctor": ("doctor", "Find out why nodes do not see each other."),
     "decode": ("decoding", "Explain bytes of a link, field by field."),
     "token": ("token", "Make a secret for links to other machines."),

@@ -1,4 +1,4 @@
-"""Links to programs that were found: one attempt each, at all addresses that are known of one."""
+"""Links to what was found: one attempt each; who found it decides about another."""
 
 from __future__ import annotations
 
@@ -20,6 +20,47 @@ def url_of(place: Place) -> str:
     """A place as a link's URL."""
     host, port = place
     return normalise(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}")
+
+
+class FoundLink(Dialling):
+    """A link to something that was found.
+
+    Args: `options` without `retry`; `told(self, failure)` is called when it is open, with None, and when it
+    is over, with why; then `end_code` says how it ended.
+    """
+
+    def __init__(
+        self,
+        host: Any,
+        url: str,
+        options: Options,
+        told: Callable[[Any, BaseException | None], object],
+    ) -> None:
+        self.end_code = -1
+        self.has_been_open = False
+        self._told = told
+        super().__init__(host, url, options)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it stands now."""
+        return self.reconnector.state == CONNECTED
+
+    def _opened(self) -> None:
+        self.has_been_open = True
+        super()._opened()
+        self._told(self, None)
+
+    def ended(self, runner: Any) -> None:
+        if runner is self.runner and runner is not None:
+            self.end_code = runner.connection.close_code
+        super().ended(runner)
+
+    def _finish(self, failure: BaseException) -> None:
+        was_dialled = self in self._host.dialled
+        super()._finish(failure)
+        if was_dialled:
+            self._told(self, failure)
 
 
 class ToPlaces(Attempt):
@@ -49,12 +90,8 @@ class ToPlaces(Attempt):
         return tcp, found
 
 
-class Neighbour(Dialling):
-    """A link to a program that was found. It is not tried again by itself: who found it decides that.
-
-    Args: `told(self, failure)` is called when it is open, with None, and when it is over, with why; then
-    `end_code` says how it ended.
-    """
+class Neighbour(FoundLink):
+    """A link to a program of the local network, at any of the places where it may be."""
 
     def __init__(
         self,
@@ -63,11 +100,8 @@ class Neighbour(Dialling):
         options: Options,
         told: Callable[[Neighbour, BaseException | None], object],
     ) -> None:
-        self.end_code = -1
-        self.has_been_open = False
         self._places = places
-        self._told = told
-        super().__init__(host, url_of(places[0]), options)
+        super().__init__(host, url_of(places[0]), options, told)
 
     @property
     def worked(self) -> Place | None:
@@ -79,24 +113,3 @@ class Neighbour(Dialling):
         self.reconnector.begin()
         self._tell()
         self._attempt = ToPlaces(self._host, self.url, self._places, self._attempted)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it stands now."""
-        return self.reconnector.state == CONNECTED
-
-    def _opened(self) -> None:
-        self.has_been_open = True
-        super()._opened()
-        self._told(self, None)
-
-    def ended(self, runner: Any) -> None:
-        if runner is self.runner and runner is not None:
-            self.end_code = runner.connection.close_code
-        super().ended(runner)
-
-    def _finish(self, failure: BaseException) -> None:
-        was_dialled = self in self._host.dialled
-        super()._finish(failure)
-        if was_dialled:
-            self._told(self, failure)

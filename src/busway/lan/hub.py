@@ -4,7 +4,6 @@ what tells other programs of the user. The host knows of it only this.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from busway.lan.found import FOUND_NAME, Finds
@@ -31,8 +30,10 @@ class Hub:
     def offer(self, bus: Any) -> None:
         """Tell other programs of the user what was found, from now on."""
         if self._offering is None:
-            answer: Callable[[Any], object] = lambda request: self.host.look(self.finds.rows)  # noqa: E731
-            self._offering = bus.serve(FOUND_NAME, answer, realm="userspace")
+            self._offering = bus.serve(FOUND_NAME, self._answer, realm="userspace")
+
+    def _answer(self, request: Any) -> object:
+        return self.host.look(self.finds.rows)
 
     def begin(self) -> None:
         """The bus is open. Raises OSError, KeyFileError, TrustFileError, ValueError."""
