@@ -132,7 +132,7 @@ class AllBoards:
     # Called by the bus, as of Dialling
 
     def links(self) -> list[DialledLink]:
-        """Those to boards that are there."""
+        """The links to boards that are there."""
         return [board.link.link for board in self._boards.values() if board.link is not None]
 
     def info(self) -> LinkInfo:
