@@ -474,6 +474,7 @@ class AsyncBus(Calls, BaseBus):
         labels: Iterable[str] = (),
         gone: Any = None,
         sealed: bool = False,
+        once: Any = None,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class.
 
@@ -490,13 +491,17 @@ class AsyncBus(Calls, BaseBus):
             gone: its last word, a payload of at most 128 bytes that other nodes keep; None for none.
             sealed: take sealed messages only, of those whose keys are in the bus's `seal`; others are left
                 out and counted (`refused`). Without, `message.verified` tells them apart.
+            once: fetch mail from a store, once: True, or the file that remembers what was taken (`Once`).
 
         It answers no requests, `serve` does: who sends a request here hears so at once.
 
         Raises EndpointTaken, ValueError.
         """
-        make: Callable[..., Receiver[Any]] = partial(Receiver, self)
         words = (kind, realm, queue, policy, cost)
+        if once is not None:
+            found: Receiver[Any] = self._mailbox(endpoint, types, words, labels, gone, sealed, once)
+            return found
+        make: Callable[..., Receiver[Any]] = partial(Receiver, self)
         return self._register(make, endpoint, types, *words, labels=labels, gone=gone, sealed=sealed)
 
     @overload
@@ -553,22 +558,19 @@ class AsyncBus(Calls, BaseBus):
         labels: Iterable[str] = (),
         gone: Any = None,
         sealed: bool = False,
+        durable: Any = None,
     ) -> Receiver[Any]:
         """Receive a copy of everything published to `endpoint`, or, if that is a pattern, to any name that it
         means: `*` stands for one level, `**` for any number of them, as in "lab/*/temperature" and "lab/**".
         `message.name` is the name that each was published to. Other arguments and errors as `register`.
+        `durable`: from a store, first what was missed (a name, or `busway.Durable`).
         """
-        return self.register(
-            endpoint,
-            "broadcast",
-            realm,
-            types=types,
-            queue=queue,
-            policy=policy,
-            labels=labels,
-            gone=gone,
-            sealed=sealed,
-        )
+        if durable is not None:
+            others = (policy, gone, sealed)
+            found: Receiver[Any] = self._durable(endpoint, types, realm, queue, labels, others, durable)
+            return found
+        rest: dict[str, Any] = {"queue": queue, "policy": policy, "labels": labels, "gone": gone}
+        return self.register(endpoint, "broadcast", realm, types=types, sealed=sealed, **rest)
 
     @overload
     async def last(self, to: type[T], *, timeout: float | None = ..., realm: Realm = ...) -> Message[T]: ...

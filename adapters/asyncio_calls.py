@@ -106,6 +106,7 @@ class Calls:
         node: Any = ANY_NODE,
         sealed: Any = False,
         priority: Any = "normal",
+        store: Any = False,
     ) -> Any:
         """Send to whoever holds `target`: a name, a UUID, a message class, or what a selector means; returns
         when the message is accepted for transport.
@@ -125,6 +126,9 @@ class Calls:
 
         `priority`, "low", "normal", "high" or "urgent": on every link and in every queue a higher one passes
         lower ones; those of one priority stay in order.
+
+        With `store` it goes into a store (`busway.Store`), which gives it to who has the name then, or later,
+        within `ttl` seconds; it returns when the store has it durably, within `timeout`. Raises StoreError.
         """
         if (
             to is not _ANY
@@ -135,7 +139,15 @@ class Calls:
             or node is not _ANY_NODE
             or timeout is not _TIMEOUT_S
             or priority != "normal"
+            or store is not False
         ):
+            if store is not False:
+                from busway.store.client import send_stored
+
+                copies = to is not _ANY or others_only is not False
+                return await send_stored(
+                    self, target, payload, store, ttl, timeout, node, sealed, priority, copies
+                )
             return await cast(Any, self)._send_as(
                 target, payload, confirm, ttl, timeout, node, sealed, priority, to, others_only
             )
@@ -248,6 +260,7 @@ class Calls:
         realm: Any = "localnet",
         sealed: Any = False,
         priority: Any = "normal",
+        store: Any = False,
     ) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
@@ -263,8 +276,16 @@ class Calls:
         With `retain` this program keeps it as the last value of `to`: whoever subscribes later gets it, once,
         and `last` asks for it. `retain=None`, without a payload, keeps it no longer. Raises BusError where as
         many are kept as may be (`retained` of the bus).
+
+        With `store` it goes into a store, which publishes it; returns when the store has it durably.
         """
         others = wait is not False or best_effort is not False or sealed is not False
+        if store is not False:
+            from busway.store.client import publish_stored
+
+            others = others or realm != "localnet" or retain is not False
+            await publish_stored(self, to, payload, store, others, priority)
+            return
         if others or realm != "localnet" or priority != "normal" or retain is not False:
             await cast(Any, self)._publish_as(to, payload, retain, wait, best_effort, realm, sealed, priority)
             return
@@ -320,6 +341,7 @@ class Calls:
         sealed: Any = False,
         priority: Any = "normal",
         others_only: Any = False,
+        store: Any = False,
     ) -> Any:
         """Ask, and return the reply's value.
 
@@ -331,8 +353,14 @@ class Calls:
         Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
         `sealed` as for `send`; the reply is sealed, too. `priority` as for `send`; the reply has it, too.
         Of what a selector means one is asked, as for `send`; `others_only` leaves out what this program
-        serves itself.
+        serves itself. With `store` a store asks, when somebody serves it, within `ttl` seconds, by default
+        `timeout`: at least once.
         """
+        if store is not False:
+            from busway.store.client import request_stored
+
+            words = (timeout, ttl, node, reply, sealed, priority, others_only)
+            return await request_stored(self, to, payload, store, *words)
         host = self._host
         wanted = None if reply is None else wanted_reply(reply)
         if others_only is not False:

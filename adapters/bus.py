@@ -89,6 +89,7 @@ class BaseBus:
     _handlers_max: int  # at once, by default
     _lives: str  # the module that runs hosted objects
     _crowd: Crowd[Any] | None = None  # these, once there was one
+    _store_client: Any = None  # what it knows of stores, once it has used one
 
     def __init__(
         self,
@@ -427,6 +428,16 @@ class BaseBus:
             return make(self._host, core, accepted, sealed)
 
         return self._host.call(registered)
+
+    def _mailbox(self, *words: Any) -> Any:
+        from busway.store.receiving import mailbox
+
+        return mailbox(self, *words)
+
+    def _durable(self, *words: Any) -> Any:
+        from busway.store.receiving import subscription
+
+        return subscription(self, *words)
 
     @overload
     def serve(

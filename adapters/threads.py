@@ -77,8 +77,6 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from busway.adapters.sealed_calls import Call
-    from busway.adapters.threads_presence import Presence
-    from busway.lan.found_threads import FoundStream
     from busway.selectors import Selector
 
 S = TypeVar("S")
@@ -166,6 +164,7 @@ class Bus(BaseBus, Calls):
         node: bytes | None = ANY_NODE,
         sealed: bool | str = False,
         priority: Priority = "normal",
+        store: bool = False,
     ) -> Any:
         """Send to whoever holds `target`, or is meant by a selector; returns when the message is accepted for
         transport.
@@ -183,6 +182,7 @@ class Bus(BaseBus, Calls):
             and not self._process_only
             and to is _ANY
             and others_only is False
+            and store is False
         ):
             endpoint = id_of_name(target) if type(target) is str else id_taking(target, payload)
             try:
@@ -195,6 +195,9 @@ class Bus(BaseBus, Calls):
                     raise_pending()
             if outcome is not None:
                 check_accepted(outcome, target)
+        elif store is not False:
+            copies = to is not _ANY or others_only is not False
+            self._stored("send", target, payload, store, ttl, timeout, node, sealed, priority, copies)
         elif check_copies(to, target, others_only):
             check_alone(node, sealed)
             check_flag("confirm", confirm)
@@ -280,8 +283,13 @@ class Bus(BaseBus, Calls):
         realm: Realm = "localnet",
         sealed: bool = False,
         priority: Priority = "normal",
+        store: bool = False,
     ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
+        if store is not False:
+            others = wait or best_effort or sealed or realm != "localnet" or retain is not False
+            self._stored("publish", to, payload, store, others, priority)
+            return
         if retain is not False:
             token, promise = self._retain(to, payload, retain, wait, best_effort, realm, sealed, priority)
         elif sealed is not False:
@@ -329,8 +337,12 @@ class Bus(BaseBus, Calls):
         sealed: bool | str = False,
         priority: Priority = "normal",
         others_only: bool = False,
+        store: bool = False,
     ) -> Any:
         """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
+        if store is not False:
+            words = (timeout, ttl, node, reply, sealed, priority, others_only)
+            return self._stored("request", to, payload, store, *words)
         wanted = wanted_reply(reply)
         to = others_of(to, others_only)
         if sealed is not False:
@@ -505,12 +517,16 @@ class Bus(BaseBus, Calls):
         labels: Iterable[str] = (),
         gone: Any = None,
         sealed: bool = False,
+        once: Any = None,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
         `AsyncBus.register`. It answers no requests, `serve` does.
         """
-        make: Callable[..., Receiver[Any]] = partial(Receiver, self)
         words = (kind, realm, queue, policy, cost)
+        if once is not None:
+            found: Receiver[Any] = self._mailbox(endpoint, types, words, labels, gone, sealed, once)
+            return found
+        make: Callable[..., Receiver[Any]] = partial(Receiver, self)
         return self._register(make, endpoint, types, *words, labels=labels, gone=gone, sealed=sealed)
 
     @overload
@@ -567,22 +583,19 @@ class Bus(BaseBus, Calls):
         labels: Iterable[str] = (),
         gone: Any = None,
         sealed: bool = False,
+        durable: Any = None,
     ) -> Receiver[Any]:
         """Receive a copy of everything published to `endpoint`, or, if that is a pattern, to any name that it
         means: `*` stands for one level, `**` for any number of them, as in "lab/*/temperature" and "lab/**".
         `message.name` is the name that each was published to. Other arguments and errors as `register`.
         """
-        return self.register(
-            endpoint,
-            "broadcast",
-            realm,
-            types=types,
-            queue=queue,
-            policy=policy,
-            labels=labels,
-            gone=gone,
-            sealed=sealed,
-        )
+        if durable is not None:
+            found: Receiver[Any] = self._durable(
+                endpoint, types, realm, queue, labels, (policy, gone, sealed), durable
+            )
+            return found
+        rest: dict[str, Any] = {"queue": queue, "policy": policy, "labels": labels, "gone": gone}
+        return self.register(endpoint, "broadcast", realm, types=types, sealed=sealed, **rest)
 
     def _check_handler(self, handler: Any) -> None:
         check_handler(handler)
@@ -656,22 +669,6 @@ class Bus(BaseBus, Calls):
     def changes(self) -> Changes:
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
         return Changes(self, self._host, Items(self._host.engine, CHANGES_MAX))
-
-    def found(self) -> FoundStream:
-        """Programs of the local network and boards that were found, then what becomes of each: an iterator of
-        `Found` that blocks. Errors as `AsyncBus.found`.
-        """
-        from busway.lan.found_threads import FoundStream
-
-        return FoundStream(self, self._host, Items(self._host.engine))
-
-    def presence(self, wanted: Whom | type) -> Presence:
-        """All who are there, then who comes, goes or changes: an iterator that blocks. Argument,
-        order and errors as `AsyncBus.presence`.
-        """
-        from busway.adapters.threads_presence import Presence
-
-        return Presence(self, self._host, Items(self._host.engine), wanted)
 
     def trace(
         self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE

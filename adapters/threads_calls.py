@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from busway.adapters.records import Delivery
+    from busway.adapters.threads_presence import Presence
+    from busway.lan.found_threads import FoundStream
     from busway.protocol import events
     from busway.selectors import Selector
 
@@ -37,6 +39,12 @@ class Calls:
     def _request(self, *words: Any) -> Asked:
         """A request in the core's words."""
         raise NotImplementedError
+
+    def _stored(self, call: str, *words: Any) -> Any:
+        """A call with store=True."""
+        from busway.store import client
+
+        return getattr(client, f"{call}_stored")(self, *words)
 
     @shielded
     def _send_all(
@@ -137,3 +145,19 @@ class Calls:
         token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter, priority)
         waiter.watch(token)
         return waiter.future
+
+    def presence(self, wanted: Whom | type) -> Presence:
+        """All who are there, then who comes, goes or changes: an iterator that blocks. Argument,
+        order and errors as `AsyncBus.presence`.
+        """
+        from busway.adapters.threads_presence import Presence
+
+        return Presence(self, self._host, Items(self._host.engine), wanted)
+
+    def found(self) -> FoundStream:
+        """Programs of the local network and boards that were found, then what becomes of each: an iterator of
+        `Found` that blocks. Errors as `AsyncBus.found`.
+        """
+        from busway.lan.found_threads import FoundStream
+
+        return FoundStream(self, self._host, Items(self._host.engine))

@@ -18,6 +18,7 @@ Priority = Literal["low", "normal", "high", "urgent"]
 Restart = Literal["never", "on-error", "always"]
 
 if TYPE_CHECKING:
+    from os import PathLike
     from uuid import UUID
 
     from typing_extensions import TypeVar
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from busway.adapters.retrying import Retry
     from busway.errors import PayloadError
     from busway.selectors import Selector
+    from busway.store.receiving import Durable, Once
 
     Name = str | bytes | UUID
     Target = Name | type
@@ -82,12 +84,14 @@ if TYPE_CHECKING:
         gone: Any
         cost: int
         sealed: bool
+        once: str | PathLike[str] | bool | Once | None
 
     class SubscribeOptions(QueueOptions, total=False):
         labels: Iterable[str]
         gone: Any
         realm: Realm
         sealed: bool
+        durable: str | Durable | None
 
     class LifeOptions(TypedDict, total=False):
         serial: bool
@@ -120,6 +124,7 @@ if TYPE_CHECKING:
         priority: Priority
         to: Literal["any"]
         others_only: bool
+        store: bool
 
     class CopyOptions(TypedDict, total=False):
         confirm: bool
@@ -135,6 +140,7 @@ if TYPE_CHECKING:
         realm: Realm
         sealed: bool
         priority: Priority
+        store: bool
 
     class FutureOptions(TypedDict, total=False):
         timeout: float | None
@@ -145,8 +151,10 @@ if TYPE_CHECKING:
 
     class RequestOptions(FutureOptions, total=False):
         sealed: bool | str
+        store: bool
 
-    class StreamOptions(RequestOptions, total=False):
+    class StreamOptions(FutureOptions, total=False):
+        sealed: bool | str
         window: int
 
 else:

@@ -60,6 +60,9 @@ if TYPE_CHECKING:
     from busway.services.hooks import every, on
     from busway.services.lives import Hosted
     from busway.services.signals import Signal
+    from busway.store.front import Store
+    from busway.store.receiving import Durable, Once, StoredMessage
+    from busway.store.records import StoreError
 
 __version__ = "0.1.0"
 
@@ -75,6 +78,7 @@ _HOME = {
     "Delivery": "busway.adapters.records",
     "DeliveryUnknown": "busway.errors",
     "DialledLink": "busway.adapters.dialled",
+    "Durable": "busway.store.receiving",
     "EndpointInfo": "busway.adapters.records",
     "EndpointTaken": "busway.errors",
     "Found": "busway.lan.found",
@@ -92,6 +96,7 @@ _HOME = {
     "NAMESPACE": "busway.names",
     "Node": "busway.protocol",
     "NodeInfo": "busway.adapters.records",
+    "Once": "busway.store.receiving",
     "PayloadError": "busway.errors",
     "PolicyFileError": "busway.errors",
     "Receiver": "busway.adapters.asyncio_ends",
@@ -106,6 +111,9 @@ _HOME = {
     "ServiceError": "busway.services.faults",
     "Sighting": "busway.adapters.records",
     "Signal": "busway.services.signals",
+    "Store": "busway.store.front",
+    "StoreError": "busway.store.records",
+    "StoredMessage": "busway.store.receiving",
     "TrustFileError": "busway.errors",
     "Undeliverable": "busway.errors",
     "Undelivered": "busway.adapters.records",
@@ -132,6 +140,7 @@ __all__ = [
     "Delivery",
     "DeliveryUnknown",
     "DialledLink",
+    "Durable",
     "EndpointInfo",
     "EndpointTaken",
     "Found",
@@ -148,6 +157,7 @@ __all__ = [
     "MissingLibrary",
     "Node",
     "NodeInfo",
+    "Once",
     "PayloadError",
     "PolicyFileError",
     "Receiver",
@@ -162,6 +172,9 @@ __all__ = [
     "ServiceError",
     "Sighting",
     "Signal",
+    "Store",
+    "StoreError",
+    "StoredMessage",
     "TrustFileError",
     "Undeliverable",
     "Undelivered",

@@ -138,5 +138,5 @@ def failure_of(error: BaseException) -> Failure | None:
     if isinstance(error, errors.PayloadError):
         return Failure(NEGATIVE, f"the reply cannot be read: {error}", "UNREADABLE")
     if isinstance(error, (errors.BusError, OSError)):
-        return Failure(NEGATIVE, str(error))
+        return Failure(NEGATIVE, str(error), getattr(error, "reason_name", ""))
     return None

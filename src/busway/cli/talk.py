@@ -247,6 +247,7 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
     help="With --where: one that is meant, or all.",
 )
 @click.option("--confirm", is_flag=True, help="Wait until the receiving program has taken it.")
+@click.option("--store", is_flag=True, help="Into a store, for who is away; --ttl says for how long.")
 @TTL
 @PRIORITY
 @node_option(_HOLDER)
@@ -260,6 +261,7 @@ def send(
     payload: object,
     copies: str,
     confirm: bool,
+    store: bool,
     ttl: float,
     priority: Priority,
     node: str,
@@ -270,6 +272,7 @@ def send(
       busway send lab/log '{"celsius": 21.5}'
       busway send lab/log "pump started" --confirm
       busway send lab/log 21.5 --ttl 60            waits for somebody to hold lab/log
+      busway send lab/log 21.5 --store             kept by `busway store` until somebody holds lab/log
       busway send lab/stop now --priority urgent   passes what waits with normal priority
       tail -n 1 log | busway send lab/log -
       busway send lab/log --hex 0a:ff
@@ -284,9 +287,14 @@ def send(
     """
 
     if where is not None:
-        refuse_beside("--where", "node")
+        refuse_beside("--where", "node", "store")
     else:
         refuse_beside("NAME", "copies")
+    if store:
+        refuse_beside("--store", "confirm", "node")
+        return run_storing(
+            place, "send", name, payload, ttl=ttl, timeout=timeout, priority=priority, as_json=as_json
+        )
 
     async def selected(bus: AsyncBus, selector: Selector) -> int:
         value = _value(bus, payload)
@@ -315,6 +323,24 @@ def send(
 
     # A leaf is not found by those who come later, and knows no labels of those that answer.
     return run_asking(place, "send", name, job, leaf=not ttl and copies != "all", where=where)
+
+
+def run_storing(
+    place: Place, command: str, name: str, payload: object, *, as_json: bool, **options: Any
+) -> int:
+    """Bring a message into a store."""
+
+    async def job(bus: AsyncBus) -> int:
+        call = bus.send if command == "send" else bus.publish
+        try:
+            await call(session.target(bus, name), _value(bus, payload), store=True, **options)
+        except Undeliverable as error:  # it is the store that is not there, not the receiver
+            raise Failure(failures.NEGATIVE, error.message, error.reason_name) from None
+        if as_json:
+            output.say_json(_sent(name) | {"verdict": "kept"})
+        return failures.OK
+
+    return session.run(place, command, job, leaf=True)
 
 
 def _value(bus: AsyncBus, payload: object) -> object:
@@ -380,6 +406,7 @@ def run_asking(
 @click.option(
     "--retain", is_flag=True, help="Keep it for who subscribes later, until this command is interrupted."
 )
+@click.option("--store", is_flag=True, help="Into a store, which publishes it once it has it.")
 @timeout_option(30.0, "How long to wait for room on the links, in seconds.")
 @json_option("The outcome as one JSON document.")
 @joins
@@ -390,6 +417,7 @@ def publish(
     realm: Realm | None,
     priority: Priority,
     retain: bool,
+    store: bool,
     timeout: float,
     as_json: bool,
 ) -> int:
@@ -405,6 +433,9 @@ def publish(
     Says nothing when it worked. That nobody subscribes is no error. With --retain whoever subscribes later
     gets it, too, and `busway last` prints it; it goes with its program, so this one stays until Ctrl-C.
     """
+    if store:
+        refuse_beside("--store", "realm", "retain")
+        return run_storing(place, "publish", name, payload, priority=priority, as_json=as_json)
 
     async def job(bus: AsyncBus) -> int:
         kind = session.kind_of(bus, name)

@@ -1,0 +1,217 @@
+"""`busway.Store`: a store in a program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
+
+from busway.adapters.asyncio import AsyncBus
+from busway.errors import BusError
+from busway.protocol.errors import LocalError
+from busway.protocol.wire.patterns import check_pattern
+from busway.store.limits import DAY_MS, MIB, Keep
+from busway.store.records import TRIES
+from busway.store.service import Service
+
+if TYPE_CHECKING:
+    from busway.adapters.threads import Bus
+    from busway.adapters.typed import Realm
+
+
+class Store:
+    """A store: it keeps mail for programs that are away, and what is published, for a bus.
+
+    Args:
+        bus: an AsyncBus, which is to be open; or a Bus, beside which the store then has a node of its own.
+        place: `sqlite:///path` of a folder on this machine (or the path alone), or `nats://host:port` of a
+            NATS server with JetStream.
+        keep: names, and patterns of names, that it is for.
+        realm: who reaches it.
+        size: bytes that it keeps at the most, and `share` of them for any one sender.
+        mail: messages that may wait for who is away, each for `mail_age` seconds at the most.
+        history: bytes, `count` messages and `age` seconds of what was published.
+        tries: after so many a message is dead.
+
+    Use it as `async with busway.Store(bus, …) as store:`; with a Bus as `with busway.Store(…):`.
+    """
+
+    def __init__(
+        self,
+        bus: AsyncBus | Bus,
+        place: str | os.PathLike[str],
+        *,
+        keep: Iterable[str] = ("**",),
+        realm: Realm = "localnet",
+        size: int = 1024 * MIB,
+        share: float = 0.25,
+        mail: int = 1_000_000,
+        mail_age: float = 7 * 86_400.0,
+        history: int = 256 * MIB,
+        count: int = 1_000_000,
+        age: float = 86_400.0,
+        tries: int = TRIES,
+    ) -> None:
+        self._bus = bus
+        self._place = os.fspath(place)
+        self._keep = _patterns(keep)
+        self._realm: Realm = realm
+        self._limits = Keep(
+            size=size,
+            share=share,
+            mail=mail,
+            age_mail=round(mail_age * 1000) if mail_age else DAY_MS * 36_500,
+            history=history,
+            count=count,
+            age=round(age * 1000),
+            tries=tries,
+        )
+        self._service: Service | None = None
+        self._apart: Apart | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._service is None else "active" if self.active else "waits"
+        return f"<Store at {self._place}, {state}, keeps {', '.join(self._keep)}>"
+
+    @property
+    def active(self) -> bool:
+        """Whether it is the one that serves its names; of those at one JetStream one is."""
+        return self._service is not None
+
+    async def open(self) -> Self:
+        """Begin. Raises busway.StoreError if another store has the folder, or keeps names of these on this
+        bus; MissingLibrary.
+        """
+        if not isinstance(self._bus, AsyncBus):
+            raise TypeError("the store of a Bus is opened by `with`, that of an AsyncBus by `async with`")
+        await self._open(self._bus)
+        return self
+
+    async def _open(self, bus: AsyncBus) -> None:
+        if self._service is not None:
+            raise BusError("the store is open already")
+        backend = await asyncio.get_running_loop().run_in_executor(None, backend_of, self._place)
+        service = Service(bus, backend, self._keep, self._limits, self._realm)
+        try:
+            await backend.start()
+            await service.start()
+        except BaseException:
+            await service.close()
+            raise
+        self._service = service
+
+    async def aclose(self) -> None:
+        """End: what was confirmed stays, for the next. Twice is once."""
+        service, self._service = self._service, None
+        if service is not None:
+            await service.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # Beside a Bus
+
+    def __enter__(self) -> Self:
+        """Begin beside a Bus, in a thread of its own. Raises as `open`."""
+        if isinstance(self._bus, AsyncBus):
+            raise TypeError("the store of an AsyncBus is opened by `async with`")
+        self._apart = Apart(self, self._bus)
+        self._apart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        apart, self._apart = self._apart, None
+        if apart is not None:
+            apart.stop()
+
+
+class Apart:
+    """A store with a node and a thread of its own, linked to a Bus in the same program."""
+
+    def __init__(self, store: Store, bus: Any) -> None:
+        self._store = store
+        self._bus = bus
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="busway store", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        if self._loop is not None and self._end is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._live())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the store was to begin
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _live(self) -> None:
+        from busway.adapters.bus import host_of
+
+        self._loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        host = host_of(self._bus)
+        permissions = host.identity.permissions
+        policy: Any = False if permissions is None else permissions.policy
+        label = f"store of {self._bus.label}"
+        async with AsyncBus(self._bus.name, ipc=host._ipc, label=label, policy=policy) as bus:
+            await self._store._open(bus)
+            self._ready.set()
+            try:
+                await self._end.wait()
+            finally:
+                await self._store.aclose()
+
+
+def backend_of(place: str) -> Any:
+    """What keeps the state at a place. Raises ValueError, StoreError, MissingLibrary."""
+    scheme, colon, rest = place.partition("://")
+    if not colon:
+        rest = place
+    elif scheme in ("nats", "tls"):
+        from busway.store.jetstream import JetStreamBackend
+
+        return JetStreamBackend(place)
+    elif scheme != "sqlite":
+        raise ValueError(f"a store is at sqlite:///path or nats://host:port, not at {place!r}")
+    path = unquote(rest) if colon else rest
+    if not path:
+        raise ValueError("a store at sqlite:// needs a path, as in sqlite:///var/lib/busway")
+    from busway.store.sqlite import SqliteBackend
+
+    return SqliteBackend(path)
+
+
+def _patterns(keep: Iterable[str]) -> tuple[str, ...]:
+    """Raises ValueError, TypeError."""
+    if isinstance(keep, str):
+        raise TypeError(f"keep is a list of names and patterns: write [{keep!r}]")
+    found = tuple(dict.fromkeys(keep))
+    if not found:
+        raise ValueError("a store keeps at least one name or pattern")
+    for pattern in found:
+        try:
+            check_pattern(pattern)
+        except LocalError as error:
+            raise ValueError(str(error)) from None
+    return found

@@ -1,0 +1,225 @@
+"""The words of the store: what clients ask and are answered, what is kept, and the numbers of its errors.
+
+A question is a map in MessagePack (as bytes), or the same as a CBOR value; `op` says what is asked. Knows no
+bus and no file.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from busway.errors import BusError
+from busway.names import ascii_safe
+
+STORE_NAME = "busway/store"
+ANSWERS_NAME = "busway/store/answers"
+ONCE_LABEL = "busway:once"  # of a receiver that fetches its mail itself
+BUILT_IN = "busway/"
+
+MAIL, REQUEST, PUBLISHED = 0, 1, 2
+
+ID_SIZE = 24  # of a message's id: the stream of its sender, and a number in it
+BATCH_MAX = 512  # messages in one question or delivery
+BATCH_SIZE = 262_144  # bytes of payload in one, unless a single message is larger
+AHEAD_MAX = 4096  # messages that are on the way to one consumer
+AHEAD = 256
+TRIES = 16
+VISIBILITY_S = 30.0
+LEASE_S = 15.0  # a consumer that is silent for so long is lost
+SESSIONS_MAX = 4096
+DURABLES_MAX = 1024
+NAME_SIZE_MAX = 64
+OVERHEAD = 256  # bytes that an entry counts for besides its payload
+
+NOT_KEPT = 512
+STORE_FULL = 513
+DISK_FULL = 514
+NOT_ALLOWED = 515
+MALFORMED = 516
+TOO_LARGE = 517
+NOT_ACTIVE = 518
+NO_SESSION = 519
+TOO_MANY = 520
+NO_SUCH = 521
+EXPIRED = 522
+NAMES = {
+    NOT_KEPT: "NOT_KEPT",
+    STORE_FULL: "STORE_FULL",
+    DISK_FULL: "DISK_FULL",
+    NOT_ALLOWED: "NOT_ALLOWED",
+    MALFORMED: "MALFORMED",
+    TOO_LARGE: "TOO_LARGE",
+    NOT_ACTIVE: "NOT_ACTIVE",
+    NO_SESSION: "NO_SESSION",
+    TOO_MANY: "TOO_MANY",
+    NO_SUCH: "NO_SUCH",
+    EXPIRED: "EXPIRED",
+}
+
+
+class StoreError(BusError):
+    """A store refused something, or cannot be used.
+
+    Args:
+        code: the number of the reason, from 512 on, as docs/howto/store.md lists them.
+        message: a sentence for people.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    @property
+    def reason_name(self) -> str:
+        """The reason's name, such as STORE_FULL."""
+        return NAMES.get(self.code, f"ERROR_{self.code}")
+
+    def __str__(self) -> str:
+        return ascii_safe(f"{self.message} ({self.reason_name})")
+
+
+class Item(msgspec.Struct, array_like=True):
+    """A message on its way into the store. Times in ms; `wait_ms` 0: as long as the store keeps such."""
+
+    kind: int
+    name: str  # "" for an endpoint that is only known by its UUID
+    endpoint: bytes
+    format: int
+    type_id: bytes
+    payload: bytes
+    priority: int = 1
+    wait_ms: int = 0
+    timeout_ms: int = 0  # of a request: how long its handler may take
+
+
+class Delivered(msgspec.Struct, array_like=True):
+    """A message on its way out of the store, as a consumer gets it. `stored` in ms since 1970."""
+
+    id: bytes
+    name: str
+    endpoint: bytes
+    source: bytes
+    label: str
+    format: int
+    type_id: bytes
+    payload: bytes
+    priority: int
+    stored: int
+    position: int
+    tries: int
+
+
+class Hello(msgspec.Struct, tag_field="op", tag="hello"):
+    """Which store this is, and what it keeps; then the others that it knows of."""
+
+
+class Put(msgspec.Struct, tag_field="op", tag="put"):
+    """Keep these: numbered from `first` on in the sender's `stream`, each as often as it comes once.
+
+    `numbers` says those of each, ascending.
+    """
+
+    stream: bytes
+    numbers: list[int]
+    items: list[Item]
+
+
+class Attach(msgspec.Struct, tag_field="op", tag="attach"):
+    """Deliver from now on to the endpoint `to` of the asking node: the mail of a name, or a durable."""
+
+    session: bytes
+    to: bytes
+    ahead: int = AHEAD
+    name: str = ""
+    endpoint: bytes = b""
+    durable: str = ""
+    pattern: str = ""
+    start: str | int | float = "new"
+    visibility: float = VISIBILITY_S
+    tries: int = TRIES
+
+
+class Ack(msgspec.Struct, tag_field="op", tag="ack"):
+    """What became of deliveries: `done` are runs of numbers; `again` are those to be tried again, with the
+    pause in ms, -1 for one that is given up; from `held` on none was given to the program yet; the next that
+    is expected is `wanted`. An empty one keeps the session alive.
+    """
+
+    session: bytes
+    done: list[tuple[int, int]] = []
+    again: list[tuple[int, int]] = []
+    held: int = 0
+    wanted: int = -1
+
+
+class Detach(msgspec.Struct, tag_field="op", tag="detach"):
+    """The consumer ends."""
+
+    session: bytes
+
+
+class Answer(msgspec.Struct, tag_field="op", tag="answer"):
+    """Wait a little for what became of a stored request; with `over` it is known and may be forgotten."""
+
+    id: bytes
+    over: bool = False
+
+
+class History(msgspec.Struct, tag_field="op", tag="history"):
+    """What was published to names that a pattern means, in order: behind `after`, from `since` (ms since
+    1970) on.
+    """
+
+    pattern: str
+    after: int = 0
+    since: int = 0
+    until: int = 0
+    count: int = 100
+    newest: bool = False
+
+
+class Last(msgspec.Struct, tag_field="op", tag="last"):
+    """The newest value of a name."""
+
+    name: str
+
+
+class Jobs(msgspec.Struct, tag_field="op", tag="jobs"):
+    """What waits: queues, and with `queue` the messages of one; `action` "retry" or "drop" for some."""
+
+    queue: str = ""
+    action: str = ""
+    positions: list[int] = []
+    dead: bool = False
+    count: int = 100
+
+
+class Status(msgspec.Struct, tag_field="op", tag="status"):
+    """How the store is."""
+
+
+Question = Hello | Put | Attach | Ack | Detach | Answer | History | Last | Jobs | Status
+
+
+class PutReply(msgspec.Struct, array_like=True):
+    """`stored` of the items, from the first on, are kept durably. The one behind them was refused, if
+    `code` is not 0.
+    """
+
+    stored: int
+    code: int = 0
+    text: str = ""
+
+
+class Batch(msgspec.Struct, array_like=True):
+    """Deliveries of a session, numbered from `first` on."""
+
+    session: bytes
+    first: int
+    messages: list[Delivered]
+
+
+def milliseconds(seconds: float) -> int:
+    """Seconds in whole milliseconds, 1 at the least."""
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,623 @@
+"""A store on the bus: takes in what is to be kept, records what is published, and hands it out.
+
+What is kept where is the backend's, who gets what next queues.py's, and how it gets to receivers that know
+nothing of stores pushing.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from busway.errors import BusError, RemoteError
+from busway.names import endpoint_id, uuid_text
+from busway.protocol import codes
+from busway.protocol.wire.patterns import check_pattern, matches
+from busway.store import records
+from busway.store.asking import answer_jobs, history, last, status
+from busway.store.finding import Found, may_meet, stores_at, told
+from busway.store.limits import Keep, Usage
+from busway.store.pushing import Pushing
+from busway.store.queues import Budget, DurableSource, MailSource, Queue, Session
+from busway.store.recording import Recording, republish
+from busway.store.records import MAIL, REQUEST, StoreError
+from busway.store.tables import Change, Durable, Entry, Tables, now_ms
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus
+    from busway.adapters.typed import Realm
+
+log = logging.getLogger("busway")
+_TICK_S = 0.25
+_TIDY_S = 10.0
+_ANSWER_S = 20.0  # how long a question for an answer waits
+_SETTLE_S = 1.0  # in which consumers come back to a store that begins, before others get their mail
+_SENDER_AGE_MS = 7 * 86_400_000
+_KINDS = (MAIL, REQUEST, records.PUBLISHED)
+_DECODER = msgspec.msgpack.Decoder(records.Question)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class Backend:
+    """The face of what keeps the state: `tables` to read, and `commit`, which returns when it is durable."""
+
+    tables: Tables
+    place: str
+
+    async def start(self) -> None:
+        """Be the one that may write. Raises StoreError."""
+        raise NotImplementedError
+
+    async def commit(self, changes: list[Change]) -> list[Any]:
+        """Make changes, all or none."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Release everything."""
+        raise NotImplementedError
+
+
+class Turn:
+    """The puts of one sender, one after the other; `users` are at it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+class Service:
+    """A running store. Args: `keep` are names and patterns."""
+
+    def __init__(
+        self, bus: AsyncBus, backend: Any, keep: tuple[str, ...], limits: Keep, realm: Realm
+    ) -> None:
+        self.bus = bus
+        self.backend: Backend = backend
+        self.keep = keep
+        self.limits = limits
+        self.usage = Usage(limits)
+        self.counts: Counter[str] = Counter()
+        self.id = b""
+        self.stream = os.urandom(16)  # of what is recorded
+        self.others: dict[bytes, Found] = {}  # stores, by node
+        self.sessions: dict[bytes, Session] = {}
+        self.queues: dict[tuple[str, bytes | str], Queue] = {}
+        self.trouble = ""  # what is wrong with it now, for people
+        self._budget = Budget()
+        self.realm = realm
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sending: dict[bytes, asyncio.Event] = {}
+        self._asked: dict[bytes, asyncio.Event] = {}  # who waits for an answer
+        self._services: list[Any] = []
+        self._putting: dict[bytes, Turn] = {}
+        self.pushing = Pushing(self)
+        self.recording = Recording(self)
+
+    @property
+    def tables(self) -> Tables:
+        return self.backend.tables
+
+    # Life
+
+    async def start(self) -> None:
+        """Be found by the programs of the bus. Raises StoreError if another store keeps names of these."""
+        self.id = self.tables.meta("id")
+        if not self.id:
+            self.id = os.urandom(16)
+            await self.commit([("meta", "id", self.id)])
+        await self._check_alone()
+        self.usage.read(self.tables)
+        for name, answer, limit in (
+            (records.STORE_NAME, self._answer, 256),
+            (records.ANSWERS_NAME, self._answer, 4096),
+        ):
+            self._services.append(self.bus.serve(name, answer, realm=self.realm, limit=limit))
+        self.recording.start()
+        self.spawn(self._watch())
+        self.spawn(self._tick())
+        self.spawn(self.pushing.run(_SETTLE_S))
+
+    async def close(self) -> None:
+        """Serve no more, and release what it has."""
+        for service in self._services:
+            service.close()
+        self.recording.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.backend.close()
+
+    def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        """Run it until the store ends; what it raises is logged."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, BusError):
+            log.error("a task of the store failed", exc_info=error)
+
+    def _other_nodes(self) -> list[bytes]:
+        """The nodes of other stores, as far as they are known."""
+        store = endpoint_id(records.STORE_NAME)
+        return [info.node for info in self.bus.endpoints() if info.id == store and info.node != self.bus.id]
+
+    async def _meet(self, node: bytes) -> None:
+        for other in await stores_at(self.bus, [node]):
+            self.others[node] = other
+
+    async def _check_alone(self) -> None:
+        for other in await stores_at(self.bus, self._other_nodes()):
+            self.others[other.node] = other
+            both = [(mine, its) for mine in self.keep for its in other.keep if may_meet(mine, its)]
+            if both and other.id != self.id:
+                mine, its = both[0]
+                raise StoreError(
+                    records.NOT_ACTIVE,
+                    f"a store on this bus keeps {its!r} already (node {other.node.hex()[:8]}), and this one"
+                    f" is to keep {mine!r}: a name has one store, so let them keep others (--keep)",
+                )
+
+    # Questions
+
+    async def _answer(self, request: Any) -> Any:
+        """Answers in the form in which was asked: MessagePack as bytes, or a value."""
+        packed = isinstance(request.payload, bytes)
+        try:
+            if packed:
+                question = _DECODER.decode(request.payload)
+            else:
+                question = msgspec.convert(request.payload, records.Question)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            self.counts["malformed"] += 1
+            raise RemoteError(records.MALFORMED, f"no question of a store: {error}") from None
+        try:
+            found = await self._answers(request, question)
+        except StoreError as error:
+            self.counts[error.reason_name] += 1
+            raise RemoteError(error.code, error.message) from None
+        return _ENCODER.encode(found) if packed else msgspec.to_builtins(found, builtin_types=(bytes,))
+
+    async def _answers(self, request: Any, question: Any) -> Any:
+        kind = type(question)
+        if kind is records.Put:
+            return await self._put(request, question)
+        if kind is records.Ack:
+            return await self._ack(request, question)
+        if kind is records.Attach:
+            return await self._attach(request, question)
+        if kind is records.Hello:
+            return told([Found(self.bus.id, self.id, self.keep), *self.others.values()])
+        if kind is records.Answer:
+            return await self._outcome(request, question)
+        if kind is records.Detach:
+            session = self._session(request, question.session)
+            return await self.commit(self._lose(session, True))
+        if kind is records.History:
+            return history(self, request, question)
+        if kind is records.Last:
+            return last(self, request, question.name)
+        if kind is records.Jobs:
+            return await answer_jobs(self, request, question)
+        return status(self)
+
+    async def commit(self, changes: list[Change]) -> list[Any]:
+        """Make changes durable. Raises StoreError, which the store then is known to suffer from."""
+        if not changes:
+            return []
+        try:
+            found = await self.backend.commit(changes)
+        except StoreError as error:
+            if error.message != self.trouble:
+                log.warning("the store refuses: %s", error.message)
+            self.trouble = error.message
+            raise
+        self.trouble = ""
+        for change, result in zip(changes, found, strict=True):
+            if change[0] == "remove":
+                self.usage.gone(result)
+        return found
+
+    # What comes in
+
+    async def _put(self, request: Any, put: records.Put) -> records.PutReply:
+        if len(put.stream) != 16 or len(put.numbers) != len(put.items):
+            raise StoreError(records.MALFORMED, "a put has a stream of 16 bytes and as many numbers as items")
+        if sorted(set(put.numbers)) != put.numbers or not put.items or put.numbers[0] < 0:
+            raise StoreError(records.MALFORMED, "the numbers of a put ascend, and there is one at least")
+        lock = self._putting.setdefault(put.stream, Turn())
+        lock.users += 1
+        try:
+            async with lock.lock:
+                return await self._put_in_turn(request, put)
+        finally:
+            lock.users -= 1
+            if not lock.users:
+                del self._putting[put.stream]
+
+    async def _put_in_turn(self, request: Any, put: records.Put) -> records.PutReply:
+        now = now_ms()
+        known = self.tables.last_of(put.stream)
+        entries: list[Entry] = []
+        fault: StoreError | None = None
+        stored = 0
+        for number, item in zip(put.numbers, put.items, strict=True):
+            if number > known:
+                fault = self._fault(request, item, entries)
+                if fault is not None:
+                    break
+                entries.append(self._entry(request, put.stream, number, item, now))
+            stored += 1
+        if entries:
+            change = ("put", put.stream, put.numbers[stored - 1], now, entries)
+            try:
+                ((places,)) = await self.commit([change])
+            except StoreError as error:
+                if not known >= put.numbers[0]:
+                    raise
+                return records.PutReply(sum(n <= known for n in put.numbers), error.code, error.message)
+            for entry in entries:
+                self.usage.came(entry)
+            self.counts["stored"] += len(entries)
+            kept = [entry._replace(pos=pos) for entry, pos in zip(entries, places, strict=True)]
+            self.arrived(kept)
+            for entry in kept:
+                if entry.kind == records.PUBLISHED:
+                    self.spawn(republish(self, entry))
+        if fault is not None:
+            self.counts[fault.reason_name] += 1
+            return records.PutReply(stored, fault.code, fault.message)
+        return records.PutReply(stored)
+
+    def _entry(self, request: Any, stream: bytes, number: int, item: records.Item, now: int) -> Entry:
+        kept = self.limits.age_mail if item.kind != records.PUBLISHED else 0
+        wait = min(item.wait_ms or kept, kept or item.wait_ms)
+        return Entry(
+            0,
+            item.kind,
+            item.name,
+            item.endpoint,
+            request.source,
+            request.source_label[:64],
+            stream + number.to_bytes(8, "big"),
+            now,
+            now + wait if wait else 0,
+            item.priority,
+            item.timeout_ms,
+            item.format,
+            item.type_id,
+            item.payload,
+            len(item.payload) + records.OVERHEAD,
+        )
+
+    def _fault(self, request: Any, item: records.Item, beside: list[Entry]) -> StoreError | None:
+        """Why one is not kept; None if it is."""
+        if item.kind not in _KINDS or not 0 <= item.priority <= 3 or item.wait_ms < 0 or item.timeout_ms < 0:
+            return StoreError(records.MALFORMED, "no kind, priority or time that a store knows")
+        if item.format not in (codes.RAW, codes.CBOR, codes.TYPED_AS_ENDPOINT, codes.TYPED) or len(
+            item.type_id
+        ) != (16 if item.format == codes.TYPED else 0):
+            return StoreError(records.MALFORMED, "no format that a message has")
+        problem = name_problem(item.name, item.endpoint)
+        if problem:
+            return StoreError(records.MALFORMED, problem)
+        text = item.name or uuid_text(item.endpoint)
+        if not self.keeps(text):
+            return StoreError(records.NOT_KEPT, f"this store does not keep {text!r}")
+        what = codes.MAY_PUBLISH if item.kind == records.PUBLISHED else codes.MAY_SEND
+        what = codes.MAY_CALL if item.kind == REQUEST else what
+        if not self.may(request, what, item.endpoint, item.name):
+            return StoreError(
+                records.NOT_ALLOWED,
+                f"the policy of the store does not let this program do that with {text!r}",
+            )
+        return self.usage.fault(request.source, item, beside)
+
+    def keeps(self, text: str) -> bool:
+        """Whether a name is among those that it is to keep; its own are not."""
+        return not text.startswith(records.BUILT_IN) and any(matches(each, text) for each in self.keep)
+
+    def may(self, request: Any, what: int, endpoint: bytes, name: str) -> bool:
+        """Whether the policy of this program lets who asks do that with a name."""
+        if request.source == self.bus.id:
+            return True
+        gate = self.bus.node.receiving.gate
+        flow = request.flow
+        return gate.allows(flow.session, request.source, what, endpoint, name, codes.LOCALNET)
+
+    def arrived(self, entries: Iterable[Entry]) -> None:
+        """These are kept now: who waits for such is given them."""
+        mail: dict[bytes, str] = {}
+        published = False
+        for entry in entries:
+            if entry.kind == records.PUBLISHED:
+                published = True
+            else:
+                mail[entry.endpoint] = entry.name
+        for endpoint in mail:
+            queue = self.queues.get(("mail", endpoint))
+            if queue is not None:
+                queue.arrived()
+                self.pump(queue)
+            self.pushing.arrived(endpoint)
+        if published:
+            for (kind, _), queue in list(self.queues.items()):
+                if kind == "durable":
+                    queue.arrived()
+                    self.pump(queue)
+
+    # Consumers
+
+    def _session(self, request: Any, ident: bytes) -> Session:
+        session = self.sessions.get(ident)
+        if session is None or session.node != request.source:
+            raise StoreError(records.NO_SESSION, "there is no such session: attach anew")
+        session.heard = time.monotonic()
+        return session
+
+    async def _attach(self, request: Any, attach: records.Attach) -> dict[str, Any]:
+        if len(attach.session) != 16 or len(attach.to) != 16 or not 1 <= attach.ahead <= records.AHEAD_MAX:
+            raise StoreError(records.MALFORMED, f"a session has 16 bytes, and 1 to {records.AHEAD_MAX} ahead")
+        if attach.session in self.sessions:
+            self._session(request, attach.session)
+            return {"lease": records.LEASE_S}
+        if len(self.sessions) >= records.SESSIONS_MAX:
+            raise StoreError(
+                records.TOO_MANY, f"the store has {records.SESSIONS_MAX} consumers, the most it takes"
+            )
+        queue = await (self._durable(request, attach) if attach.durable else self._mail(request, attach))
+        if not attach.durable:  # a receiver has one session; another of the same is what it was before
+            for other in [s for s in queue.sessions if (s.node, s.to) == (request.source, attach.to)]:
+                await self.commit(self._lose(other, True))
+        session = Session(queue, attach.session, request.source, attach.to, attach.ahead)
+        session.visibility = attach.visibility if attach.durable else 0.0
+        session.heard = time.monotonic()
+        self.sessions[session.id] = session
+        queue.sessions.append(session)
+        self._sending[session.id] = asyncio.Event()
+        self.spawn(self._send_to(session, self._sending[session.id]))
+        queue.arrived()
+        self.pump(queue)
+        return {"lease": records.LEASE_S}
+
+    async def _mail(self, request: Any, attach: records.Attach) -> Queue:
+        if problem := name_problem(attach.name, attach.endpoint):
+            raise StoreError(records.MALFORMED, problem)
+        if not self.may(request, codes.MAY_SERVE, attach.endpoint, attach.name):
+            raise StoreError(
+                records.NOT_ALLOWED,
+                f"the policy of the store does not let this program receive {attach.name!r}",
+            )
+        key = ("mail", attach.endpoint)
+        if key not in self.queues:
+            source = MailSource(attach.endpoint, attach.name, self.limits.tries)
+            self.queues[key] = Queue(source, self.tables, self._budget)
+        return self.queues[key]
+
+    async def _durable(self, request: Any, attach: records.Attach) -> Queue:
+        try:
+            check_pattern(attach.pattern)
+        except Exception as error:  # noqa: BLE001 - the core's own error, told as it is
+            raise StoreError(records.MALFORMED, str(error)) from None
+        if not 1 <= len(attach.durable.encode()) <= records.NAME_SIZE_MAX or not 1 <= attach.tries <= 1000:
+            raise StoreError(records.MALFORMED, "a durable has a name of 1 to 64 bytes, and 1 to 1000 tries")
+        if not 0 <= attach.visibility <= 86_400:
+            raise StoreError(records.MALFORMED, "visibility is 0 to 86400 seconds")
+        if not self.may(request, codes.MAY_SUBSCRIBE, b"", attach.pattern):
+            raise StoreError(
+                records.NOT_ALLOWED,
+                f"the policy of the store does not let this program subscribe to {attach.pattern!r}",
+            )
+        if not any(may_meet(each, attach.pattern) for each in self.keep):
+            raise StoreError(records.NOT_KEPT, f"this store keeps nothing that {attach.pattern!r} means")
+        known = {each.name: each for each in self.tables.durables()}
+        durable = known.get(attach.durable)
+        if durable is None:
+            if len(known) >= records.DURABLES_MAX:
+                raise StoreError(records.TOO_MANY, f"the store has {records.DURABLES_MAX} durables, its most")
+            durable = Durable(
+                attach.durable, attach.pattern, self._start(attach.start), attach.tries, request.source
+            )
+            await self.commit([("durable", *durable)])
+        elif durable.pattern != attach.pattern:
+            raise StoreError(
+                records.MALFORMED,
+                f"the durable {durable.name!r} subscribes to {durable.pattern!r}, not to {attach.pattern!r}:"
+                " drop it (busway jobs --forget), or take another name",
+            )
+        key = ("durable", durable.name)
+        if key not in self.queues:
+            source = DurableSource(self.tables, durable)
+            self.queues[key] = Queue(source, self.tables, self._budget, durable.floor)
+        return self.queues[key]
+
+    def _start(self, start: str | int | float) -> int:
+        """The place behind which a new durable begins: a word, a place, or a time in seconds since 1970."""
+        if start == "new":
+            return self.tables.last_position()
+        if start == "first":
+            return 0
+        if isinstance(start, (bool, str)) or start < 0:
+            raise StoreError(records.MALFORMED, 'start is "new", "first", a position, or a time')
+        if isinstance(start, int):
+            return max(0, start - 1)
+        return self.tables.position_at(int(start * 1000))
+
+    async def _ack(self, request: Any, ack: records.Ack) -> dict[str, Any]:
+        session = self._session(request, ack.session)
+        queue = session.queue
+        changes = queue.done(session, ack.done)
+        for number, pause in ack.again[: records.AHEAD_MAX]:
+            changes += queue.again(session, number, pause, now_ms())
+        queue.held(session, ack.held, time.monotonic())
+        if ack.wanted >= 0:
+            session.again_from(ack.wanted)
+            self._sending[session.id].set()
+        self.pump(queue)
+        await self.commit(changes)
+        self.counts["delivered"] += sum(last - first + 1 for first, last in ack.done)
+        return {}
+
+    def pump(self, queue: Queue) -> None:
+        """Give consumers of a queue what there is."""
+        for session in queue.pump(now_ms()):
+            self._sending[session.id].set()
+
+    async def _send_to(self, session: Session, event: asyncio.Event) -> None:
+        """Send a consumer what it is given, as it takes it, until it is lost."""
+        while not session.lost:
+            await event.wait()
+            event.clear()
+            while not session.lost:
+                first, messages = session.batch()
+                if not messages:
+                    break
+                batch = _ENCODER.encode(records.Batch(session.id, first, messages))
+                try:
+                    await self.bus.send(session.to, batch, node=session.node, timeout=records.LEASE_S)
+                except BusError:
+                    await self._give_up(session)
+                    return
+
+    async def _give_up(self, session: Session) -> None:
+        with contextlib.suppress(StoreError):
+            await self.commit(self._lose(session, False))
+
+    def _lose(self, session: Session, orderly: bool) -> list[Change]:
+        queue = session.queue
+        if self.sessions.pop(session.id, None) is None:
+            return []
+        changes = queue.lose(session, orderly, now_ms())
+        self._sending.pop(session.id).set()
+        if queue.sessions:
+            self.pump(queue)
+        else:
+            queue.release()
+            for key in [key for key, each in self.queues.items() if each is queue]:
+                del self.queues[key]
+        return changes
+
+    async def _watch(self) -> None:
+        """Those that come and go."""
+        for info in self.bus.endpoints():
+            self.pushing.appeared(info)
+        async for change in self.bus.changes():
+            subject: Any = change.subject
+            if change.what in ("endpoint-up", "endpoint-changed"):
+                self.pushing.appeared(subject)
+                if subject.name == records.STORE_NAME and subject.node != self.bus.id:
+                    self.spawn(self._meet(subject.node))
+            elif change.what == "endpoint-down":
+                self.pushing.vanished(subject)
+                if subject.name == records.STORE_NAME:
+                    self.others.pop(subject.node, None)
+            elif change.what == "node-down":
+                for session in [s for s in self.sessions.values() if s.node == subject.id]:
+                    await self._give_up(session)
+
+    # Time
+
+    async def _tick(self) -> None:
+        tidied = 0.0
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            changes: list[Change] = []
+            for session in list(self.sessions.values()):
+                if now - session.heard > records.LEASE_S:
+                    changes += self._lose(session, False)
+                else:
+                    changes += session.queue.overdue(session, now, now_ms())
+            for queue in list(self.queues.values()):
+                if queue.next_due() and queue.next_due() <= now_ms():
+                    self.pump(queue)
+            with contextlib.suppress(StoreError):
+                await self.commit(changes)
+                if now - tidied > _TIDY_S:
+                    tidied = now
+                    await self._tidy()
+
+    async def _tidy(self) -> None:
+        now = now_ms()
+        while expired := self.tables.expired(now, 1000):
+            await self.remove(expired, "expired")
+        await self.recording.trim()
+        await self.commit([("tidy", now, now - _SENDER_AGE_MS)])
+
+    async def remove(self, entries: list[Entry], why: str) -> None:
+        """Remove entries, whoever has them in memory."""
+        await self.commit([("remove", [entry.pos for entry in entries])])
+        self.counts[why] += len(entries)
+        for entry in entries:
+            for queue in self.queues.values():
+                queue.gone(entry.pos)
+            if entry.kind == REQUEST:
+                await self.outcome(entry, 2, codes.EXPIRED, "", codes.RAW, b"", b"")
+
+    # Answers to stored requests
+
+    async def outcome(
+        self, entry: Entry, state: int, code: int, text: str, format: int, type_id: bytes, payload: bytes
+    ) -> None:
+        """Keep what became of a request until it is asked for: `state` 0 a reply, 1 an error of its handler,
+        2 why there is none.
+        """
+        until = entry.expires or now_ms() + self.limits.age_mail
+        row = (
+            entry.id,
+            entry.source,
+            max(until, now_ms() + 60_000),
+            state,
+            code,
+            text,
+            format,
+            type_id,
+            payload,
+        )
+        await self.commit([("answer", *row)])
+        if event := self._asked.get(entry.id):
+            event.set()
+
+    async def _outcome(self, request: Any, answer: records.Answer) -> Any:
+        if answer.over:
+            found = self.tables.answer(answer.id)
+            if found is not None and found[0] == request.source:
+                await self.commit([("answered", [answer.id])])
+            return []
+        event = self._asked.setdefault(answer.id, asyncio.Event())
+        try:
+            found = self.tables.answer(answer.id)
+            if found is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_ANSWER_S):
+                        await event.wait()
+                found = self.tables.answer(answer.id)
+        finally:
+            self._asked.pop(answer.id, None)
+        if found is None:
+            return []
+        if found[0] != request.source:
+            raise StoreError(records.NOT_ALLOWED, "that request is another program's")
+        return list(found[1:])
+
+
+def name_problem(name: str, endpoint: bytes) -> str:
+    """What is wrong with an endpoint and the name that is said to be its own; "" for nothing."""
+    if len(endpoint) != 16:
+        return "an endpoint has 16 bytes"
+    if not name:
+        return ""
+    if "*" in name or not 1 <= len(name.encode()) <= records.NAME_SIZE_MAX:
+        return "a name has 1 to 64 bytes, and no *"
+    return "" if endpoint_id(name) == endpoint else f"{name!r} is not the name of that endpoint"
