@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -73,3 +74,9 @@ async def lab(folder: Path, **options: Any) -> AsyncIterator[Lab]:
 async def taken(receiver: Any, count: int, timeout: float = 20.0) -> list[Any]:
     """So many payloads."""
     return [(await receiver.receive(timeout)).payload for _ in range(count)]
+
+
+async def until(holds: Any) -> None:
+    """Wait until something holds."""
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)

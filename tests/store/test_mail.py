@@ -15,7 +15,7 @@ import pytest
 import busway
 from busway.names import endpoint_id
 from busway.store import records
-from tests.store.lab import lab, taken
+from tests.store.lab import lab, taken, until
 
 
 @busway.message(name="store/reading")
@@ -36,12 +36,6 @@ async def test_mail_outlives_the_store_and_comes_in_order(tmp_path: Path) -> Non
         assert await taken(receiver, 6) == [{"number": number} for number in range(6)]
         await until(lambda: it.service.usage.mail == 0)
         assert it.service.tables.mail_queues() == []
-
-
-async def until(holds: Any) -> None:
-    """Wait until something holds."""
-    while not holds():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("payload", [b"bytes", {"a": [1, 2]}, "text", None, Reading(21.5)])

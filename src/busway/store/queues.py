@@ -81,6 +81,7 @@ class DurableSource:
         self.tries = durable.tries
         self._marks = {mark.pos: mark for mark in tables.marks(durable.name)}
         self.ahead_done = {mark.pos for mark in self._marks.values() if mark.done or mark.dead}
+        self._marked = {mark.pos for mark in self._marks.values() if not mark.done}
         again = [m.pos for m in self._marks.values() if m.pos <= durable.floor and not (m.done or m.dead)]
         found = [tables.entry(pos) for pos in again]
         self.first = [entry for entry in found if entry is not None]
@@ -100,13 +101,16 @@ class DurableSource:
 
     def done(self, queue: Queue, positions: list[int]) -> list[Change]:
         floor = queue.floor()
-        marks = [Mark(pos, 1, 0, 0, "") for pos in positions if pos > floor or pos in queue.revived]
+        said = self._marked | queue.revived
+        marks = [Mark(pos, 1, 0, 0, "") for pos in positions if pos > floor or pos in said]
+        self._marked.difference_update(positions)
         self.ahead_done.update(positions)
         self.ahead_done = {pos for pos in self.ahead_done if pos > floor}
         queue.revived.difference_update(positions)
         return [("progress", self.durable.name, floor, marks)]
 
     def trouble(self, entry: Entry, tries: int, due: int, dead: str) -> Change:
+        self._marked.add(entry.pos)
         if dead:
             self.ahead_done.add(entry.pos)
         return ("progress", self.durable.name, 0, [Mark(entry.pos, 0, tries, due, dead)])
@@ -134,6 +138,7 @@ class Session:
         self.visibility = 0.0  # seconds that its program has for a message; 0: as long as it takes
         self.heard = 0.0  # when it was heard last
         self.lost = False
+        self.turn = 0  # when it was given the last: who has waited longest is next
         self.next = 0  # the number of the next delivery
         self.sent = 0  # up to which they were sent
         self.has: dict[int, Delivery] = {}
@@ -199,6 +204,7 @@ class Queue:
         self._known: dict[int, Entry] = {}  # all that is in memory and not done
         self._given: set[int] = set()  # of these, what consumers have
         self._after = after
+        self._turn = 0
         self._behind = True  # there may be more that is not in memory
         self.revived: set[int] = set()  # places at which it was before, that are tried again
         for entry in source.first:
@@ -237,7 +243,9 @@ class Queue:
             entry = self._known.get(pos)
             if entry is None or pos in self._given:
                 continue
-            session = min(open_to, key=lambda each: len(each.has))
+            session = min(open_to, key=lambda each: (len(each.has), each.turn))
+            self._turn += 1
+            session.turn = self._turn
             session.give(entry)
             self._given.add(pos)
             found[id(session)] = session

@@ -515,6 +515,8 @@ class Talk:
         self.client = client
         self.attached = False
         self._beat = 0.0
+        self._held = 0  # as the store knows it: from there on its program has nothing
+        self._held_at = 0.0
 
     def due(self) -> bool:
         """Whether there is something to be said now."""
@@ -524,7 +526,15 @@ class Talk:
         if not self.attached or intake.closed:
             return True
         ack = intake.report()
-        return bool(ack.done or ack.again or ack.wanted >= 0) or time.monotonic() >= self._beat
+        if ack.done or ack.again or ack.wanted >= 0 or time.monotonic() >= self._beat:
+            return True
+        return ack.held != self._held and time.monotonic() >= self._held_at
+
+    @property
+    def pause(self) -> float:
+        """The longest until something may be due."""
+        visibility = self.intake.attach.get("visibility", 0.0)
+        return min(_BEAT_S, visibility / 4) if visibility else _BEAT_S
 
     def question(self) -> tuple[Any, Any]:
         """The store, and what it is asked; no store: look for one."""
@@ -533,17 +543,21 @@ class Talk:
             store = self.client.stores.keeping(self.text)
             intake.store = store
             return store, None if store is None else intake.begin()
-        if intake.closed:
+        ack = intake.report()
+        if intake.closed and not (ack.done or ack.again):
             return intake.store, records.Detach(intake.session)
-        return intake.store, intake.report()
+        return intake.store, ack
 
     def answered(self, question: Any) -> None:
         self._beat = time.monotonic() + _BEAT_S
         if isinstance(question, records.Attach):
             self.attached = True
             self.intake.failure = None
+            self._held = 0
         elif isinstance(question, records.Ack):
             self.intake.reported(question)
+            self._held = question.held
+        self._held_at = time.monotonic() + self.pause
 
     def failed(self, error: BusError) -> float:
         """The pause before the next question. Raises BusClosed."""
@@ -583,7 +597,7 @@ async def talk(client: Any, intake: Intake, text: str) -> None:
         while not (intake.closed and not steps.attached):
             if not steps.due():
                 try:
-                    async with asyncio.timeout(_BEAT_S):
+                    async with asyncio.timeout(steps.pause):
                         await event.wait()
                 except TimeoutError:
                     pass
@@ -619,7 +633,7 @@ def talk_blocking(client: Any, intake: Intake, text: str) -> None:
     try:
         while not (intake.closed and not steps.attached):
             if not steps.due():
-                event.wait(_BEAT_S)
+                event.wait(steps.pause)
                 event.clear()
                 continue
             store, question = steps.question()

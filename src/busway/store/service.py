@@ -537,8 +537,9 @@ class Service:
             for session in list(self.sessions.values()):
                 if now - session.heard > records.LEASE_S:
                     changes += self._lose(session, False)
-                else:
-                    changes += session.queue.overdue(session, now, now_ms())
+                elif late := session.queue.overdue(session, now, now_ms()):
+                    changes += late
+                    self.pump(session.queue)
             for queue in list(self.queues.values()):
                 if queue.next_due() and queue.next_due() <= now_ms():
                     self.pump(queue)

@@ -159,12 +159,16 @@ class Tables:
     def _do_progress(self, name: str, floor: int, marks: Sequence[Mark]) -> None:
         """A durable's floor, and what is said of messages above it. A mark that says nothing is removed."""
         self.db.execute("UPDATE durables SET floor = max(floor, ?) WHERE name = ?", (floor, name))
-        self.db.execute("DELETE FROM marks WHERE durable = ? AND pos <= ? AND done = 1", (name, floor))
         for mark in marks:
             if mark == Mark(mark.pos, 0, 0, 0, ""):
                 self.db.execute("DELETE FROM marks WHERE durable = ? AND pos = ?", (name, mark.pos))
             else:
                 self.db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?)", (name, *mark))
+        self.db.execute(
+            "DELETE FROM marks WHERE durable = ? AND done = 1 AND pos <="
+            " (SELECT floor FROM durables WHERE name = ?)",
+            (name, name),
+        )
 
     def _do_answer(self, *row: Any) -> None:
         """The outcome of a stored request, until it is fetched or expires."""
