@@ -255,7 +255,7 @@ def test_programs_that_run_alone(own_bus: None, tmp_path: Path, document: str, n
 def test_there_are_such_programs() -> None:
     assert {name for _, name in ALONE} == {
         *("upper.py", "blocking.py", "core.py", "patience.py", "told.py"),
-        *("readings.py", "oven.py", "arm.py"),
+        *("readings.py", "oven.py", "arm.py", "away.py"),
         *("speeds.py", "contract.py", "lamp.py", "greenhouse.py", "logger.py"),
         *("blink.py", "lamp_alone.py", "replay.py", "citizen.py"),
     }

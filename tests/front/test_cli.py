@@ -37,6 +37,7 @@ _COMMANDS = (
         "decode",
     ),
     *("certificate", "key", "pair", "policy", "firmware", "token"),
+    *("store", "jobs", "history"),
 )
 
 

@@ -114,8 +114,9 @@ async def test_a_job_that_takes_too_long_goes_to_another(tmp_path: Path) -> None
 
 async def test_higher_priorities_go_first(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        for number, priority in enumerate(("low", "normal", "urgent", "high", "normal")):
-            await it.sender.publish("jobs/a", number, store=True, priority=priority)  # type: ignore[arg-type]
+        priorities: tuple[Any, ...] = ("low", "normal", "urgent", "high", "normal")
+        for number, priority in enumerate(priorities):
+            await it.sender.publish("jobs/a", number, store=True, priority=priority)
         durable = busway.Durable("work", ahead=1, start="first")
         receiver = it.receiver.subscribe("jobs/a", durable=durable)
         assert await taken(receiver, 5) == [2, 3, 1, 4, 0]

@@ -267,11 +267,14 @@ def jobs(
     as_json: bool,
 ) -> int:
     """Examples:
-    busway jobs                         all queues: mail by name, and durable subscriptions
-    busway jobs workers                 what waits in one, and what is dead and why
-    busway jobs workers --dead --retry  try again what was given up
-    busway jobs lab/pump --drop -p 17   remove one message
-    busway jobs workers --forget        remove a durable that nobody needs
+      busway jobs                         all queues: mail by name, and durable subscriptions
+      busway jobs workers                 what waits in one, and what is dead and why
+      busway jobs workers --dead --retry  try again what was given up
+      busway jobs lab/pump --drop -p 17   remove one message
+      busway jobs workers --forget        remove a durable that nobody needs
+
+    Mail that waits for who is away, by name, and durable subscriptions, by theirs. What is dead was tried too
+    often, or given up by its receiver; with --retry it is tried again, with --drop it is gone.
     """
     chosen = [word for word, given in (("retry", retry), ("drop", drop), ("forget", forget)) if given]
     if len(chosen) > 1:

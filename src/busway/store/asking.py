@@ -1,4 +1,4 @@
-"""What a store answers to who looks: history, last values, what waits and why, and how it is."""
+"""The answers of a store to who looks: history, last values, what waits and why, its state."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _may_read(service: Service, request: Any, entry: Entry) -> bool:
 
 
 def status(service: Service) -> dict[str, Any]:
-    """How a store is."""
+    """The state of a store."""
     return {
         "id": service.id,
         "place": service.backend.place,
@@ -162,7 +162,7 @@ def _queues(service: Service) -> list[dict[str, Any]]:
 
 
 def _may_look(service: Service, request: Any, row: dict[str, Any]) -> bool:
-    """Who may receive from a queue may look at it."""
+    """Whether somebody may look at a queue: who may receive from it may."""
     if row["sort"] == "durable":
         return service.may(request, codes.MAY_SUBSCRIBE, b"", row["pattern"])
     return service.may(request, codes.MAY_SERVE, row["endpoint"], row["pattern"])

@@ -1,4 +1,4 @@
-"""What `store=True` does in a program: finds the store that keeps a name, and brings messages into it.
+"""The side of a store that is in other programs: finds the one that keeps a name, and brings it messages.
 
 One Client is to a bus. The asyncio and the blocking one differ in how they wait only.
 """
@@ -63,7 +63,7 @@ def item_of(
 
 
 def text_of(item: records.Item) -> str:
-    """What patterns are compared with."""
+    """The text that patterns are compared with."""
     return item.name or uuid_text(item.endpoint)
 
 
@@ -137,7 +137,7 @@ def noted(client: Any, change: Any) -> None:
 
 
 def outcome_of(answer: list[Any]) -> events.Outcome:
-    """What became of a stored request."""
+    """The outcome of a stored request."""
     state, code, text, format, type_id, payload = answer
     status = events.REPLIED if state == 0 else events.FAILED if state == 1 else events.UNDELIVERED
     outcome = events.Outcome(0, status, code, text)

@@ -184,7 +184,7 @@ class Apart:
 
 
 def backend_of(place: str) -> Any:
-    """What keeps the state at a place. Raises ValueError, StoreError, MissingLibrary."""
+    """The keeper of the state at a place. Raises ValueError, StoreError, MissingLibrary."""
     scheme, colon, rest = place.partition("://")
     if not colon:
         rest = place

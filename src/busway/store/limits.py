@@ -1,4 +1,4 @@
-"""How much a store keeps, and for how long; and how much it has. Knows no bus."""
+"""The bounds of a store, in room and time, and the room that it has taken. Knows no bus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Keep:
-    """How much is kept, in bytes, messages and ms; each message counts with 256 bytes besides its payload.
+    """The most that is kept, in bytes, messages and ms; a message counts 256 bytes besides its payload.
 
     `size` is of all; `share` of that any one sender may have as mail; `mail` are messages that wait for who
     is away, at most for `age_mail`. Of what was published `history` bytes, `count` messages and `age` are
@@ -35,7 +35,7 @@ class Keep:
 
 
 class Usage:
-    """How much a store has, by sender; senders that have nothing are forgotten."""
+    """The room that a store has taken, by sender; senders that have nothing are forgotten."""
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep

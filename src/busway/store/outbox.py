@@ -44,7 +44,7 @@ class Waiting:
 
 
 class Outbox:
-    """What one program sends into one store. Any thread may call it."""
+    """The messages of one program to one store. Any thread may call it."""
 
     def __init__(self) -> None:
         self.stream = os.urandom(16)
@@ -137,7 +137,7 @@ class Outbox:
 
 
 def late_error(unsure: bool) -> BusError:
-    """What is raised when the time is up."""
+    """The error when the time is up."""
     if unsure:
         return DeliveryUnknown("the store did not confirm in time; the message may or may not be kept")
     return Undeliverable(codes.EXPIRED, "no store was there in time")

@@ -39,7 +39,7 @@ class Budget:
 
 
 class Source(Protocol):
-    """Where the messages of a queue are, and what is to be changed there."""
+    """The place where the messages of a queue are, and the changes that are made there."""
 
     title: str
     tries: int
@@ -222,7 +222,7 @@ class Queue:
         return len(self._known)
 
     def next_due(self) -> int:
-        """When the next is to be tried again, in ms; 0 for none."""
+        """The time at which the next is tried again, in ms; 0 for none."""
         return self._waiting[0][0] if self._waiting else 0
 
     # Messages
@@ -332,7 +332,7 @@ class Queue:
                 delivery.deadline = now + session.visibility
 
     def overdue(self, session: Session, now: float, now_ms: int) -> list[Change]:
-        """What a program has had for too long goes to another."""
+        """Give to another what a program has had for too long."""
         changes: list[Change] = []
         for number in [n for n, each in session.has.items() if 0 < each.deadline <= now]:
             delivery = session.has.pop(number)

@@ -44,7 +44,7 @@ _RUNS_MAX = 1024  # of acknowledgements in one question
 
 
 class Once:
-    """How a receiver takes its mail.
+    """The way in which a receiver takes its mail.
 
     Args:
         path: the SQLite file in which it remembers what it has taken; None: in memory, as long as it runs.
@@ -237,7 +237,7 @@ class Intake:
             return records.Attach(self.session, **self.attach)
 
     def report(self) -> records.Ack:
-        """What is to be told to the store."""
+        """The next that is to be told to the store."""
         with self._lock:
             runs: list[tuple[int, int]] = []
             for number in sorted(self._done):
@@ -412,7 +412,7 @@ class Taker:
 
 
 class _Mailbox:
-    """What both sorts of receivers have."""
+    """The part that both sorts of receivers have."""
 
     _intake: Intake
     _core: Any
@@ -505,7 +505,7 @@ class BlockingMailbox(_Mailbox, threads_ends.Receiver[Any]):
 
 
 class Talk:
-    """What the loop of a receiver says to the store next, whatever waits for its answers: a step is a
+    """The things that the loop of a receiver says to the store, whatever waits for the answers: a step is a
     question to be asked, a pause, or a look for stores.
     """
 

@@ -34,7 +34,7 @@ class RawReceiver(Receiver[Any]):
 
 
 class Recording:
-    """What a store subscribes to."""
+    """The subscriptions of a store."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

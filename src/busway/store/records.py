@@ -141,7 +141,7 @@ class Attach(msgspec.Struct, tag_field="op", tag="attach"):
 
 
 class Ack(msgspec.Struct, tag_field="op", tag="ack"):
-    """What became of deliveries: `done` are runs of numbers; `again` are those to be tried again, with the
+    """The fate of deliveries: `done` are runs of numbers; `again` are those to be tried again, with the
     pause in ms, -1 for one that is given up; from `held` on none was given to the program yet; the next that
     is expected is `wanted`. An empty one keeps the session alive.
     """
@@ -167,7 +167,7 @@ class Answer(msgspec.Struct, tag_field="op", tag="answer"):
 
 
 class History(msgspec.Struct, tag_field="op", tag="history"):
-    """What was published to names that a pattern means, in order: behind `after`, from `since` (ms since
+    """Messages that were published to names of a pattern, in order: behind `after`, from `since` (ms since
     1970) on.
     """
 
@@ -186,7 +186,7 @@ class Last(msgspec.Struct, tag_field="op", tag="last"):
 
 
 class Jobs(msgspec.Struct, tag_field="op", tag="jobs"):
-    """What waits: queues, and with `queue` the messages of one; `action` "retry" or "drop" for some."""
+    """Queues, as they wait, and with `queue` the messages of one; `action` "retry" or "drop" for some."""
 
     queue: str = ""
     action: str = ""
@@ -196,7 +196,7 @@ class Jobs(msgspec.Struct, tag_field="op", tag="jobs"):
 
 
 class Status(msgspec.Struct, tag_field="op", tag="status"):
-    """How the store is."""
+    """The state of the store."""
 
 
 Question = Hello | Put | Attach | Ack | Detach | Answer | History | Last | Jobs | Status

@@ -509,7 +509,7 @@ class Service:
         return changes
 
     async def _watch(self) -> None:
-        """Those that come and go."""
+        """Follow the nodes and endpoints that come and go."""
         for info in self.bus.endpoints():
             self.pushing.appeared(info)
         async for change in self.bus.changes():
@@ -614,7 +614,7 @@ class Service:
 
 
 def name_problem(name: str, endpoint: bytes) -> str:
-    """What is wrong with an endpoint and the name that is said to be its own; "" for nothing."""
+    """The fault of an endpoint and the name that is said to be its own; "" for nothing."""
     if len(endpoint) != 16:
         return "an endpoint has 16 bytes"
     if not name:

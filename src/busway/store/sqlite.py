@@ -51,7 +51,7 @@ def connected(path: str | os.PathLike[str], synchronous: str) -> sqlite3.Connect
 
 
 def refusal_of(error: BaseException) -> StoreError:
-    """What went wrong with the file, as those hear it who wanted something kept."""
+    """The trouble with the file, as those hear it who wanted something kept."""
     text = str(error)
     if isinstance(error, StoreError):
         return error
@@ -111,7 +111,7 @@ class SqliteBackend:
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Its file, for people."""
         return str(self._path)
 
     @property
@@ -153,7 +153,7 @@ class SqliteBackend:
         return await job.future
 
     async def close(self) -> None:
-        """What waits is written first."""
+        """Write what waits, and release everything."""
         with self._wake:
             self._ended = True
             self._wake.notify()

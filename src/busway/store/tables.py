@@ -227,8 +227,8 @@ class Tables:
     def published(
         self, pattern: str, after: int, count: int, since: int = 0, until: int = 0, scan: int = 0
     ) -> tuple[list[Entry], int]:
-        """What was published to names of a pattern, and the place up to which was looked: at `scan` entries
-        at the most, 0 for all.
+        """Messages that were published to names of a pattern, and up to where was looked: at `scan`
+        entries at the most, 0 for all.
         """
         end = self.last_position()  # before the look: what comes in between is looked at next time
         if not is_pattern(pattern):
@@ -255,7 +255,7 @@ class Tables:
         return self._at(places), after if looked == scan else max(after, end)
 
     def count_published(self, pattern: str, after: int, without: set[int]) -> tuple[int, int]:
-        """How much was published to names of a pattern, and when the first of it, in ms."""
+        """The number of messages that were published to names of a pattern, and the time of the first, ms."""
         count = first = 0
         for place, name, stored in self.db.execute(
             "SELECT pos, name, stored FROM entries WHERE kind = 2 AND pos > ? ORDER BY pos", (after,)
