@@ -682,8 +682,7 @@ class AsyncBus(Calls, BaseBus):
 
         An endpoint whose node is gone without a goodbye has "departed" when that has not been found again
         within two seconds. A slow reader is told what holds in the end, not all that happened in between. It
-        ends with the bus; `close()`, or leaving its `async with`, ends it before. Raises ValueError,
-        TypeError, BusError.
+        ends with the bus, or its `close()` or `async with`. Raises ValueError, TypeError, BusError.
         """
         from busway.adapters.asyncio_presence import Presence
 
