@@ -498,11 +498,9 @@ class AsyncBus(Calls, BaseBus):
         Raises EndpointTaken, ValueError.
         """
         words = (kind, realm, queue, policy, cost)
-        if once is not None:
-            found: Receiver[Any] = self._mailbox(endpoint, types, words, labels, gone, sealed, once)
-            return found
-        make: Callable[..., Receiver[Any]] = partial(Receiver, self)
-        return self._register(make, endpoint, types, *words, labels=labels, gone=gone, sealed=sealed)
+        rest: dict[str, Any] = {"labels": labels, "gone": gone, "sealed": sealed}
+        make: Callable[..., Receiver[Any]] = self._mailbox if once else self._register
+        return make(once or partial(Receiver, self), endpoint, types, *words, **rest)
 
     @overload
     def subscribe(

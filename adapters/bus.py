@@ -429,10 +429,10 @@ class BaseBus:
 
         return self._host.call(registered)
 
-    def _mailbox(self, *words: Any) -> Any:
+    def _mailbox(self, *words: Any, **options: Any) -> Any:
         from busway.store.receiving import mailbox
 
-        return mailbox(self, *words)
+        return mailbox(self, *words, **options)
 
     def _durable(self, *words: Any) -> Any:
         from busway.store.receiving import subscription

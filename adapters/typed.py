@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from busway.adapters.retrying import Retry
     from busway.errors import PayloadError
     from busway.selectors import Selector
-    from busway.store.receiving import Durable, Once
+    from busway.store.intake import Durable, Once
 
     Name = str | bytes | UUID
     Target = Name | type

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from busway.services.lives import Hosted
     from busway.services.signals import Signal
     from busway.store.front import Store
-    from busway.store.receiving import Durable, Once, StoredMessage
+    from busway.store.intake import Durable, Once, StoredMessage
     from busway.store.records import StoreError
 
 __version__ = "0.1.0"
@@ -78,7 +78,7 @@ _HOME = {
     "Delivery": "busway.adapters.records",
     "DeliveryUnknown": "busway.errors",
     "DialledLink": "busway.adapters.dialled",
-    "Durable": "busway.store.receiving",
+    "Durable": "busway.store.intake",
     "EndpointInfo": "busway.adapters.records",
     "EndpointTaken": "busway.errors",
     "Found": "busway.lan.found",
@@ -96,7 +96,7 @@ _HOME = {
     "NAMESPACE": "busway.names",
     "Node": "busway.protocol",
     "NodeInfo": "busway.adapters.records",
-    "Once": "busway.store.receiving",
+    "Once": "busway.store.intake",
     "PayloadError": "busway.errors",
     "PolicyFileError": "busway.errors",
     "Receiver": "busway.adapters.asyncio_ends",
@@ -113,7 +113,7 @@ _HOME = {
     "Signal": "busway.services.signals",
     "Store": "busway.store.front",
     "StoreError": "busway.store.records",
-    "StoredMessage": "busway.store.receiving",
+    "StoredMessage": "busway.store.intake",
     "TrustFileError": "busway.errors",
     "Undeliverable": "busway.errors",
     "Undelivered": "busway.adapters.records",
