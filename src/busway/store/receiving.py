@@ -299,14 +299,7 @@ def talk_blocking(client: Any, intake: Intake, text: str) -> None:
 
 
 def mailbox(
-    bus: Any,
-    endpoint: Any,
-    types: Any,
-    words: tuple[Any, ...],
-    labels: Any,
-    gone: Any,
-    sealed: Any,
-    once: Any,
+    bus: Any, once: Any, endpoint: Any, types: Any, *words: Any, labels: Any, gone: Any, sealed: Any
 ) -> Any:
     """`register` with once=: a receiver that takes its mail once. Raises as that; OSError, sqlite3.Error for
     its file.
