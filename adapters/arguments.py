@@ -31,6 +31,10 @@ POLICIES = {
     "drop_newest": codes.DROP_NEWEST,
     "latest": codes.LATEST,
 }
+# What of `listen` makes a server of named clients (clients.py).
+SERVER_OPTIONS = frozenset(
+    {"max_connections", "admit", "rate", "on_message", "on_disconnect", "hook_timeout"}
+)
 PRIORITIES = {name: number for number, name in enumerate(codes.PRIORITY_NAMES)}
 # How long a publish waits for a link that is full: a subscriber that reads makes room long before, also on a
 # busy machine; one that does not holds the publisher up once, and then misses what it has no room for.

@@ -364,7 +364,7 @@ class AsyncBus(Calls, BaseBus):
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise error_of(outcome, to)
-                self.node.consume_part(token, self._host.now_ms())
+                self._host.node.consume_part(token, self._host.now_ms())
                 yield decode_outcome(outcome, wanted, to)
                 if outcome.status == events.REPLIED:
                     return
@@ -584,7 +584,9 @@ class AsyncBus(Calls, BaseBus):
         came within `timeout` seconds.
         """
         with_id = id_of(to)
-        async with self.subscribe(to, realm=realm_here(self.node, with_id, realm), queue=LAST_QUEUE) as found:
+        async with self.subscribe(
+            to, realm=realm_here(self._host.node, with_id, realm), queue=LAST_QUEUE
+        ) as found:
             try:
                 return await found.receive(timeout)
             except TimeoutError:
@@ -654,7 +656,9 @@ class AsyncBus(Calls, BaseBus):
         then whoever can reach it may come, as a leaf only unless `routers=True`. `weak`, `realm` and `cost`
         as for `connect`.
         `options` are the driver's own: for ws:// and wss:// `certificate`, `key`, `origins`, `pages`,
-        `connections_max`. Raises ValueError, OSError; BusError if the driver's library is missing.
+        `connections_max`; and those that make it a server of named clients (docs/howto/clients.md):
+        `max_connections`, `admit`, `rate`, `on_message`, `on_disconnect`, `hook_timeout`. Raises TypeError,
+        ValueError, OSError; BusError if the driver's library is missing.
         """
         begin, run = self._listening(url, token, weak, open, routers, options, realm, cost)
         return run(await self._host.loop.run_in_executor(None, begin))

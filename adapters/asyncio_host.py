@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import warnings
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from busway.adapters.arguments import for_users
 from busway.adapters.asyncio_pump import Pump
@@ -19,6 +20,9 @@ from busway.adapters.opening import Told
 from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
 from busway.protocol import Node, errors, events
+
+if TYPE_CHECKING:
+    from busway.adapters.hooks import Done
 
 _LOOP_END_S = 2.0  # what a bus that is still open gets when its loop ends
 
@@ -35,6 +39,7 @@ class Host(Pump, BusHost):
     ) -> None:
         self._thread = threading.current_thread()
         self._end: AsyncGenerator[None, None] | None = None
+        self._hooks: set[asyncio.Task[Any]] = set()
         Pump.__init__(self)
         self.core = make(self.wake)
         BusHost.__init__(self, self.core, ipc, may_tap, identity)
@@ -138,6 +143,8 @@ class Host(Pump, BusHost):
             await self._until_idle(deadline)
         finally:
             self._release()
+            for task in list(self._hooks):
+                task.cancel()
             end, self._end = self._end, None
             if end is not None:
                 await end.aclose()
@@ -244,6 +251,20 @@ class Host(Pump, BusHost):
         if token:
             check_settled(await self.outcome(token, future))
 
+    def run_hook(self, hook: Callable[..., Any], args: tuple[Any, ...], done: Done) -> Callable[[], object]:
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._hooks.discard(task)
+            if task.cancelled():
+                done(None, asyncio.CancelledError())
+                return
+            error = task.exception()
+            done(None if error is not None else task.result(), error)
+
+        task = self.loop.create_task(_hooked(hook, args))
+        self._hooks.add(task)
+        task.add_done_callback(ended)
+        return task.cancel
+
     def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function` in a thread, then `done(value, error)` on the loop."""
 
@@ -258,6 +279,12 @@ class Host(Pump, BusHost):
             self.loop.run_in_executor(None, function).add_done_callback(ended)
         except RuntimeError as error:  # no thread to be had
             self.loop.call_soon(done, None, OSError(str(error)))
+
+
+async def _hooked(hook: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Call a hook: the value that it returns, or gives when that is awaited."""
+    found = hook(*args)
+    return await found if inspect.isawaitable(found) else found
 
 
 async def _at_loop_end(host: Host) -> AsyncGenerator[None, None]:

@@ -16,6 +16,7 @@ from busway.adapters import ends, opening, views
 from busway.adapters.arguments import (
     REALMS,
     RETAINED,
+    SERVER_OPTIONS,
     check_flag,
     check_handler,
     check_labels,
@@ -64,13 +65,16 @@ from busway.adapters.typed import (
     Target,
 )
 from busway.payloads import encode
-from busway.protocol import Limits, Node, codes, events
+from busway.protocol import Limits, codes, events
 from busway.selectors import Selector
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
+    from busway.adapters.client_records import Client
+    from busway.adapters.clients import Server
     from busway.adapters.dialled import Dialling, Options
+    from busway.adapters.remotes import NodeFace
     from busway.adapters.sealed_calls import Call
     from busway.keys import Key
     from busway.sealing import Content
@@ -124,10 +128,12 @@ class BaseBus:
         common = check_labels(labels)
         most = check_retained(retained)
         self._host = self._host_type(make, ipc, is_allowed(tap), identity)
-        kept = self.node.origin.retained
+        kept = self._host.node.origin.retained
         kept.count_max, kept.size_max = most
         self._labels = common  # of all endpoints of this program
-        self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object
+        self._process_only = (
+            self._host.node.receiving.process_only
+        )  # empty for most: then no payload is an object
         self._offering: Service | None = None
         if seal is not None:
             from busway.adapters.sealed import Sealing
@@ -139,7 +145,7 @@ class BaseBus:
             self._host.lan = Hub(self._host, token)
 
     def __repr__(self) -> str:
-        node, others = self.node, len(self.node.peers())
+        node, others = self._host.node, len(self._host.node.peers())
         seen = f"{self._host.state}, {others} other node{'' if others == 1 else 's'}"
         return f"<{type(self).__name__} {node.bus!r} as {named(node.label, node.node_id)}, {seen}>"
 
@@ -149,26 +155,31 @@ class BaseBus:
             host.dropped(self)
 
     @property
-    def node(self) -> Node:
-        """The protocol core's own node, or what stands before it while `busway listen --all` watches: for
-        tools and tests, with no promises (docs/guarantees.md).
+    def node(self) -> NodeFace:
+        """Called, `bus.node("panel-7")`, the program of that name, a `Remote`: a client of this bus's
+        servers, or whoever has that label.
+
+        Else it is the protocol core's own node, or what stands before it while `busway listen --all` watches:
+        for tools and tests, with no promises (docs/guarantees.md).
         """
-        return self._host.node
+        from busway.adapters.remotes import NodeFace
+
+        return NodeFace(self)
 
     @property
     def id(self) -> bytes:
         """This node's id, 16 bytes."""
-        return self.node.node_id
+        return self._host.node.node_id
 
     @property
     def name(self) -> str:
         """The bus's name: nodes with another one are on another bus."""
-        return self.node.bus
+        return self._host.node.bus
 
     @property
     def label(self) -> str:
         """The text that tells people which program this is."""
-        return self.node.label
+        return self._host.node.label
 
     @property
     def undeliverable(self) -> deque[Undelivered]:
@@ -177,29 +188,38 @@ class BaseBus:
 
     # What it sees
 
-    def nodes(self) -> list[NodeInfo]:
-        """This node first, then those that can be reached (a leaf: those it has asked for)."""
-        return self._host.look(views.all_nodes, self.node)
+    def nodes(self, where: Selector | None = None) -> list[NodeInfo]:
+        """This node first, then those that can be reached (a leaf: those it has asked for). With a selector
+        (`busway.where`) those of them that have an endpoint which it means.
+        """
+        from busway.adapters.remotes import nodes_of
+
+        return nodes_of(self, where)
+
+    def clients(self) -> list[Client]:
+        """The clients of this bus's servers (`listen`, `busway.asgi`), in the order in which they came."""
+        registry = self._host.registry
+        return [] if registry is None else self._host.look(registry.clients)
 
     def endpoints(self) -> list[EndpointInfo]:
         """This node's endpoints, then the others' as their realms allow (a leaf: those it has asked for)."""
-        return self._host.look(views.all_endpoints, self.node)
+        return self._host.look(views.all_endpoints, self._host.node)
 
     def links(self) -> list[LinkInfo]:
         """This node's links, and those that were dialled and are not connected now."""
         from busway.adapters.dialled import links_of
 
-        return self._host.look(links_of, self.node, self._host.dialled)
+        return self._host.look(links_of, self._host.node, self._host.dialled)
 
     def routes(self) -> list[RouteInfo]:
         """The ways to all nodes that can be reached."""
-        return self._host.look(views.all_routes, self.node)
+        return self._host.look(views.all_routes, self._host.node)
 
     def _tracing(
         self, to: Any, timeout: float | None, node: bytes | None
     ) -> Generator[int, events.Outcome, list[Hop]]:
         self._host.check_open()
-        return views.tracing(self.node, check_node(node) or to, timeout_ms(timeout), self._host.clock)
+        return views.tracing(self._host.node, check_node(node) or to, timeout_ms(timeout), self._host.clock)
 
     # Sending
 
@@ -424,7 +444,7 @@ class BaseBus:
         self._host.check()
 
         def registered() -> R:
-            core = register(self.node, endpoint, *words, labels=own, gone=last)
+            core = register(self._host.node, endpoint, *words, labels=own, gone=last)
             return make(self._host, core, accepted, sealed)
 
         return self._host.call(registered)
@@ -675,13 +695,27 @@ class BaseBus:
 
         token, _ = from_environment("", token, {})
         tokens.check_strength(token, weak)
-        terms = Terms(token, realm, cost, is_open, routers, (url, opening.normalise(url)))
+        options, server = self._server_of(url, options)
+        terms = Terms(token, realm, cost, is_open, routers, (url, opening.normalise(url)), server)
         terms.check()
         url = opening.normalise(url)
         identity = self._host.identity
         identity.prepare(url)
         begin = partial(opening.listen, url, token, is_open or identity.trust is not None, options)
         return begin, partial(self._host.call, self._listen, terms)
+
+    def _server_of(self, url: str, options: dict[str, Any]) -> tuple[dict[str, Any], Server | None]:
+        """The options of `listen` that are the driver's, and the server that the others make. Raises
+        TypeError, ValueError.
+        """
+        if not SERVER_OPTIONS & options.keys():
+            return options, None
+        from busway.adapters.clients import serve_clients
+
+        return serve_clients(self, url, options)
+
+    def _check_hook(self, hook: Callable[..., Any]) -> None:
+        """Raises TypeError for one that this sort of bus cannot call."""
 
     def _listen(self, terms: Terms, listener: Any) -> Listener:
         try:

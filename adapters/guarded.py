@@ -1,7 +1,8 @@
-"""A link of a bus that has a policy: in which role somebody may come over it and how often, and how fast it
-is read. What is over the rate stays unread until it is its time: nothing is lost, and nothing piles up.
+"""A link of a bus that has a policy, or a server of clients: in which role somebody may come over it and how
+often, and how fast it is read. What is over the rate stays unread until it is its time: nothing is lost, and
+nothing piles up.
 
-Imported by programs that have a policy.
+Imported by programs that have one of these.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ _READ_MIN = 512  # bytes read at once, however few messages are left for now
 _MESSAGE_SIZE = 16  # bytes that a message is taken for, before it is known how many came
 _LOOK_S = 1.0  # the longest pause without a sign of life
 _AUDIT_S = 60.0
+_BEHIND_S = 0.01  # between looks whether who has to catch up has
 _NO_LONGER = (
     "by its policy now only leaves may come: join with leaf=True, or have routers let in (trust, policy)"
 )
-_SLOW = "%s: %s sends more than the policy grants it: it is read more slowly"
+_SLOW = "%s: %s sends more than it may: it is read more slowly"
 
 
 class Bucket:
@@ -85,9 +87,7 @@ class GuardedRunner(LinkRunner):
     """As LinkRunner, and does what the policy says of whoever is at the other end."""
 
     def __init__(self, host: Host, channel: Any, terms: Terms, owner: Owner | None) -> None:
-        permissions = host.identity.permissions
-        assert permissions is not None
-        self._permissions: Permissions = permissions
+        self._permissions: Permissions | None = host.identity.permissions
         self.uid = _uid_of(channel)
         self._pace: Pace | None = None
         self._paced = (-1, -1)
@@ -101,8 +101,8 @@ class GuardedRunner(LinkRunner):
 
     @property
     def is_guarded(self) -> bool:
-        """Whether the policy counts for who comes: it does."""
-        return True
+        """Whether who comes has to be known, or the policy counts for it."""
+        return self._permissions is not None or super().is_guarded
 
     def _make(self, host: Host, link: Link) -> Connection:
         connection = host.node.connection(link, host.now_ms(), guarded)
@@ -112,13 +112,15 @@ class GuardedRunner(LinkRunner):
         return connection
 
     def _accept(self, node_id: bytes, via: str) -> int:
+        if self._permissions is None:
+            return codes.ROLE_ROUTER
         others = [each for each in self._host.runners if each is not self]
         return self._permissions.accept(self, node_id, via, cast(list[GuardedRunner], others))
 
     def check_policy(self) -> None:
         """The policy says something else: a router that may only be a leaf loses the link."""
         peer = self.connection.peer
-        if peer is None or peer.leaf or self.connection.state != codes.OPEN:
+        if peer is None or peer.leaf or self.connection.state != codes.OPEN or self._permissions is None:
             return
         if self._permissions.rights(self.connection, peer.node_id).role == "leaf":
             self.connection.fail(codes.NOT_A_ROUTER, _NO_LONGER, self._host.now_ms())
@@ -150,17 +152,21 @@ class GuardedRunner(LinkRunner):
         """
         if self.connection.state >= codes.CLOSING:
             return None
-        if self._judged == self._permissions.version or self.connection.peer is None:
+        version = 0 if self._permissions is None else self._permissions.version
+        if self._judged == version or self.connection.peer is None:
             return self._pace
-        self._judged = self._permissions.version
-        most = self._permissions.most
-        paced = most(self.connection, "messages"), most(self.connection, "bytes")
+        self._judged = version
+        paced = self._most("messages"), self._most("bytes")
         if paced != self._paced:
             self._paced = paced
             self._counts = paced[0] > 0
             self._counted = self._count()
             self._pace = Pace(*paced, self._host.loop.time()) if paced != (-1, -1) else None
         return self._pace
+
+    def _most(self, quota: str) -> int:
+        """How much of something may come in a second; -1: any number."""
+        return -1 if self._permissions is None else self._permissions.most(self.connection, quota)
 
     def _count(self) -> int:
         """The messages that have come, as far as they are of interest."""
@@ -178,12 +184,15 @@ class GuardedRunner(LinkRunner):
 
     def _rest_for(self, wait: float) -> None:
         """Read nothing for so many seconds."""
+        self._stop_reading()
+        self._wait(self._host.loop.time() + wait)
+
+    def _stop_reading(self) -> None:
         self._resting = True
         if self.channel.fileno() >= 0:
             self._host.loop.remove_reader(self.channel.fileno())
         else:
             self.channel.on_readable = None
-        self._wait(self._host.loop.time() + wait)
 
     def _wait(self, until: float) -> None:
         cast(GuardedConnection, self.connection).unread(self._host.now_ms())
@@ -193,10 +202,16 @@ class GuardedRunner(LinkRunner):
     def _look_up(self, until: float) -> None:
         if self._closed or self._failing:
             return
+        if self._is_behind() and self.connection.state < codes.CLOSING:
+            until = self._host.loop.time() + _BEHIND_S
         if self.connection.state >= codes.CLOSING or self._host.loop.time() >= until:
             self._read_on()
         else:
             self._wait(until)
+
+    def _is_behind(self) -> bool:
+        """Whether somebody has yet to catch up with what was read."""
+        return False
 
     def _read_on(self) -> None:
         self._resting = False

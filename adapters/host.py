@@ -39,7 +39,9 @@ from busway.names import ascii_safe
 from busway.protocol import Connection, Message, Node, Receiver, codes, events
 
 if TYPE_CHECKING:
+    from busway.adapters.clients import Registry
     from busway.adapters.dialled import Dialling
+    from busway.adapters.hooks import Done
 
 _log = logging.getLogger("busway")
 UNCLOSED = "a bus was left open: use `{way}`, or its close()"
@@ -74,6 +76,7 @@ class BusHost:
         self.unsettled: set[LinkRunner] = set()  # those whose `ready` may not be done yet
         self.listeners: set[ListenerRunner] = set()
         self.incoming = IncomingLinks()
+        self.registry: Registry | None = None  # the clients of its servers, once it has had one
         self._ends = Sampler()
         self.trail = Trail(self)
         self.handlers: dict[Message, Any] = {}  # at work, by the message they answer
@@ -112,6 +115,12 @@ class BusHost:
 
     def soon(self, callback: Callable[[], object]) -> None:
         """Have it called as a callback of the loop, from any thread; after the loop's end nothing is."""
+        raise NotImplementedError
+
+    def run_hook(self, hook: Callable[..., Any], args: tuple[Any, ...], done: Done) -> Callable[[], object]:
+        """Call a hook of the program's, then `done(value, error)` as a callback, later. Returns what gives it
+        up, as far as that can be.
+        """
         raise NotImplementedError
 
     def together(self, function: Callable[[], R]) -> R:
@@ -399,6 +408,10 @@ class BusHost:
         return runner
 
     def _runner(self, channel: Any, terms: Terms, owner: Owner | None) -> LinkRunner:
+        if terms.server is not None:
+            from busway.adapters.client_links import ClientRunner
+
+            return ClientRunner(self, channel, terms, owner)
         if self.identity.permissions is None:
             return LinkRunner(self, channel, terms, owner)
         from busway.adapters.guarded import GuardedRunner

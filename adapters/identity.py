@@ -111,6 +111,11 @@ class Identity:
         if self._hold is not None:
             self._hold.release()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `prepare` has been called for a link that leaves the machine."""
+        return self._ready
+
     def prepare(self, url: str) -> None:
         """Before the first link that leaves the machine: what the environment says counts from now on. Raises
         KeyFileError, TrustFileError.

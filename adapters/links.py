@@ -60,6 +60,7 @@ _TROUBLES = {
         "it would forward for others, and may not: have it join with leaf=True, or let it be a router"
         " (routers=True besides open=True, or its role in the trust file or policy)"
     ),
+    codes.NAME_TAKEN: "another client has its name or node id, and it has not proved to be that one",
     codes.UNTRUSTED: "this side's key is not trusted by it: run `busway pair` at both",
 }
 

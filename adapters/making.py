@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from busway.adapters import opening
 from busway.adapters.arguments import (
@@ -29,6 +29,9 @@ from busway.errors import EndpointTaken
 from busway.names import check_bus_name, endpoint_id, endpoint_name
 from busway.payloads import encode
 from busway.protocol import Limits, Link, Node, Receiver, codes, errors
+
+if TYPE_CHECKING:
+    from busway.adapters.clients import Server
 
 BUILT_IN = "busway/"  # what names of Busway's own endpoints begin with
 OFFERS_NAME = "busway/seal"  # where a bus says what it can be sent sealed with
@@ -174,7 +177,7 @@ def from_environment(
 class Terms(NamedTuple):
     """The terms of a link: the token that both sides have, realm and cost in place of those of its sort; of a
     listener, whether it is `open` to all, and then whether for `routers`, too, and the URLs that it is known
-    by, as `listeners`.
+    by, as `listeners`, and the `server` that lets in its clients, if it has one.
     """
 
     token: str | None = None
@@ -183,6 +186,7 @@ class Terms(NamedTuple):
     open: bool = False
     routers: bool = False
     listeners: tuple[str, ...] = ()
+    server: Server | None = None
 
     def check(self) -> None:
         """Before anything is opened. Raises TypeError, ValueError."""

@@ -152,13 +152,14 @@ def protection_of(
     """The protection of a link as it is now: `token` whether its sides have one, `trusted` the name of the
     key that was let in, "" of one that is not known, `boards` gives the names of boards by node id.
     """
-    found = _proved(connection, token, trusted, boards)
+    found = proved_of(connection, token, trusted, boards)
     return found if connection.opened_at >= 0 else found._replace(how="")
 
 
-def _proved(
+def proved_of(
     connection: Connection, token: bool, trusted: str, boards: Callable[[], dict[bytes, str]]
 ) -> Protection:
+    """The same of a link that need not be open yet."""
     if connection.link.security is None:
         return Protection("local" if connection.link.medium in LOCAL else "open")
     handshake = None if connection.channel is None else connection.channel.handshake

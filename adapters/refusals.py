@@ -25,6 +25,7 @@ HOPELESS = (
     codes.NOT_A_ROUTER,
     codes.UNTRUSTED,
     codes.PATTERN,
+    codes.NOT_ADMITTED,
 )
 
 

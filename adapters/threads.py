@@ -418,7 +418,7 @@ class Bus(BaseBus, Calls):
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise error_of(outcome, to)
-                self._host.call(self.node.consume_part, token, self._host.now_ms())
+                self._host.call(self._host.node.consume_part, token, self._host.now_ms())
                 yield decode_outcome(outcome, wanted, to)
                 if outcome.status == events.REPLIED:
                     return
@@ -597,6 +597,9 @@ class Bus(BaseBus, Calls):
 
     def _check_handler(self, handler: Any) -> None:
         check_handler(handler)
+        self._check_hook(handler)
+
+    def _check_hook(self, handler: Any) -> None:
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
             raise TypeError(PLAIN_ONLY)
 
@@ -610,7 +613,7 @@ class Bus(BaseBus, Calls):
     def last(self, to: Any, *, timeout: float | None = 5.0, realm: Realm = "localnet") -> Message[Any]:
         """The last value of `to` that somebody keeps. Arguments and errors as `AsyncBus.last`."""
         with_id = id_of(to)
-        with self.subscribe(to, realm=realm_here(self.node, with_id, realm), queue=LAST_QUEUE) as found:
+        with self.subscribe(to, realm=realm_here(self._host.node, with_id, realm), queue=LAST_QUEUE) as found:
             try:
                 return found.receive(timeout)
             except TimeoutError:
@@ -657,7 +660,8 @@ class Bus(BaseBus, Calls):
     ) -> Listener:
         """Let others connect to `url`; the result's `.url` has the real port, `.close()` ends it.
 
-        Arguments and errors as `AsyncBus.listen`: ValueError, OSError, BusError.
+        Arguments and errors as `AsyncBus.listen`, but that hooks are plain functions, each called in a thread
+        of its own: ValueError, OSError, BusError.
         """
         begin, run = self._listening(url, token, weak, open, routers, options, realm, cost)
         return run(begin())

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from busway.adapters.arguments import for_users
 from busway.adapters.host import Asked, BusHost, check_settled, live
@@ -24,6 +24,9 @@ from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
 from busway.payloads import encode
 from busway.protocol import Node, Request, codes, errors, events
+
+if TYPE_CHECKING:
+    from busway.adapters.hooks import Done
 
 _EXIT_S = 2.0  # what a bus that is still open gets when the interpreter ends
 _MANY = 64  # messages that are worth a system call of their own
@@ -418,6 +421,10 @@ class Host(BusHost):
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]:
         return partial(self.engine.soon, callback)
 
+    def run_hook(self, hook: Callable[..., Any], args: tuple[Any, ...], done: Done) -> Callable[[], object]:
+        self.in_thread(partial(hook, *args), done)
+        return _nothing  # a thread cannot be ended
+
     def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function` in a thread of the pool, then `done(value, error)` with the lock held."""
 
@@ -433,6 +440,10 @@ class Host(BusHost):
             self.pool.submit(work)
         except RuntimeError as error:  # no thread to be had
             self.engine.call_later(0.0, partial(done, None, OSError(str(error))))
+
+
+def _nothing() -> None:
+    """There is nothing to give up."""
 
 
 def _at_exit() -> None:

@@ -73,7 +73,9 @@ def protection(connection: Connection) -> Protection:
 def protection_row(connection: Connection) -> dict[str, object]:
     """The same for the introspection endpoint (docs/protocol.md, section 9)."""
     proved = protection(connection)
-    return {"protection": proved.how, "trusted": proved.trusted, "key": proved.key}
+    row: dict[str, object] = {"protection": proved.how, "trusted": proved.trusted, "key": proved.key}
+    client = getattr(connection.tag, "client", None)
+    return row if client is None else row | {"client": client.row()}
 
 
 def listed_link(connection: Connection) -> LinkInfo:

@@ -13,8 +13,8 @@ A driver's module has
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Protocol
 
 # glibc maps and unmaps memory at every call from 128 KiB on: with send, recv(262144) of 64 bytes takes 14 µs,
 # recv(65536) 2.4 µs.
@@ -30,6 +30,15 @@ def short_via(via: str) -> str:
     import hashlib
 
     return f"{via.partition(':')[0]}:{hashlib.sha256(data).hexdigest()[:32]}"
+
+
+class Asked(NamedTuple):
+    """The request by which somebody came over HTTP, as `asked` of a channel that has one: the query of its
+    URL, and its headers, by names in lower case.
+    """
+
+    query: str = ""
+    headers: Mapping[str, str] = {}
 
 
 class Refusal(ConnectionRefusedError):

@@ -21,8 +21,9 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, urljoin
 
 from busway.drivers import tcp, tunnel
-from busway.drivers.channel import READ_SIZE, Refusal, short_via
+from busway.drivers.channel import READ_SIZE, Asked, Refusal, short_via
 from busway.drivers.sockets import SocketChannel
+from busway.drivers.upgrades import check_origins
 from busway.drivers.websocket_frames import GOING_AWAY, NO_STATUS, NORMAL, SEND_SIZE_MAX, Frames
 from busway.drivers.websocket_http import ClientOpening, ServerOpening, Site
 from busway.drivers.websocket_options import (
@@ -31,7 +32,6 @@ from busway.drivers.websocket_options import (
     check_client,
     check_count,
     check_headers,
-    check_origins,
     check_pages,
     context_for_server,
 )
@@ -45,7 +45,7 @@ _OK: Final = 200  # the status of an answer that is a page
 _DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose request was refused
 _LINGER_SIZE_MAX: Final = 32 << 20  # ... and of one whose messages were
 _TLS_RECORD_SIZE: Final = 16384 + 2048
-_BUSY_TEXT: Final = b"This listener has as many links as it may (connections_max).\n"
+_BUSY_TEXT: Final = b"This listener has as many links as it may (connections_max=, or max_connections=).\n"
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
     b"Connection: close\r\n\r\n%s" % (len(_BUSY_TEXT), _BUSY_TEXT)
@@ -135,6 +135,7 @@ class WebSocketChannel:
         self._ended: OSError | bool = False  # nothing more comes: in good order, or the failure
         self._drained = -1  # bytes read and dropped since the other side was refused; -1 before
         self._on_close = on_close
+        self.asked = Asked()  # at the side that was dialled
 
     def fileno(self) -> int:
         return self._inner.fileno()
@@ -232,6 +233,8 @@ class WebSocketChannel:
     def _open(self) -> bool:
         assert self._opening is not None
         frames = self._frames = Frames(client=self.dialled)
+        if isinstance(self._opening, ServerOpening):
+            self.asked = self._opening.asked
         trailing = self._opening.trailing
         self._opening = None
         self._decoded = self._unwrap(frames, trailing) if trailing else b""

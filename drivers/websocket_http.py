@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import h11
 from wsproto.utilities import generate_accept_token, generate_nonce
 
-SUBPROTOCOL: Final = "busway.2"
+from busway.drivers.channel import Asked
+from busway.drivers.upgrades import SUBPROTOCOL, objection
+
 HEADERS_SIZE_MAX: Final = 8192  # bytes of a request or an answer up to its empty line
 _BODY_SIZE_MAX: Final = 1024  # of a refusal, for people
 _ANSWER_SIZE_MAX: Final = 4 * HEADERS_SIZE_MAX  # to us, before the last of its headers
 _REDIRECTIONS: Final = (301, 302, 303, 307, 308)
+_NOT_THERE: Final = (403, 404)  # what frameworks answer where nothing is
 _LATER: Final = (408, 425, 429)  # another time it may be answered otherwise
 _KEY_SIZE: Final = 16
 _TLS_RECORD: Final = b"\x16\x03"  # how a TLS ClientHello begins
@@ -84,6 +86,7 @@ class ServerOpening(_Opening):
         super().__init__(h11.SERVER)
         self._site = site
         self._started = False
+        self.asked = Asked()  # of the upgrade, once it is accepted
 
     def receive_data(self, data: bytes) -> None:
         """Never raises for what came."""
@@ -105,6 +108,8 @@ class ServerOpening(_Opening):
         if isinstance(event, h11.Request):
             if _size_of(event.headers) > HEADERS_SIZE_MAX:  # h11 minds only what is not complete yet
                 self._refuse(431, f"The headers may have {HEADERS_SIZE_MAX} bytes.")
+            elif len(event.target) > HEADERS_SIZE_MAX:
+                self._refuse(414, f"A path with its query may have {HEADERS_SIZE_MAX} bytes.")
             else:
                 self._take(event)
 
@@ -177,30 +182,20 @@ class ServerOpening(_Opening):
         elif SUBPROTOCOL not in offers:
             self._refuse(400, f"Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.")
         else:
+            query = request.target.decode("latin-1").partition("?")[2]
+            words = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+            self.asked = Asked(query, words)
             self._accept(headers[b"sec-websocket-key"])
 
     def _objection_to_origin(self, headers: dict[bytes, bytes]) -> str:
         """The reason why the page that comes here may not; "" if it may, or if no browser is asking."""
-        origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        if not origin or origin in self._site.origins or "*" in self._site.origins:
-            return ""
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        if origin == _origin_of(host, self._site.secure) and self._is_ours(host):
-            return ""
-        return f"Pages of {origin} may not come here: let the listener have origins=[{origin!r}]."
-
-    def _is_ours(self, host: str) -> bool:
-        """Whether nobody else can have this host name lead here. A page of any name can, once it has its name
-        resolve to this address (DNS rebinding); only addresses and the name we were given are safe from that.
-        """
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if name in ("localhost", self._site.host):
-            return True
-        try:
-            ipaddress.ip_address(name.strip("[]"))
-        except ValueError:
-            return False
-        return True
+        return objection(
+            headers.get(b"origin", b"").decode("latin-1"),
+            headers.get(b"host", b"").decode("latin-1"),
+            secure=self._site.secure,
+            own=self._site.host,
+            allowed=self._site.origins,
+        )
 
     def _accept(self, key: bytes) -> None:
         headers = [
@@ -272,12 +267,6 @@ def _is_key(key: bytes) -> bool:
         return False
 
 
-def _origin_of(host: str, secure: bool) -> str:
-    """The origin of pages at `host`, a Host header; browsers leave out the usual port."""
-    usual = ":443" if secure else ":80"
-    return f"{'https' if secure else 'http'}://{host.removesuffix(usual)}"
-
-
 # ---- the side that dials
 
 
@@ -301,6 +290,7 @@ class ClientOpening(_Opening):
             *more,
         ]
         self._out = self._http.send(h11.Request(method="GET", target=target, headers=headers)) or b""
+        self._path = target.partition("?")[0]
         self.may_heal = False
         self.location = ""  # that it sent us to
         self._began = False
@@ -369,7 +359,10 @@ class ClientOpening(_Opening):
 
     def _finish(self) -> None:
         words = _printable(self._body)
-        self._fail(f"HTTP status {self.status} instead of a WebSocket: {words}".removesuffix(": "))
+        fault = f"HTTP status {self.status} instead of a WebSocket: {words}".removesuffix(": ")
+        if self.status in _NOT_THERE and not self._path.endswith("/") and not words:
+            fault += f"; an application that is mounted at {self._path} is reached at {self._path}/"
+        self._fail(fault)
 
     def _take_switch(self, headers: dict[bytes, bytes]) -> None:
         """The checks of RFC 6455, 4.1, on the server's answer."""

@@ -107,19 +107,6 @@ def check_headers(headers: Headers) -> list[tuple[str, str]]:
     return [(name, value) for name, value in found]
 
 
-def check_origins(origins: Iterable[str]) -> frozenset[str]:
-    """Raises TypeError, ValueError."""
-    if isinstance(origins, str):
-        raise TypeError(f"origins is a list of origins, not one: origins=[{origins!r}]")
-    for origin in origins:
-        if not isinstance(origin, str):
-            raise TypeError(f"an origin is a str, not {origin!r}")
-        scheme, separator, rest = origin.partition("://")
-        if origin not in ("*", "null") and (not scheme or not separator or not rest or "/" in rest):
-            raise ValueError(f'an origin is such as "https://lab.example", without a path, not {origin!r}')
-    return frozenset(origin.lower() for origin in origins)
-
-
 def check_pages(pages: Mapping[str, tuple[str, bytes]]) -> dict[str, Page]:
     """Raises TypeError, ValueError."""
     if not isinstance(pages, Mapping):

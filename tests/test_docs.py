@@ -20,7 +20,7 @@ import pytest
 import busway
 from busway.adapters import making
 from busway.adapters.opening import TCP_PORT
-from busway.drivers import ble, serial, serial_ports, tcp, unix, websocket, websocket_http
+from busway.drivers import ble, serial, serial_ports, tcp, unix, upgrades, websocket
 from busway.errors import _REASON_SENTENCES
 from busway.names import NAME_SIZE_MAX, NAMESPACE
 from busway.payloads import DEPTH_MAX, INTEGER_SIZE_MAX
@@ -198,7 +198,8 @@ RUN_ELSEWHERE = {
     "lost_pump.py",
     "watcher.py",
     "site.py",
-}  # the last: tests/web/test_page.py
+    "hall_app.py",
+}  # the last two: tests/web/test_page.py, tests/web/test_asgi.py
 ALONE = [
     (document, name) for document in DOCUMENTS for name in programs(document) if name not in RUN_ELSEWHERE
 ]
@@ -258,6 +259,7 @@ def test_there_are_such_programs() -> None:
         *("readings.py", "oven.py", "arm.py", "away.py"),
         *("speeds.py", "contract.py", "lamp.py", "greenhouse.py", "logger.py"),
         *("blink.py", "lamp_alone.py", "replay.py", "citizen.py"),
+        "hall.py",
     }
 
 
@@ -619,7 +621,7 @@ def test_protocol_states_what_the_carriers_do() -> None:
     text = " ".join(text_of("docs/protocol.md").split())
     for sentence in (
         f"The usual port is {TCP_PORT}.",
-        f"the subprotocol **`{websocket_http.SUBPROTOCOL}`**",
+        f"the subprotocol **`{upgrades.SUBPROTOCOL}`**",
         f"The path of a socket has at most {unix.PATH_SIZE_MAX} bytes.",
         f"if there are {unix.NODES_MAX}, it removes those of dead nodes",
         f"{serial_ports.BAUD_DEFAULT} bits per second unless both sides",

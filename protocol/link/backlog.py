@@ -27,7 +27,7 @@ def _key(out: Frame) -> bytes:
 class Backlog:
     """The broadcasts that a link is behind with."""
 
-    __slots__ = ("_link", "_outbox", "_ranked", "_roots", "kept", "size", "skipped")
+    __slots__ = ("_link", "_outbox", "_ranked", "_roots", "kept", "lost", "size", "skipped")
 
     def __init__(self, link: LinkFace, outbox: Outbox) -> None:
         self._link = link
@@ -37,6 +37,7 @@ class Backlog:
         self._ranked = False  # there have been others than of normal priority
         self.size = 0  # bytes kept, overhead included: never more than the queue may hold
         self.skipped: "dict[bytes, int]" = {}  # of ours, those lost in a row, by endpoint
+        self.lost = 0  # in all
 
     def take(self, out: Frame, busy: bool) -> None:
         """Into the queue, or kept, or lost with a count. `busy`: there is no time for what may be lost."""
@@ -153,6 +154,7 @@ class Backlog:
 
     def _lose(self, out: "Frame | None") -> None:
         assert out is not None
+        self.lost += 1
         self._link.host.count("best_effort_dropped" if out.is_best_effort() else "broadcast_dropped")
         if out.route is None:
             self.skipped[out.endpoint] = self.skipped.get(out.endpoint, 0) + 1

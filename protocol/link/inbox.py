@@ -116,6 +116,10 @@ class Inbox(Pile):
         unfinished.grown(self, size - len(frame.payload) - _OVERHEAD, now)
         if frame.expires:
             frame.expires += now - assembly.begun  # its time counts from its last piece
+        self.whole(frame, now)
+
+    def whole(self, frame: Frame, now: int) -> None:
+        """A large message has come."""
         self._link.host.frame_came(self._link, frame, now)
 
     def clear(self, now: int) -> None:

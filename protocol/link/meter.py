@@ -10,15 +10,20 @@ if TYPE_CHECKING:
     from typing import Final
 
 _BITS_MAX: "Final" = 35  # of a length: what is longer ends the link
+_KIND: "Final" = 0x70
+_SIGNAL: "Final" = codes.SIGNAL << 4
 
 
 class Meter:
-    """Counts the messages of a stream of frames that is cut anywhere. Large ones in pieces are one."""
+    """Counts the messages of a stream of frames that is cut anywhere. Large ones in pieces are one. `signals`
+    are those of them that are the bus's own, such as credit.
+    """
 
-    __slots__ = ("_begun", "_left", "_length", "_shift", "busy", "messages")
+    __slots__ = ("_begun", "_left", "_length", "_shift", "busy", "messages", "signals")
 
     def __init__(self) -> None:
         self.messages = 0
+        self.signals = 0
         self.busy = False  # what was taken is being read
         self.restart()
 
@@ -55,12 +60,15 @@ class Meter:
             again = Meter()
             again.take(data)
             self.messages -= again.messages
+            self.signals -= again.signals
             self.restart()
 
     def _read(self, byte: int) -> None:
         if self._begun:
             if byte >= codes.MESSAGE:
                 self.messages += 1
+                if byte & _KIND == _SIGNAL:
+                    self.signals += 1
             self._left = self._length - 1
             self._length = self._shift = 0
             self._begun = False

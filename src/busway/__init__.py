@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from busway import testing as testing
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver
+    from busway.adapters.client_records import Client, ClientMessage
     from busway.adapters.dialled import DialledLink
     from busway.adapters.ends import Service
     from busway.adapters.records import (
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
         Sighting,
         Undelivered,
     )
+    from busway.adapters.remotes import Remote
     from busway.adapters.retrying import Retry
     from busway.adapters.threads import Bus
     from busway.adapters.typed import Message, Request
+    from busway.asgi import asgi as asgi
     from busway.errors import (
         BusClosed,
         BusError,
@@ -72,6 +75,8 @@ _HOME = {
     "BusClosed": "busway.errors",
     "BusError": "busway.errors",
     "Change": "busway.adapters.records",
+    "Client": "busway.adapters.client_records",
+    "ClientMessage": "busway.adapters.client_records",
     "Connection": "busway.protocol",
     "Contract": "busway.services.contracts",
     "ContractError": "busway.services.faults",
@@ -100,6 +105,7 @@ _HOME = {
     "PayloadError": "busway.errors",
     "PolicyFileError": "busway.errors",
     "Receiver": "busway.adapters.asyncio_ends",
+    "Remote": "busway.adapters.remotes",
     "RemoteError": "busway.errors",
     "Request": "busway.protocol",
     "RequestTimeout": "busway.errors",
@@ -118,6 +124,7 @@ _HOME = {
     "Undeliverable": "busway.errors",
     "Undelivered": "busway.adapters.records",
     "UnknownType": "busway.errors",
+    "asgi": "busway.asgi",
     "endpoint_id": "busway.names",
     "every": "busway.services.hooks",
     "message": "busway.messages",
@@ -134,6 +141,8 @@ __all__ = [
     "BusClosed",
     "BusError",
     "Change",
+    "Client",
+    "ClientMessage",
     "Connection",
     "Contract",
     "ContractError",
@@ -161,6 +170,7 @@ __all__ = [
     "PayloadError",
     "PolicyFileError",
     "Receiver",
+    "Remote",
     "RemoteError",
     "Request",
     "RequestTimeout",
@@ -179,6 +189,7 @@ __all__ = [
     "Undeliverable",
     "Undelivered",
     "UnknownType",
+    "asgi",
     "endpoint_id",
     "every",
     "message",

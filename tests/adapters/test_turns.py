@@ -20,8 +20,8 @@ from busway.adapters import links, threads_engine
 from busway.adapters.links import LinkRunner
 from busway.drivers import websocket, websocket_frames
 from busway.drivers.sockets import SocketChannel
+from busway.drivers.upgrades import SUBPROTOCOL
 from busway.drivers.websocket_frames import Frames
-from busway.drivers.websocket_http import SUBPROTOCOL
 from tests.adapters.tools import channels, until
 
 LOOPBACK = "ws://127.0.0.1:0"

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from busway.drivers.upgrades import SUBPROTOCOL
 from busway.drivers.websocket_frames import Frames
-from busway.drivers.websocket_http import SUBPROTOCOL, ClientOpening, ServerOpening, Site
+from busway.drivers.websocket_http import ClientOpening, ServerOpening, Site
 from tests.drivers.websocket_tools import UPGRADE, header, masked, request_of
 
 SITE = Site("127.0.0.1", "/", False, frozenset(), {})

@@ -19,7 +19,7 @@ from tests.front.cli_rig import busway, busway_anew, new_bus, peer, python
 COMMANDS = sorted(commands())
 _COMMANDS = (
     "audit",
-    *("nodes", "endpoints", "links", "routes", "trace"),
+    *("nodes", "endpoints", "links", "clients", "routes", "trace"),
     *("listen", "send", "publish", "last", "request", "serve", "host"),
     *("describe", "call", "schema", "stub"),
     *(

@@ -20,6 +20,7 @@ _COMMANDS = {
     "nodes": ("look", "List the programs on the bus."),
     "endpoints": ("look", "List the endpoints, and who holds them."),
     "links": ("look", "List the links between the programs."),
+    "clients": ("clients", "List the clients of servers, and what has passed."),
     "routes": ("ways", "List the ways between the programs."),
     "listen": (
         "talk",

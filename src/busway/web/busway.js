@@ -34,6 +34,7 @@ const FATAL = [
   codes.TOKEN,
   codes.LIMITS,
   codes.PATTERN,
+  codes.NOT_ADMITTED,
 ];
 // Where no WebSocket came about a browser does not say why.
 const UNREACHED =
@@ -76,14 +77,14 @@ export class Bus {
 
       @param {string} url ws:// or wss://
       @param options `token`: the shared secret, if the listener has one. `bus`: the bus's name. `label`: what people
-        see of this node. `labels`: of all its endpoints. `keepalive`: seconds. `backoff`: {first, most} seconds between attempts, doubling, half of it
+        see of this node, and its name at a server of named clients. `labels`: of all its endpoints. `keepalive`: seconds. `backoff`: {first, most} seconds between attempts, doubling, half of it
         random. `onState({state, error, retryIn, peer, label})`: connecting, connected (with the id and label of who is
         at the other end), reconnecting, closed. */
   constructor(url, options = {}) {
     const { token, bus, label, labels, keepalive, backoff, onState } = taken(options, {
       token: null,
       bus: "default",
-      label: "browser",
+      label: "",
       labels: [],
       keepalive: 10,
       backoff: {},
@@ -113,7 +114,7 @@ export class Bus {
       partials_max: 4,
       keepalive_ms: Math.round(keepalive * 1000),
       bus,
-      label,
+      label: label || `browser ${this.node.slice(0, 6)}`,
       via: viaOf(url),
     };
     this._endpoints = new Map(); // uuid -> {name, kind, calls}

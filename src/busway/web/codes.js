@@ -68,6 +68,7 @@ export const LOST = 20;
 export const SAME_ROLE = 22;
 export const FORGED = 23;
 export const PATTERN = 27;
+export const NOT_ADMITTED = 29;
 export const LINK_ERROR_NAMES = {
   0: "GOODBYE",
   1: "NOT_BUSWAY",
@@ -96,6 +97,8 @@ export const LINK_ERROR_NAMES = {
   25: "NOT_A_ROUTER",
   26: "UNTRUSTED",
   27: "PATTERN",
+  28: "NAME_TAKEN",
+  29: "NOT_ADMITTED",
 };
 export const NO_ENDPOINT = 1;
 export const QUEUE_FULL = 2;
