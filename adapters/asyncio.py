@@ -583,10 +583,8 @@ class AsyncBus(Calls, BaseBus):
         It subscribes for as long as that takes; `realm` as for `subscribe`. Raises TimeoutError if nothing
         came within `timeout` seconds.
         """
-        with_id = id_of(to)
-        async with self.subscribe(
-            to, realm=realm_here(self._host.node, with_id, realm), queue=LAST_QUEUE
-        ) as found:
+        here = realm_here(self._host.node, id_of(to), realm)
+        async with self.subscribe(to, realm=here, queue=LAST_QUEUE) as found:
             try:
                 return await found.receive(timeout)
             except TimeoutError:
@@ -656,9 +654,8 @@ class AsyncBus(Calls, BaseBus):
         then whoever can reach it may come, as a leaf only unless `routers=True`. `weak`, `realm` and `cost`
         as for `connect`.
         `options` are the driver's own: for ws:// and wss:// `certificate`, `key`, `origins`, `pages`,
-        `connections_max`; and those that make it a server of named clients (docs/howto/clients.md):
-        `max_connections`, `admit`, `rate`, `on_message`, `on_disconnect`, `hook_timeout`. Raises TypeError,
-        ValueError, OSError; BusError if the driver's library is missing.
+        `connections_max`; `max_connections`, `admit`, `rate`, `on_message`, `on_disconnect`, `hook_timeout`
+        make it a server of named clients. Raises TypeError, ValueError, OSError, BusError.
         """
         begin, run = self._listening(url, token, weak, open, routers, options, realm, cost)
         return run(await self._host.loop.run_in_executor(None, begin))

@@ -6,7 +6,6 @@ How one waits for what comes of a call is theirs.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from itertools import takewhile
@@ -47,7 +46,8 @@ from busway.adapters.making import (
     make_node,
     register,
 )
-from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
+from busway.adapters.records import Hop, named
+from busway.adapters.seeing import Sight
 from busway.adapters.selected import check_unsealed
 from busway.adapters.tap import is_allowed
 from busway.adapters.typed import (
@@ -71,10 +71,8 @@ from busway.selectors import Selector
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from busway.adapters.client_records import Client
     from busway.adapters.clients import Server
     from busway.adapters.dialled import Dialling, Options
-    from busway.adapters.remotes import NodeFace
     from busway.adapters.sealed_calls import Call
     from busway.keys import Key
     from busway.sealing import Content
@@ -84,7 +82,7 @@ if TYPE_CHECKING:
 ALL_BOARDS = ("serial://*", "ble://*")  # what URLs begin with that mean all boards
 
 
-class BaseBus:
+class BaseBus(Sight):
     """A program's place on the bus, but for what waits."""
 
     _host: BusHost
@@ -153,67 +151,6 @@ class BaseBus:
         host = getattr(self, "_host", None)
         if host is not None:
             host.dropped(self)
-
-    @property
-    def node(self) -> NodeFace:
-        """Called, `bus.node("panel-7")`, the program of that name, a `Remote`: a client of this bus's
-        servers, or whoever has that label.
-
-        Else it is the protocol core's own node, or what stands before it while `busway listen --all` watches:
-        for tools and tests, with no promises (docs/guarantees.md).
-        """
-        from busway.adapters.remotes import NodeFace
-
-        return NodeFace(self)
-
-    @property
-    def id(self) -> bytes:
-        """This node's id, 16 bytes."""
-        return self._host.node.node_id
-
-    @property
-    def name(self) -> str:
-        """The bus's name: nodes with another one are on another bus."""
-        return self._host.node.bus
-
-    @property
-    def label(self) -> str:
-        """The text that tells people which program this is."""
-        return self._host.node.label
-
-    @property
-    def undeliverable(self) -> deque[Undelivered]:
-        """Messages sent without `confirm` that could not be delivered, with the reason: the last 1,024."""
-        return self._host.undeliverable
-
-    # What it sees
-
-    def nodes(self, where: Selector | None = None) -> list[NodeInfo]:
-        """This node first, then those that can be reached (a leaf: those it has asked for). With a selector
-        (`busway.where`) those of them that have an endpoint which it means.
-        """
-        from busway.adapters.remotes import nodes_of
-
-        return nodes_of(self, where)
-
-    def clients(self) -> list[Client]:
-        """The clients of this bus's servers (`listen`, `busway.asgi`), in the order in which they came."""
-        registry = self._host.registry
-        return [] if registry is None else self._host.look(registry.clients)
-
-    def endpoints(self) -> list[EndpointInfo]:
-        """This node's endpoints, then the others' as their realms allow (a leaf: those it has asked for)."""
-        return self._host.look(views.all_endpoints, self._host.node)
-
-    def links(self) -> list[LinkInfo]:
-        """This node's links, and those that were dialled and are not connected now."""
-        from busway.adapters.dialled import links_of
-
-        return self._host.look(links_of, self._host.node, self._host.dialled)
-
-    def routes(self) -> list[RouteInfo]:
-        """The ways to all nodes that can be reached."""
-        return self._host.look(views.all_routes, self._host.node)
 
     def _tracing(
         self, to: Any, timeout: float | None, node: bytes | None

@@ -27,7 +27,7 @@ PUBLIC = {
     *("send", "send_many", "try_send", "publish", "request", "request_all", "request_stream"),
     "last",
     *("connect", "listen", "attach"),
-    *("nodes", "endpoints", "links", "routes", "changes", "found", "presence", "trace"),
+    *("nodes", "clients", "endpoints", "links", "routes", "changes", "found", "presence", "trace"),
 }
 
 
