@@ -652,10 +652,9 @@ class AsyncBus(Calls, BaseBus):
 
         Beyond loopback give `token`, which the other side must give too, or the bus `trust`, or `open=True`:
         then whoever can reach it may come, as a leaf only unless `routers=True`. `weak`, `realm` and `cost`
-        as for `connect`.
-        `options` are the driver's own: for ws:// and wss:// `certificate`, `key`, `origins`, `pages`,
-        `connections_max`; `max_connections`, `admit`, `rate`, `on_message`, `on_disconnect`, `hook_timeout`
-        make it a server of named clients. Raises TypeError, ValueError, OSError, BusError.
+        as for `connect`. `options` are the driver's own: for ws:// and wss:// `certificate`, `key`,
+        `origins`, `pages`, `connections_max`. A server of named clients (docs/howto/clients.md) has `admit`,
+        `max_connections`, `rate`, `on_message`, `on_disconnect`, `hook_timeout`. Raises ValueError, OSError.
         """
         begin, run = self._listening(url, token, weak, open, routers, options, realm, cost)
         return run(await self._host.loop.run_in_executor(None, begin))

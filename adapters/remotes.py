@@ -14,11 +14,11 @@ from busway.errors import Undeliverable
 from busway.protocol import Node, codes
 
 if TYPE_CHECKING:
-    from busway.adapters.bus import BaseBus
+    from busway.adapters.seeing import Sight
     from busway.selectors import Selector
 
 
-def id_by_name(bus: BaseBus, name: str) -> bytes:
+def id_by_name(bus: Sight, name: str) -> bytes:
     """The node id, 16 bytes, of the program of that name: a client of this bus's servers, else whoever has
     that label. Raises Undeliverable if nobody has it, or several have.
     """
@@ -102,7 +102,7 @@ else:
             return repr(self._bus._host.node)
 
 
-def nodes_of(bus: BaseBus, meant: Selector | None) -> list[NodeInfo]:
+def nodes_of(bus: Sight, meant: Selector | None) -> list[NodeInfo]:
     """This node first, then those in reach; with a selector those that have an endpoint it means."""
     host = bus._host
     found = host.look(all_nodes, host.node)
