@@ -1,4 +1,4 @@
-"""What a bus is called and what it sees: itself, other nodes, endpoints, links, routes and clients. Waits for
+"""The names of a bus, and what it sees: itself, other nodes, endpoints, links, routes and clients. Waits for
 nothing.
 """
 
