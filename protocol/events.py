@@ -15,6 +15,7 @@ from busway.protocol.outcomes import ENDPOINT_DOWN as ENDPOINT_DOWN
 from busway.protocol.outcomes import ENDPOINT_GONE as ENDPOINT_GONE
 from busway.protocol.outcomes import ENDPOINT_UP as ENDPOINT_UP
 from busway.protocol.outcomes import EXCEEDED as EXCEEDED
+from busway.protocol.outcomes import FABRIC_ASKED as FABRIC_ASKED
 from busway.protocol.outcomes import FAILED as FAILED
 from busway.protocol.outcomes import LINK_CLOSED as LINK_CLOSED
 from busway.protocol.outcomes import LINK_OPEN as LINK_OPEN
@@ -47,6 +48,7 @@ from busway.protocol.routing.events import DeniedEvent as DeniedEvent
 from busway.protocol.routing.events import DuplicateNodeEvent as DuplicateNodeEvent
 from busway.protocol.routing.events import EndpointEvent as EndpointEvent
 from busway.protocol.routing.events import ExceededEvent as ExceededEvent
+from busway.protocol.routing.events import FabricEvent as FabricEvent
 from busway.protocol.routing.events import NodeEvent as NodeEvent
 
 TYPE_CHECKING = False

@@ -15,7 +15,7 @@ from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.last_words import give_last_word
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
-from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf
+from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf, show
 from busway.protocol.routing.belief import believes, is_near, may_pass_on, tells_of
 from busway.protocol.routing.departures import Departures
 from busway.protocol.routing.host import RoutingHost
@@ -179,6 +179,8 @@ class Exchange(RoutingHost):
         origin = self.routes.find(source)
         if leaf and (origin is None or not is_near(self.mesh, link, origin, route.realm, leaf)):
             return None  # each is looked at
+        if self.mesh.fabric:
+            show(self.mesh, to.hop, source)
         return Path(to, to.hop, frame, RoutingHeader(source, max(route.realm, link.realm), route.hops - 1))
 
     def _meaning_of_broadcast(
@@ -317,7 +319,8 @@ class Exchange(RoutingHost):
     def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
         signal = frame.signal
         if signal == codes.WHO:
-            self.lookups.who(link, peer, frame.endpoint, max(link.realm, frame.realm()), now)
+            name = "" if frame.options is None else frame.options.name
+            self.lookups.who(link, peer, frame.endpoint, max(link.realm, frame.realm()), now, name)
         elif isinstance(frame, HaveFrame):
             name = self.lookups.name_of(peer)
             if signal == codes.HAVE:

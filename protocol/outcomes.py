@@ -26,6 +26,7 @@ DENIED: "Final" = 18
 EXCEEDED: "Final" = 19
 ENDPOINT_GONE: "Final" = 20
 SYNCED: "Final" = 21  # all links have told what there was when they opened, or a lookup is over
+FABRIC_ASKED: "Final" = 22  # somebody is to be asked beyond the fabric
 
 # How an endpoint has gone.
 WITHDRAWN: "Final" = 0  # its holder has closed it, or does not show it here any more

@@ -26,7 +26,8 @@ class Link:
     of a packet, 20 to 65535, or 0 for bytes without boundaries as of a serial line, and `window` packets
     under way, 1 to 31; `runs` whether messages that wait together may travel in one frame (RUN), if the other
     side takes that; `addressing` whether labels, priorities and what else older nodes do not know may be
-    told, if the other side knows it. Raises LocalError.
+    told, if the other side knows it; `fabric` for one to a gateway beyond the fabric, which is told little
+    (routing/fabric.py): such a link has `lookups`, too. Raises LocalError.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Link:
         any_id: bool = False,
         runs: bool = True,
         addressing: bool = True,
+        fabric: bool = False,
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
@@ -71,10 +73,11 @@ class Link:
         self.security = security
         self.address = address
         self.medium = clip_text(medium, codes.TEXT_SIZE_MAX)
-        self.lookups = lookups
+        self.lookups = lookups or fabric
         self.any_id = any_id
         self.runs = runs
         self.addressing = addressing
+        self.fabric = fabric
 
 
 class Unrepeated:

@@ -194,6 +194,8 @@ class Publisher:
             )
         flow = self.flows.get(address)
         if flow is None:
+            if target is not None and not self._origin.me.leaf:
+                self._origin.lookups.ask_gateways(uuid, now)
             self._seek_patterns(uuid, now)
             flow = self.flows[address] = PublishFlow(self, self._origin, address, now)
         if not flow.waiting.items and self._spread(flow, out, realm, patience_ms, now):

@@ -7,13 +7,14 @@ written from the state as it is then, never from a queue.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace
+from busway.protocol.routing.children import Child
 from busway.protocol.routing.damping import CALM_MS
 from busway.protocol.routing.directory import may_announce
 from busway.protocol.routing.distances import INFINITE
 from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.lines import PARTIAL, Lines, Telling
 from busway.protocol.routing.peers import Entry, Line, Peer
-from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, WIDE, Child, Neighbour, Route
+from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, WIDE, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
@@ -46,6 +47,20 @@ def adverts(link: LinkFace) -> "Advertiser":
 def is_leaf(link: LinkFace) -> bool:
     """Whether the other side of a link came as a leaf."""
     return adverts(link).neighbour.leaf
+
+
+def is_fabric(link: "LinkFace | None") -> bool:
+    """Whether a link leads to a gateway beyond the fabric (fabric.py)."""
+    return link is not None and adverts(link).neighbour.shown is not None
+
+
+def show(mesh: Topology, link: "LinkFace | None", key: bytes) -> None:
+    """A node on our side is in touch with what is beyond that link: a gateway there has to know the way."""
+    if link is not None:
+        neighbour = adverts(link).neighbour
+        route = mesh.router.routes.get(key)
+        if neighbour.shown is not None and route is not None:
+            mesh.router.show(neighbour, route)
 
 
 # As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
@@ -107,6 +122,8 @@ class Advertiser(Telling):
         me = self.mesh.me.key
         self.neighbour = Neighbour(connection, connection.realm, connection.cost, leaf)
         self.neighbour.slow = connection.lookups
+        if connection.link.fabric and not leaf and not self.mesh.leaf:
+            self.neighbour.shown = {}
         self.neighbour.addressing = connection.addressing
         self.reader = node_reader(me, peer.key, connection.nodes_max())
         self._stages = 1 << stage

@@ -1,7 +1,7 @@
 """Events about nodes and their endpoints."""
 
 from busway.protocol.link.face import LinkFace
-from busway.protocol.outcomes import DENIED, DUPLICATE_NODE, EXCEEDED, WITHDRAWN, Event
+from busway.protocol.outcomes import DENIED, DUPLICATE_NODE, EXCEEDED, FABRIC_ASKED, WITHDRAWN, Event
 from busway.protocol.routing.peers import Entry, Peer
 
 
@@ -75,3 +75,16 @@ class ExceededEvent(Event):
         self.kind = EXCEEDED
         self.link = link
         self.which = which
+
+
+class FabricEvent(Event):
+    """FABRIC_ASKED: a node or endpoint is to be asked for beyond the fabric (routing/fabric.py); `name` is
+    that of the endpoint, where it is known.
+    """
+
+    __slots__ = ("name", "uuid")
+
+    def __init__(self, uuid: bytes, name: str) -> None:
+        self.kind = FABRIC_ASKED
+        self.uuid = uuid
+        self.name = name

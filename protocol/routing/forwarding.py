@@ -6,7 +6,7 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 
 from busway.protocol.link.batch import Branch, Passing
 from busway.protocol.link.queue import OVERHEAD
-from busway.protocol.routing.advertising import adverts, is_leaf
+from busway.protocol.routing.advertising import adverts, is_leaf, show
 from busway.protocol.routing.belief import believes, may_pass_on
 from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.peers import Peer
@@ -100,6 +100,8 @@ class Forwarder:
         if peer is None or peer.key != frame.destination or not self.may_pass(connection, peer):
             self._fail(frame, frame.route, codes.NO_ROUTE, now)
         elif hops:
+            if mesh.fabric:
+                show(mesh, peer.hop, source)
             reason = self._hand_on(frame, peer)
             if reason:
                 self._fail(frame, frame.route, reason, now)

@@ -5,9 +5,10 @@ How lines become bytes, and bytes lines, is in advertising.py; what becomes of n
 """
 
 from busway.protocol.link.face import LinkFace, News
+from busway.protocol.routing.children import Child
 from busway.protocol.routing.damping import CALM_MS, FREE, Damper
 from busway.protocol.routing.peers import ALTERED, AS_BEFORE, NO_LINE, NOT_ANEW, Entry, Line, Peer
-from busway.protocol.routing.router import NOTHING, PARENT, Child, Neighbour, Route
+from busway.protocol.routing.router import NOTHING, PARENT, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Watched = dict[bytes, HaveFrame | None]
 _SPARED_MAX: "Final" = 1024  # patterns, in place of which something else is forgotten
-_AGAIN_MS: "Final" = 5000  # between two lookups of the subscribers of one endpoint
 
 
 class Query(Timer):
@@ -85,7 +84,6 @@ class Lookups:
         self.watchers: "dict[LinkFace, bool]" = {}  # links whose peers have asked for something
         self._askers: "dict[bytes, dict[bytes, Peer]]" = {}  # the same by what they asked for
         self._met: "dict[bytes, int]" = {}  # when nodes were asked for all that waits here
-        self._asked: "dict[Address, int]" = {}  # those without known subscribers: when they were asked for
         # By node what it was said to have, and a guard did not let in: it may let it in later.
         self._denied: "dict[bytes, dict[bytes, bool]]" = {}
         self._denied_size = 0
@@ -99,14 +97,14 @@ class Lookups:
             return self.selects.ask(address, now)
         query = self.queries.get(address)
         if query is None:
-            query = self._start(address, None, None, now)
+            query = self.start(address, None, None, now)
         return query is not None
 
     def watch(self, uuid: bytes) -> None:
         """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
         for peer in self.targets(uuid, None):
             self._names.asked[uuid] = True
-            self._send_who(peer, uuid)
+            self.send_who(peer, uuid)
 
     def watch_all(self) -> None:
         """There is a router, or another one, to ask about all of them."""
@@ -118,14 +116,6 @@ class Lookups:
     def offline(self) -> bool:
         """A leaf without a router cannot know who has what."""
         return self._mesh.leaf and self._mesh.uplink is None
-
-    def ask_for_subscribers(self, address: Address, now: int) -> None:
-        """Ask for subscribers behind the slow links, now and then."""
-        if self.targets(address, None) and now - self._asked.get(address, -_AGAIN_MS) >= _AGAIN_MS:
-            if len(self._asked) >= codes.WATCHES_MAX:
-                self._asked = {}
-            self._asked[address] = now
-            self.ask(address, now)
 
     def met(self, peer: "Peer", now: int) -> None:
         """There is somebody new to ask: for what waits here, and what we were asked for and did not find."""
@@ -156,7 +146,7 @@ class Lookups:
                 asked += 1
                 self.ask_one(peer, uuid, now)
 
-    def _start(
+    def start(
         self, address: Address, asker: "Peer | None", link: "LinkFace | None", now: int
     ) -> "Query | None":
         for peer in self.targets(address, asker):
@@ -169,23 +159,34 @@ class Lookups:
 
     def _ask(self, peer: "Peer", address: Address, link: "LinkFace | None", now: int) -> None:
         """Ask one node, as part of the query that is under way; `link` brought the question."""
+        query = self.begin_query(address, link, now)
+        if query is not None and self.waits_for(query, peer.key):
+            self.send_who(peer, address)
+
+    def begin_query(self, address: Address, link: "LinkFace | None", now: int) -> "Query | None":
+        """The query for it that is under way, or a new one; None if there are too many."""
         query = self.queries.get(address)
         if query is None:
             if not self._may_ask(link):
                 self.counters["lookups_over"] += 1
                 if link is not None:
                     self._mesh.gate.exceeded(link, codes.QUOTA_LOOKUPS)
-                return
+                return None
             query = self.queries[address] = Query(self, address)
             query.link = link
             if link is not None:
                 self._of_links[link] = self._of_links.get(link, 0) + 1
             self.counters["lookups"] += 1
             self._mesh.timers.arm(query, now + codes.SYNC_MS)
-        if peer.key not in query.waiting:
-            query.waiting[peer.key] = True
-            self._waited.setdefault(peer.key, {})[query] = True
-            self._send_who(peer, address)
+        return query
+
+    def waits_for(self, query: Query, key: bytes) -> bool:
+        """A query waits for one more to answer; False: it did already."""
+        if key in query.waiting:
+            return False
+        query.waiting[key] = True
+        self._waited.setdefault(key, {})[query] = True
+        return True
 
     def _may_ask(self, link: "LinkFace | None") -> bool:
         """Whether one more query fits: others leave half to this node, and each link some to the others."""
@@ -194,7 +195,7 @@ class Lookups:
         room = len(self.queries) < codes.QUERIES_MAX >> 1
         return room and self._of_links.get(link, 0) < codes.QUERIES_LINK_MAX
 
-    def _is_over(self, query: Query, key: bytes) -> bool:
+    def is_over(self, query: Query, key: bytes) -> bool:
         """A node is not waited for any more; whether it was the last."""
         if not query.waiting.pop(key, False):
             return False
@@ -243,15 +244,15 @@ class Lookups:
         if refused:
             self.drop(peer.key, uuid, now)
 
-    def _send_who(self, peer: "Peer", address: Address) -> None:
+    def send_who(self, peer: "Peer", address: Address) -> None:
         name = self.name_of(peer)
-        self._expect(name, address)
+        self.expect(name, address)
         if address == codes.PATTERNS:
             self.patterns.asked(name)
         if peer.hop is not None:
             peer.hop.answer(signal(codes.WHO, peer.key, address))
 
-    def _expect(self, name: bytes, address: Address) -> "dict[bytes, dict[bytes, int]]":
+    def expect(self, name: bytes, address: Address) -> "dict[bytes, dict[bytes, int]]":
         """Whatever that one tells of it counts. Returns what has been told of it."""
         told = self.told.get(address)
         if told is None:
@@ -283,7 +284,7 @@ class Lookups:
         if not self.patterns.admits(name, frame, name in self.told.get(uuid, {})):
             return  # nobody asked it
         holders = frame.holders
-        told = self._expect(name, uuid)
+        told = self.expect(name, uuid)
         former = told[name]
         told[name] = {}
         if self._mesh.leaf:
@@ -299,7 +300,7 @@ class Lookups:
         elif not holders and self.patterns.untold(name, uuid):
             self.forget(name, uuid, now)
         query = self.queries.get(uuid)
-        if query is not None and self._is_over(query, peer.key):
+        if query is not None and self.is_over(query, peer.key):
             self.conclude(query, now)
 
     def forget(self, name: bytes, uuid: bytes, now: int) -> None:
@@ -310,7 +311,7 @@ class Lookups:
     def _weigh(self, word: Word, now: int) -> None:
         """Somebody has an endpoint, says one who was asked."""
         holder = word.holder
-        keys = self._expect(word.name, word.uuid)[word.name]  # whom it brings to ask may be one too many
+        keys = self.expect(word.name, word.uuid)[word.name]  # whom it brings to ask may be one too many
         if self.take(holder, word.uuid, word.link, word.realm, now):
             keys[holder.key] = holder.metric
         elif holder.key != self._mesh.me.key:
@@ -415,7 +416,7 @@ class Lookups:
 
     def drop(self, key: bytes, uuid: bytes, now: int) -> None:
         peer = self._mesh.routes.find(key)
-        if peer is not None and not _is_in_line(peer, uuid):
+        if peer is not None and not is_in_line(peer, uuid):
             self._mesh.entry_withdrawn(peer, uuid, now)
 
     # What a guard says
@@ -438,7 +439,7 @@ class Lookups:
             for name in self.told.get(uuid, {}):
                 self._ask_anew(name, uuid)
         for entry in list(peer.entries.values()):
-            if not _is_in_line(peer, entry.uuid) and not self._mesh.gate.lets_in(entry, peer.hop):
+            if not is_in_line(peer, entry.uuid) and not self._mesh.gate.lets_in(entry, peer.hop):
                 self._deny(peer, entry.uuid)
                 self._mesh.entry_withdrawn(peer, entry.uuid, now)
 
@@ -465,7 +466,7 @@ class Lookups:
         self.queries.pop(query.address, None)
         self._mesh.timers.disarm(query)
         for key in list(query.waiting):
-            self._is_over(query, key)
+            self.is_over(query, key)
         if query.link is not None:
             self._of_links[query.link] -= 1
             if not self._of_links[query.link]:
@@ -485,11 +486,11 @@ class Lookups:
             if peer.hop is not None:
                 peer.hop.answer(HaveFrame(peer.key, uuid, seen))
             return
-        watched = self._watch(connection, peer, uuid)
+        watched = self.watched_by(connection, peer, uuid)
         query = self.queries.get(uuid)
         found = self._finds(peer, uuid)
         if not found and query is None:
-            query = self._start(uuid, peer, connection, now)
+            query = self.start(uuid, peer, connection, now)
             if query is not None:
                 query.askers.append(peer)
                 return
@@ -500,9 +501,9 @@ class Lookups:
         if watched is None:
             self.answer(peer, uuid, now)
         else:
-            watched[uuid] = self._tell_one(peer, uuid, watched[uuid], now)
+            watched[uuid] = self.tell_one(peer, uuid, watched[uuid], now)
 
-    def _watch(self, connection: "LinkFace", peer: "Peer", uuid: bytes) -> "Watched | None":
+    def watched_by(self, connection: "LinkFace", peer: "Peer", uuid: bytes) -> "Watched | None":
         """It is told of changes from now on. Returns where the last HAVE for it is noted; None: nowhere."""
         told = adverts(connection)
         if uuid == codes.PATTERNS:
@@ -637,13 +638,13 @@ class Lookups:
             watched = adverts(connection).watched
             if uuid in watched and peer is not None and connection.state == codes.OPEN:
                 if peer not in but:
-                    watched[uuid] = self._tell_one(peer, uuid, watched[uuid], now)
+                    watched[uuid] = self.tell_one(peer, uuid, watched[uuid], now)
         for key, peer in self._askers.get(uuid, {}).items():
             if peer not in but:
                 watched = self._far[key]
-                watched[uuid] = self._tell_one(peer, uuid, watched[uuid], now)
+                watched[uuid] = self.tell_one(peer, uuid, watched[uuid], now)
 
-    def _tell_one(
+    def tell_one(
         self, peer: "Peer", uuid: bytes, waiting: "HaveFrame | None", now: int
     ) -> "HaveFrame | None":
         return self.answer(peer, uuid, now) if waiting is None or waiting.written else waiting
@@ -660,7 +661,7 @@ class Lookups:
         for uuid in list(self._far.get(peer.key, ())):
             self._forget_far(peer.key, uuid)
         for query in list(self._waited.get(peer.key, ())):
-            if self._is_over(query, peer.key):
+            if self.is_over(query, peer.key):
                 self.conclude(query, now)
         for address in self.answered_by.pop(peer.key, {}):
             self._drop_untold(self._part(address, peer.key), address, now)
@@ -685,6 +686,6 @@ def _has_lines(peer: "Peer") -> bool:
     return any([line.entries or line.denied for line in peer.lines])
 
 
-def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
+def is_in_line(peer: "Peer", uuid: bytes) -> bool:
     """Whether the node's own line, which is pushed, tells of the endpoint."""
     return any([uuid in line.entries or uuid in line.denied for line in peer.lines])

@@ -9,15 +9,16 @@ from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
 from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.belief import note_nearer
+from busway.protocol.routing.children import Child
 from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
+from busway.protocol.routing.fabric import GatewayLookups
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.lines import Lines
-from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.names import Names
 from busway.protocol.routing.pattern_lookups import PatternLookups
 from busway.protocol.routing.peers import Entry, Peer, nearest
-from busway.protocol.routing.router import Child, Neighbour, Route, Router
+from busway.protocol.routing.router import Neighbour, Route, Router
 from busway.protocol.routing.selections import Selections
 from busway.protocol.routing.selects import Selects
 from busway.protocol.routing.topology import Topology
@@ -56,7 +57,7 @@ class Mesh(Topology):
         self.forwarder = Forwarder(self)
         self.names = Names(self)
         self.selections = Selections(self, host)
-        self.lookups = Lookups(self, self.names)
+        self.lookups = GatewayLookups(self, self.names)
         self.lookups.patterns = PatternLookups(self, self.lookups)
         self.selects = Selects(self, self.lookups, self.selections)
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
@@ -153,11 +154,18 @@ class Mesh(Topology):
                     adverts(neighbour.link).note_stub(stub)
 
     def _follow_lookups(self) -> None:
-        """A router with a slow link is asked for what is behind it (section 4.3)."""
-        wanted = self._slow > 0
+        """A router with a slow link, or a gateway, is asked for what is behind it (section 4.3)."""
+        wanted = self._slow > 0 or self.fabric
         line = self.me.lines[codes.GLOBAL]
         if wanted != (codes.LOOKUP in line.entries):
             self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
+
+    def set_fabric(self, fabric: bool, now: int) -> None:
+        """Whether this node is a gateway (fabric.py)."""
+        self.fabric = fabric
+        self._follow_lookups()
+        if fabric:
+            self.lookups.begin(now)
 
     def _count_neighbour(self, neighbour: Neighbour, step: int) -> None:
         """A neighbour came (1) or went (-1): of what sort those are that there are."""
@@ -567,6 +575,9 @@ class Mesh(Topology):
         peer = self.peer_on(route)
         if peer is not None and peer.route is route:
             peer.route = None
+        for neighbour in self.router.neighbours if self.fabric else ():
+            if neighbour.shown is not None:
+                neighbour.shown.pop(route, None)
 
     def route_changed(self, route: Route, now: int) -> None:
         self.epoch += 1

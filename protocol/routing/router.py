@@ -20,6 +20,7 @@ for loops after every single event, in random networks and in all those of a sma
 makes some.
 """
 
+from busway.protocol.routing.children import Child
 from busway.protocol.routing.damping import CALM_MS, FREE, Damper
 from busway.protocol.routing.distances import COST_MAX, INFINITE, better, extend, newer
 from busway.protocol.routing.goodbyes import Goodbyes
@@ -60,18 +61,6 @@ def rank(route: "Route", neighbour: "Neighbour", offer: int) -> int:
     return realm << 15 | metric & COST_MAX
 
 
-class Child:
-    """A neighbour that reaches a source through us: what of the source's lines it has."""
-
-    __slots__ = ("hidden", "judged", "knows_label", "versions")
-
-    def __init__(self, versions: "list[int]", knows_label: bool) -> None:
-        self.versions = versions  # by realm; the first, PROCESS, stays 0
-        self.knows_label = knows_label
-        self.judged = False  # that it may have all of these lines has been asked
-        self.hidden = 0  # the realms, as bits, of whose lines something is not told it
-
-
 # As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
 _NOT_DIRTY: "dict[Route, bool]" = {}
 _NO_NUMBERS: "dict[Route, int]" = {}
@@ -88,6 +77,7 @@ class Neighbour:
         self.cost = cost
         self.leaf = leaf
         self.slow = False  # lookups instead of a pushed directory
+        self.shown: "dict[Route, bool] | None" = None  # of a gateway beyond the fabric (fabric.py)
         self.route: "Route | None" = None  # to the node at the other end
         self.stub = False  # it passes nothing on
         self.told: "dict[Route, int]" = {}  # a distance or PARENT; absent: nothing, or withdrawn
@@ -418,9 +408,19 @@ class Router:
             return DEPARTED
         if route.distance < 0 or neighbour.leaf or route is neighbour.route:
             return NOTHING
+        if neighbour.shown is not None and route is not self.me:
+            if route not in neighbour.shown or route.via is None or route.via.shown is not None:
+                return NOTHING
         if self.transit or route is self.me or (route.via is not None and route.via.leaf):
             return route.distance
         return NOTHING
+
+    def show(self, neighbour: Neighbour, route: Route) -> None:
+        """A gateway beyond the fabric has to do with a source from now on."""
+        if neighbour.shown is not None and route not in neighbour.shown:
+            neighbour.shown[route] = True
+            if route not in self.damper.held:
+                self._mark_for(neighbour, route)
 
     def _is_farewell(self, neighbour: Neighbour, route: Route) -> bool:
         """Whether a neighbour that heard of a source, or that its way is gone, is to hear of its goodbye."""

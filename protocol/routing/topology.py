@@ -35,6 +35,7 @@ class Topology(PeerKeeper):
         self.fresh: "dict[LinkFace, bool]" = {}  # those whose first directory exchange is not over
         self._sync_timer = Call(self.check_syncing)
         self.leaving = False  # this node is closing
+        self.fabric = False  # it is a gateway: what nobody here has is asked for beyond (fabric.py)
         self.epoch = 0  # counts the changes that may concern where broadcasts go
         self.counters = {
             "narrow_entry": 0,

@@ -326,7 +326,7 @@ def write_header(frame: Frame, aliases: AliasWriter, nodes: AliasWriter, direct:
     if options:
         head |= codes.HEAD_OPTIONS
         start = bytes((head,)) + route + bytes((len(options),)) + options
-        if frame.options is not None and frame.options.name:
+        if frame.options is not None and frame.options.name and frame.kind != codes.SIGNAL:
             aliases.note_named(frame.endpoint[: codes.ID_SIZE])
     else:
         start = bytes((head,)) + route
@@ -511,7 +511,12 @@ _OPTIONS = (
     (codes.OPTION_STREAM, 1 << codes.REQUEST, _read_stream, _write_stream),
     (codes.OPTION_BEST_EFFORT, 1 << codes.SEND | 1 << codes.PUBLISH, _read_best_effort, _write_best_effort),
     (codes.OPTION_REACH, 1 << codes.PUBLISH, _read_reach, _write_reach),
-    (codes.OPTION_NAME, 1 << codes.SEND | 1 << codes.PUBLISH, _read_name, _write_name),
+    (
+        codes.OPTION_NAME,
+        1 << codes.SEND | 1 << codes.PUBLISH | 1 << codes.SIGNAL,
+        _read_name,
+        _write_name,
+    ),
     (
         codes.OPTION_RETAIN,
         1 << codes.SEND | 1 << codes.PUBLISH | 1 << codes.REQUEST,

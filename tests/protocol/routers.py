@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from busway.protocol.routing.children import Child
 from busway.protocol.routing.router import (
     PARENT,
-    Child,
     Neighbour,
     Route,
     Router,

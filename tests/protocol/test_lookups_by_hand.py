@@ -279,7 +279,7 @@ def test_who_cannot_be_reached_is_not_asked() -> None:
     peer = net.see("a", "b")
     peer.hop = None
     before = net.cable["ab"].a.queued_bytes()
-    net["a"].lookups._send_who(peer, E)
+    net["a"].lookups.send_who(peer, E)
     assert not net.cable["ab"].a.wants_write
     assert net.cable["ab"].a.queued_bytes() == before
 

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from busway.protocol.routing.children import Child
 from busway.protocol.routing.distances import INFINITE, extend
-from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, Child, Neighbour, Route, Router
+from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, Neighbour, Route, Router
 from busway.protocol.timers import Timers
 
 UPDATE, RETRACT, CHILD, ASK, ACK, FAREWELL = range(6)  # what an entry is

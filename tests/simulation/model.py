@@ -19,8 +19,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from busway.protocol.routing.children import Child
 from busway.protocol.routing.distances import INFINITE, extend
-from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, Child, Neighbour, Route, Router
+from busway.protocol.routing.router import DEPARTED, NOTHING, PARENT, Neighbour, Route, Router
 from busway.protocol.timers import Timers
 
 SEQNO = 65535  # the next one is 0

@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import pytest
 
-from busway.protocol.routing.router import Child, Route
+from busway.protocol.routing.children import Child
+from busway.protocol.routing.router import Route
 from tests.simulation.control import GLOBAL, LOCALNET, USERSPACE, Host, Leaf, LoopError, Net, Pace
 from tests.simulation.life import Life, play
 
