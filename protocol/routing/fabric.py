@@ -17,7 +17,7 @@ from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address, is_selector
-from busway.protocol.wire.messages import Holder, signal, with_name
+from busway.protocol.wire.messages import HaveFrame, Holder, signal, with_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,6 +162,12 @@ class GatewayLookups(Lookups):
             self.answer(peer, uuid, now)
         else:
             watched[uuid] = self.tell_one(peer, uuid, watched[uuid], now)
+
+    def answer(self, peer: "Peer", uuid: bytes, now: int) -> "HaveFrame | None":
+        """As in general. Ways are written before what is said when it is written, so they are shown now."""
+        if self._mesh.fabric:
+            self.holders(peer, uuid)
+        return super().answer(peer, uuid, now)
 
     def holders(self, asker: "Peer", uuid: bytes, beyond: bool = False) -> "list[Holder]":
         """As in general; to a gateway beyond the fabric those of this side. Either side of the fabric is to
