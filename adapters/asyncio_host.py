@@ -54,6 +54,10 @@ class Host(Pump, BusHost):
         loop: asyncio.AbstractEventLoop = self._loop
         return loop
 
+    @property
+    def asyncio_loop(self) -> asyncio.AbstractEventLoop:
+        return self.loop
+
     def check(self) -> None:
         """Raises BusClosed after `close`; BusError in a forked child, another thread, on another loop."""
         if self.failure is not None:
@@ -145,6 +149,8 @@ class Host(Pump, BusHost):
             self._release()
             for task in list(self._hooks):
                 task.cancel()
+            if self.backbone is not None:
+                await self.backbone.gone()
             end, self._end = self._end, None
             if end is not None:
                 await end.aclose()

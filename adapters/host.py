@@ -72,6 +72,7 @@ class BusHost:
         self.failure: BusError | None = None  # why it can no longer be used
         self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
         self.dialled: set[Dialling] = set()
+        self.backbone: Any = None  # by which this node is a gateway (busway/backbone)
         self.runners: set[LinkRunner] = set()
         self.unsettled: set[LinkRunner] = set()  # those whose `ready` may not be done yet
         self.listeners: set[ListenerRunner] = set()
@@ -108,6 +109,11 @@ class BusHost:
     def loop(self) -> Any:
         """The loop that runs the links (opening.Loop)."""
         raise NotImplementedError
+
+    @property
+    def asyncio_loop(self) -> Any:
+        """The same if it is asyncio's; None: another."""
+        return None
 
     def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function`, which may block, elsewhere; then `done(value, error)` as a callback."""
@@ -222,6 +228,7 @@ class BusHost:
         self._released = True
         self._leave()
         steps: list[Callable[[], object]] = [runner.close for runner in list(self.runners)]
+        steps += [] if self.backbone is None else [self.backbone.release]
         self._take_steps([*steps, self._tell_last, self.trail.close, self.identity.release])
         looking = [*self.changes, *(self.presences or ())]
         found = [] if self.lan is None else [self.lan.release]
@@ -344,6 +351,8 @@ class BusHost:
             if log.connection.tag is not None:
                 cast(LinkRunner, log.connection.tag).printed(log.text)
             return
+        if self.backbone is not None:
+            self.backbone.noticed(event)
         if self.presences is not None:
             from busway.adapters import presence
 

@@ -43,6 +43,7 @@ _LINK_DEFAULTS = {
     "memory": (1, 0),
     "pipe": (1, 0),
     "tcp": (16, 5000),
+    "nats": (48, 5000),
     "ws": (32, 5000),
     "wss": (32, 5000),
     "serial": (64, 5000),
@@ -233,6 +234,7 @@ def make_link(
         address=channel.address,
         medium=scheme,
         lookups=getattr(channel, "lookups", False),
+        fabric=scheme == "nats",
         sort="packet" if channel.sort == "packet" else "stream",
         mtu=channel.mtu if channel.sort == "packet" else 0,
     )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from busway.errors import BusError, MissingLibrary
 
 TCP_PORT = 7660  # where no port is given
+_BACKBONES = ("nats", "tls", "nats+tls")
 _WEB_PORTS = {"ws": "80", "wss": "443"}  # which are left out
 CONNECT_S = 10.0  # for one candidate: a machine that is off answers nothing
 HANDSHAKE_S = 5.0  # for the driver's handshake with who was reached, as much as the core gives its own
@@ -88,6 +89,24 @@ def normalise(text: str) -> str:
     if scheme == "tcp":
         return _tcp_url(rest.removesuffix("/"), text, bare=False)
     return f"{scheme}://{_web_place(scheme, rest) if scheme in _WEB_PORTS else rest}"
+
+
+def is_backbone(url: str) -> bool:
+    """Whether a URL leads to a backbone's servers, and to no node."""
+    return isinstance(url, str) and url.partition("://")[0].lower() in _BACKBONES and "://" in url
+
+
+def backbone() -> Any:
+    """Makes a bus a gateway (busway/backbone). Raises MissingLibrary."""
+    try:
+        from busway.backbone.gateway import connect
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("nats"):
+            raise
+        from busway.drivers.extras import missing
+
+        raise MissingLibrary(missing("nats:// needs", "nats")) from None
+    return connect
 
 
 def known_urls() -> str:

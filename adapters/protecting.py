@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from busway.protocol.secure.lines import LineSecurity
     from busway.protocol.secure.security import Security
 
-NETWORK = ("tcp", "ws", "wss")  # protected always
+NETWORK = ("tcp", "ws", "wss", "nats")  # protected always
 LOCAL = ("ipc", "memory", "pipe")  # never: the system says who is there
 NO_KEY = (b"", b"")
 _MISSING = "links with a token or a key need cryptography: pip install cryptography"

@@ -127,6 +127,7 @@ class Host(BusHost):
         finally:
             steps: list[Callable[[], object]] = [
                 partial(self.engine.call, self._release),
+                *([] if self.backbone is None else [self.backbone.join]),
                 partial(self.engine.stop, _JOIN_S),
                 lambda: self.pool.stop(max(0.0, end - time.monotonic())),
             ]

