@@ -195,10 +195,11 @@ class NatsSession:
                 raise self._error or TimeoutError(errno.ETIMEDOUT, text)
             connecting.result()
         except Error as error:
-            raise _told(error) from error
+            raise self._error or _told(error) from error
         finally:
             connecting.cancel()
         self._connected = True
+        self._client.options["max_reconnect_attempts"] = -1
         self.payload_max = self._client.max_payload
         self._tell("connected", None)
 
@@ -291,7 +292,7 @@ def _options(
         "name": label,
         "connect_timeout": 2,
         "reconnect_time_wait": _AGAIN_S,
-        "max_reconnect_attempts": -1,
+        "max_reconnect_attempts": 1,  # until it has been connected
         "no_echo": True,
         "pending_size": _PENDING_MAX,
         "ping_interval": 10,

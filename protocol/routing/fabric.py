@@ -119,7 +119,10 @@ class GatewayLookups(Lookups):
         peer = self._mesh.routes.peers.get(node_id)
         if peer is None or not is_fabric(peer.hop):
             return False
-        self.ask_one(peer, uuid, now)
+        query = self.begin_query(uuid, None, now)
+        if query is not None:
+            self.waits_for(query, peer.key)
+            self.send_who(peer, uuid)  # also if it was asked before: that may have been lost with a link
         return True
 
     def done(self, uuid: bytes, now: int) -> None:

@@ -397,7 +397,7 @@ _OPTIONS: Mapping[int, tuple[Callable[[int], bool], _Layout]] = {
         lambda kind: kind == codes.REQUEST,
         {"window": _only(_u16, bool, "a window of at least 1")},
     ),
-    codes.OPTION_NAME: (lambda kind: kind <= codes.PUBLISH, {"name": _name}),
+    codes.OPTION_NAME: (lambda kind: kind <= codes.PUBLISH or kind == codes.SIGNAL, {"name": _name}),
     codes.OPTION_RETAIN: (
         lambda kind: kind <= codes.PUBLISH or kind == codes.REQUEST,
         {"retain": _only(_u32, lambda number: number & ~codes.CLEARED, "a number of at least 1")},

@@ -410,8 +410,10 @@ def _applies(this: Any) -> int:
     """The option's type where it has business, else 0: a misplaced option is skipped like an unknown one."""
     kind = _message_kind(this._.head)
     option = int(this.type)
-    if option in (_BEST_EFFORT, _NAMED):
+    if option == _BEST_EFFORT:
         return option if kind <= _PUBLISH else 0
+    if option == _NAMED:
+        return option if kind <= _PUBLISH or kind == _SIGNAL else 0
     if option == _RETAIN:
         return option if kind <= _PUBLISH or kind == _REQUEST else 0
     if option == _LANE:

@@ -1,4 +1,4 @@
-"""Real NATS servers on free ports of the loopback: one, or a cluster of several, ended by their process ids."""
+"""Real NATS servers on free ports of the loopback: one, or a cluster; ended by their process ids."""
 
 from __future__ import annotations
 

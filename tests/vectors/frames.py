@@ -764,6 +764,11 @@ def routing(realm: int, hops: int, **nodes: Vector) -> Vector:
 MESH_FRAMES = [
     vector("WHO", f"14 f0 07 00 01 {E1}", signal("WHO", endpoint=E1, **bind("endpoint", 1))),
     vector(
+        "WHO that says what the endpoint is called",
+        f"1a f4 05 06 03 612f62 07 00 01 {E1}",
+        signal("WHO", endpoint=E1, **bind("endpoint", 1)) | {"name": "a/b"},
+    ),
+    vector(
         "HAVE: nobody",
         f"14 f0 08 00 01 {E1}",
         signal("HAVE", endpoint=E1, holders=[], **bind("endpoint", 1)),

@@ -37,7 +37,9 @@ _ASKED_MAX: Final = 4096  # questions that are still open, and uuids of which ne
 _WANTED_MAX: Final = 4096  # what one gateway is asked for
 _NAMES_MAX: Final = 4096  # that are published by on this side
 _SILENT_S: Final = 10.0  # so long nobody is asked again who was not there; who comes says so at once
-_QUESTION_S: Final = 5.0
+_QUESTION_S: Final = 5.0  # so long answers to one are taken
+_PATIENCE_S: Final = 1.0  # so long it is not asked again that nobody has answered
+_ANEW_MAX: Final = 1024  # of these as many are asked again when servers were lost
 _AGAIN_S: Final = (0.2, 1.0, 5.0)  # after these a link that was lost is made anew
 _LOOK_S: Final = 60.0
 _LEAVE_S: Final = 0.2
@@ -87,6 +89,7 @@ class Backbone:
         self._waiters: list[Any] = []
         self._timers: set[Any] = set()
         self._over = False
+        self._failure: BaseException | None = None
         self._warned: dict[str, None] = {}
         terms = options.terms
         # Who may use the cluster's subjects may come, unless a token or keys are asked for.
@@ -99,7 +102,7 @@ class Backbone:
         ] = {}  # what was asked for, whose news are heard: since when nobody is there
         self._names: dict[str, bytes] = {}  # names by which this side publishes
         self._questions: dict[int, tuple[bytes, float]] = {}
-        self._open_questions: dict[bytes, int] = {}
+        self._open: dict[bytes, set[int]] = {}  # of each uuid those that nobody has answered yet
         self._number = 0
         host.dialled.add(cast(Any, self))
         host.backbone = self
@@ -154,6 +157,8 @@ class Backbone:
         future = self._host.loop.create_future()
         if self.reconnector.state == CONNECTED:
             future.set_result(None)
+        elif self._over:
+            future.set_exception(self._failure or BusClosed())
         else:
             self._waiters.append(future)
         return future
@@ -204,6 +209,7 @@ class Backbone:
         if self._over:
             return
         self._over = True
+        self._failure = failure
         self._host.dialled.discard(cast(Any, self))
         self.reconnector.close()
         for timer in list(self._timers):
@@ -237,7 +243,7 @@ class Backbone:
         self._hub = Hub(session, digest, self._node.node_id, self._name, self)
 
     def _came(self, subject: str, data: bytes, reply: str, status: str) -> None:
-        if self._hub is not None and not self._over:
+        if self._hub is not None:  # also when it is over: links say goodbye
             self._hub.came(subject, data, reply, status)
 
     def _turned(self, state: str, error: Exception | None) -> None:
@@ -389,10 +395,8 @@ class Backbone:
         if silent_until > now:
             self._lookups.done(uuid, self._host.now_ms())
             return
-        if uuid not in self._open_questions:
-            self._ask(hub, subjects.who(uuid), uuid, self._node.node_id)
-            if name:
-                self._ask(hub, subjects.name(name), uuid, self._node.node_id + name.encode())
+        if not self._is_open(uuid):
+            self._ask(hub, uuid, name)
 
     def _note_name(self, hub: Hub, name: str, uuid: bytes) -> None:
         if not self._names:
@@ -401,39 +405,59 @@ class Backbone:
             del self._names[next(iter(self._names))]
         self._names[name] = uuid
 
-    def _ask(self, hub: Hub, where: str, uuid: bytes, data: bytes) -> None:
+    def _is_open(self, uuid: bytes) -> bool:
+        """Whether it has just been asked for, and nobody has said anything."""
+        return any(
+            self._now() - self._questions[number][1] < _PATIENCE_S
+            for number in self._open.get(uuid, ())
+            if number in self._questions
+        )
+
+    def _ask(self, hub: Hub, uuid: bytes, name: str) -> None:
+        """Ask who has it, and of an endpoint with a name who has patterns that mean it."""
+        self._open[uuid] = set()
+        node_id = self._node.node_id
+        self._ask_at(hub, subjects.who(uuid), uuid, node_id)
+        if name:
+            self._ask_at(hub, subjects.name(name), uuid, node_id + name.encode())
+
+    def _ask_at(self, hub: Hub, where: str, uuid: bytes, data: bytes) -> None:
         self._number += 1
         self.counters["asked"] += 1
         now = self._now()
-        while self._questions:
-            number, (_, since) = next(iter(self._questions.items()))
+        while self._questions:  # too old ones
+            number, (other, since) = next(iter(self._questions.items()))
             if len(self._questions) < _ASKED_MAX and now - since < _QUESTION_S:
                 break
-            self._conclude(number)
+            del self._questions[number]
+            self._is_last(other, number)
         self._questions[self._number] = (uuid, now)
-        self._open_questions[uuid] = self._open_questions.get(uuid, 0) + 1
+        self._open[uuid].add(self._number)
         hub.ask(where, data, self._number)
 
-    def _conclude(self, number: int) -> bool:
-        """A question is answered, or too old; whether it was the last for what it asks."""
-        uuid, _ = self._questions.pop(number)
-        self._open_questions[uuid] -= 1
-        if self._open_questions[uuid]:
+    def _is_last(self, uuid: bytes, number: int) -> bool:
+        """A question is over; whether it was the last that is open for what it asks."""
+        numbers = self._open.get(uuid, set())
+        if number not in numbers:
             return False
-        del self._open_questions[uuid]
-        return True
+        numbers.discard(number)
+        if not numbers:
+            del self._open[uuid]
+        return not numbers
 
     def answered(self, number: int, data: bytes, nobody: bool) -> None:
         """An answer: a gateway's id, and what it is to be asked for; or nobody is there."""
-        if number not in self._questions:
+        if number not in self._questions or self._over:
             return
         uuid = self._questions[number][0]
         if nobody:
-            if self._conclude(number):
+            del self._questions[number]
+            if self._is_last(uuid, number):
                 if uuid in self._heard:
                     self._heard[uuid] = self._now() + _SILENT_S
                 self._lookups.done(uuid, self._host.now_ms())
             return
+        self._open.pop(uuid, None)
         if len(data) == 2 * _ID_SIZE and data[_ID_SIZE:] in (uuid, codes.PATTERNS):
             self._meet(data[:_ID_SIZE], data[_ID_SIZE:], uuid)
 
@@ -443,11 +467,9 @@ class Backbone:
         assert hub is not None
         for uuid in self._heard:
             self._heard[uuid] = 0.0
-        for uuid in [*self._heard][-256:]:
-            if uuid not in self._open_questions:
-                self._ask(hub, subjects.who(uuid), uuid, self._node.node_id)
-        for name, uuid in [*self._names.items()][-256:]:
-            self._ask(hub, subjects.name(name), uuid, self._node.node_id + name.encode())
+        names = {uuid: name for name, uuid in self._names.items()}
+        for uuid in [*self._heard][-_ANEW_MAX:]:
+            self._ask(hub, uuid, names.get(uuid, ""))
         for uuid in self._offered:
             hub.tell(subjects.new(uuid), self._node.node_id)
 
@@ -456,7 +478,7 @@ class Backbone:
     def heard(self, where: str, data: bytes, reply: str) -> None:
         """A question, or news."""
         other = data[:_ID_SIZE]
-        if len(other) < _ID_SIZE or self._hub is None or other == self._node.node_id:
+        if len(other) < _ID_SIZE or self._hub is None or self._over or other == self._node.node_id:
             return
         if where.startswith(subjects.WHO):
             uuid = subjects.uuid_in(where)
