@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -279,7 +279,7 @@ def _options(
     cafile: str | None,
     label: str,
 ) -> dict[str, Any]:
-    """What nats-py is told. Raises OSError for files that cannot be read, ValueError for what contradicts."""
+    """The options of nats-py. Raises OSError for files that cannot be read, ValueError."""
     if credentials is not None and nkey is not None:
         raise ValueError("credentials= has a key of its own: give it or nkey=, not both")
     for file in (credentials, nkey, cafile):
@@ -320,3 +320,55 @@ def _told(error: Exception) -> Exception:
     if isinstance(error, OSError):
         return error
     return ConnectionError(errno.ECONNREFUSED, text or type(error).__name__)
+
+
+class Look(NamedTuple):
+    """The findings of a look at servers: the one that answered, how many are known, the largest message it
+    takes in bytes, and what it refuses, in its words.
+    """
+
+    server: str
+    servers: int
+    payload_max: int
+    refusals: tuple[str, ...]
+
+
+async def look(
+    place: Place,
+    *,
+    credentials: str | None = None,
+    nkey: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    cafile: str | None = None,
+) -> Look:
+    """Connect, do what gateways do, and leave. Raises OSError, ValueError."""
+    refusals: dict[str, None] = {}
+    client = Client()
+
+    async def failed(error: Exception) -> None:
+        refusals[str(error)] = None
+
+    options = _options(place, credentials, nkey, tls, cafile, "busway doctor")
+    options["max_reconnect_attempts"] = 0
+    options["allow_reconnect"] = False
+    try:
+        await client.connect(**options, error_cb=failed)
+        await client.subscribe("busway.doctor.>", cb=_ignore)
+        await client.publish("busway.doctor.look", b"", reply="busway.doctor.answer")
+        await client.flush(round(CONNECT_S))
+        return Look(
+            f"nats-server {client.connected_server_version}".replace("<nats server v", "").rstrip(">"),
+            1 + len(client.discovered_servers),
+            client.max_payload,
+            tuple(refusals),
+        )
+    except Error as error:
+        text = next(reversed(refusals), "") or str(error)
+        raise _told(Error(text)) from error
+    finally:
+        with contextlib.suppress(Exception):
+            await client.close()
+
+
+async def _ignore(message: Msg) -> None:
+    """Nobody is to answer."""

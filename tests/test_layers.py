@@ -13,7 +13,7 @@ from tests.rigs.tree import ROOT, SOURCE
 
 CORE_MODULES = {"struct", "binascii"}
 CORE_TYPE_MODULES = {"typing", "mypy_extensions"}
-DRIVER_LIBRARIES = {"h11", "wsproto", "serial", "bleak"}
+DRIVER_LIBRARIES = {"h11", "wsproto", "serial", "bleak", "nats"}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address, is_selector
+from busway.protocol.wire.address import Address
 from busway.protocol.wire.messages import HaveFrame, Holder, signal, with_name
 
 TYPE_CHECKING = False
@@ -103,8 +103,7 @@ class GatewayLookups(Lookups):
             if link.state == codes.OPEN and is_leaf(link):
                 wanted.update(dict.fromkeys(adverts(link).watched))
         for uuid in wanted:
-            if not is_selector(uuid):
-                self._ask_beyond(uuid, None, now)
+            self._ask_beyond(uuid, None, now)
 
     def met(self, peer: "Peer", now: int) -> None:
         if not (self._mesh.fabric and is_fabric(peer.hop)):

@@ -6,6 +6,7 @@ import pytest
 
 from busway.names import endpoint_id
 from busway.protocol import Node, codes, events
+from busway.protocol.routing.advertising import show
 from busway.protocol.wire.patterns import matches
 
 from .helpers import assert_settled, verdicts
@@ -21,7 +22,6 @@ from .nets import (
     bind,
     id_of,
     key,
-    message,
     update,
 )
 from .pairs import E, F
@@ -413,7 +413,8 @@ def test_two_gateways_of_one_side_ask_each_other_nothing() -> None:
     net["g"].publish(E, b"1", net.now, realm=GLOBAL)
     net.settle()
     assert net.payloads("a", receiver) == [b"0", b"1"]
-    assert not {"gb", "bg"} & (net.cable.keys() - {"gb"})
+    assert net["g"].lookups.is_inside(id_of("b"))
+    assert sum(cable.ends[0].connection.link.fabric for cable in net.cable.values()) == 0
 
 
 def test_a_gateway_beyond_that_claims_more_is_not_passed_on() -> None:
@@ -467,4 +468,38 @@ def test_a_name_may_stand_in_a_question_and_nothing_is_made_of_it_elsewhere() ->
     liar.say(bytes((head, len(name))) + name + bytes((codes.WHO,)) + alias(16, E))
     assert liar.error == -1
     assert net["a"].lookups._called == {}
-    assert message(0, 0, 0, b"", b"")
+
+
+def test_who_is_inside_may_ask_a_gateway_for_what_it_has_itself() -> None:
+    net = Fabric("ga")
+    net["g"].register(E, UNICAST, realm=GLOBAL)
+    net.settle()
+    net["a"].lookups.ask_one(net.see("a", "g"), E, net.now)
+    net.settle()
+    assert net["a"].lookups.queries == {}
+    assert net.questions == []
+
+
+def test_a_gateway_that_is_found_amid_too_many_questions_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = Fabric("g", "h")
+    net["h"].register(E, UNICAST, realm=GLOBAL)
+    net.settle()
+    net["g"].send(E, b"x", net.now)
+    net.settle()
+    monkeypatch.setattr(codes, "QUERIES_MAX", 0)
+    assert net["g"].lookups.found(id_of("h"), F, net.now)
+    assert net["g"].lookups.queries == {}
+
+
+def test_what_has_no_way_or_no_link_is_shown_to_nobody() -> None:
+    net = Fabric("ga", "h")
+    mesh = net["g"].mesh
+    show(mesh, None, net["a"].me.key)
+    net.meet("g", "h", E)
+    link = net.cable["gh"].ends[0].connection
+    show(mesh, link, key("z"))
+    show(mesh, net.cable["ga"].ends[0].connection, net["a"].me.key)
+    [shown] = [each.shown for each in mesh.router.neighbours if each.shown is not None]
+    assert shown == {}

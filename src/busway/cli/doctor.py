@@ -15,6 +15,7 @@ import click
 import busway
 from busway import about
 from busway.adapters.asyncio import AsyncBus
+from busway.adapters.opening import is_backbone
 from busway.cli import completing, failures, output, session
 from busway.cli.auditing import kept
 from busway.cli.machine import check_directory
@@ -94,6 +95,7 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
     """Examples:
       busway doctor                                    this machine and this bus
       busway doctor tcp://192.168.1.20:7000            can that node be joined, and why not
+      busway doctor nats://n1:4222,n2:4222             can gateways meet there, and why not
       busway doctor pump gateway                       why these two do not see each other
       busway doctor --bus plant --json
 
@@ -113,6 +115,11 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
 
     async def job(bus: AsyncBus) -> int:
         for url in urls:
+            if is_backbone(url):
+                from busway.cli.doctor_backbone import check_servers
+
+                await check_servers(report, url, timeout)
+                continue
             await check_url(report, bus, url, place, timeout)
         await check_nodes(report, bus, names, timeout)
         return _conclude(report, as_json, failures.NEGATIVE)

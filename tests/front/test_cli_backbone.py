@@ -1,0 +1,54 @@
+"""The command line on a NATS cluster: joining by it, and what `busway doctor` says of its servers."""
+
+from __future__ import annotations
+
+import pytest
+
+from busway.cli.doctor_backbone import advice_for
+from tests.front.cli_rig import busway, new_bus
+from tests.rigs import nats_servers
+
+pytestmark = pytest.mark.skipif(not nats_servers.server_program(), reason="there is no nats-server")
+
+
+def test_doctor_says_whether_gateways_can_meet() -> None:
+    with nats_servers.one() as server:
+        done = busway("doctor", server.url, bus=new_bus())
+    assert done.status == 0
+    assert f"{server.url} answers: nats-server 2." in done.text
+    assert f"{server.url} lets gateways ask and answer" in done.text
+
+
+def test_doctor_understands_what_servers_refuse() -> None:
+    text = """max_payload: 1024
+        authorization { users: [{ user: me, password: secret, permissions: {
+            subscribe: "elsewhere.>", publish: "elsewhere.>" } }] }"""
+    with nats_servers.one(text) as server:
+        done = busway("doctor", server.url, bus=new_bus())
+        granted = busway("doctor", server.url.replace("//", "//me:secret@"), bus=new_bus())
+    assert done.status == granted.status == 1
+    assert "Authorization Violation" in done.text
+    assert "give its user and password" in done.text
+    assert "1024 bytes at most" in granted.text
+    assert granted.text.count('let this user publish and subscribe to "busway.>"') == 2
+    assert "secret" not in granted.text
+
+
+def test_doctor_where_nobody_is() -> None:
+    port = nats_servers.free_ports(1)[0]
+    done = busway("doctor", f"nats://127.0.0.1:{port}", "nats://", bus=new_bus())
+    assert done.status == 1
+    assert "start a server (nats-server)" in done.text
+    assert "give a URL such as nats://host:4222" in done.text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nats: maximum connections exceeded", "max_connections"),
+        ("certificate verify failed", "cafile="),
+        ("nats: secure connection required", "tls://"),
+    ],
+)
+def test_each_refusal_has_its_advice(text: str, words: str) -> None:
+    assert words in advice_for(text)
