@@ -319,8 +319,8 @@ class Exchange(RoutingHost):
     def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
         signal = frame.signal
         if signal == codes.WHO:
-            name = "" if frame.options is None else frame.options.name
-            self.lookups.who(link, peer, frame.endpoint, max(link.realm, frame.realm()), now, name)
+            called = "" if frame.options is None else frame.options.name
+            self.lookups.who(link, peer, frame.endpoint, max(link.realm, frame.realm()), now, called)
         elif isinstance(frame, HaveFrame):
             name = self.lookups.name_of(peer)
             if signal == codes.HAVE:

@@ -93,7 +93,7 @@ def test_who_asks_again_and_again_is_told_now_and_then_only() -> None:
         net[letter].register(E, BROADCAST)
     net.pump()
     for _ in range(100):
-        net["a"].lookups._send_who(net.see("a", "b"), E)
+        net["a"].lookups.send_who(net.see("a", "b"), E)
         net.pump()
         net.advance(100)
     assert len(have(net)) <= 2 * (3 + 10_000 // 4000)
