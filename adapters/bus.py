@@ -595,8 +595,7 @@ class BaseBus(Sight):
         token, options = from_environment(url, token, options)
         tokens.check_strength(token, weak)
         wanted = Options(token, options, *words)
-        if not opening.is_backbone(url):
-            url = opening.normalise(url)
+        url = opening.normalise(url)
         self._host.identity.prepare(url)
         if url.startswith(ALL_BOARDS):
             from busway.lan.hub import hub_of
@@ -613,11 +612,7 @@ class BaseBus(Sight):
         from busway.adapters.dialled import dial
 
         known = set(self._host.dialled)
-        dialling: Any = None
-        if opening.is_backbone(url):
-            dialling = opening.backbone()(self._host, url, options)
-        else:
-            dialling = dial(self._host, url, options)
+        dialling = dial(self._host, url, options)
         return dialling, dialling.waiter(), dialling not in known
 
     def _listening(

@@ -71,6 +71,9 @@ def dial(host: Host, url: str, options: Options) -> Dialling:
     """The link to a normalised URL: the one that heals already, if it was asked for in the same way; else a
     new one, which takes the place of a former one.
     """
+    if opening.is_backbone(url):
+        found: Dialling = opening.backbone()(host, url, options)
+        return found
     link: Dialling
     for link in list(host.dialled):
         if link.url == url and options.retry is not None and link.options.retry is not None:

@@ -83,6 +83,8 @@ def normalise(text: str) -> str:
     scheme, marks, rest = text.partition("://")
     if not marks:
         return _tcp_url(text.strip(), text, bare=True)
+    if is_backbone(text):
+        return text
     scheme = scheme.lower()
     if scheme not in DRIVERS:
         raise ValueError(f"{text!r}: there is no driver for {scheme}://; expected {known_urls()}")
@@ -219,7 +221,7 @@ def listen(url: str, token: str | None, is_open: bool, options: dict[str, Any]) 
     Raises ValueError for a URL that cannot be listened on, or beyond loopback without token, trust or
     open=True; TypeError for an option that is none, OSError, BusError.
     """
-    driver = driver_of(url)
+    driver = None if is_backbone(url) else driver_of(url)
     if not hasattr(driver, "listen"):
         raise ValueError(f"{url!r} cannot be listened on: expected tcp://host:port or ws://host:port")
     options = given(url, options)

@@ -270,6 +270,8 @@ async def test_a_leaf_and_other_realms_are_refused(server: Server) -> None:
             await bus.connect(server.url, realm="localnet")
         with pytest.raises(ValueError, match="expected nats"):
             await bus.connect("nats://")
+        with pytest.raises(ValueError, match="cannot be listened on"):
+            await bus.listen(server.url)
     async with AsyncBus("refused", ipc=False, leaf=True) as leaf:
         with pytest.raises(ValueError, match="leaf"):
             await leaf.connect(server.url)
