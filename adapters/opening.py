@@ -221,7 +221,7 @@ def listen(url: str, token: str | None, is_open: bool, options: dict[str, Any]) 
     Raises ValueError for a URL that cannot be listened on, or beyond loopback without token, trust or
     open=True; TypeError for an option that is none, OSError, BusError.
     """
-    driver = None if is_backbone(url) else driver_of(url)
+    driver: Any = None if is_backbone(url) else driver_of(url)
     if not hasattr(driver, "listen"):
         raise ValueError(f"{url!r} cannot be listened on: expected tcp://host:port or ws://host:port")
     options = given(url, options)
