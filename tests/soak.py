@@ -1,13 +1,14 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Sixteen stages share the time: random campaigns, millions of messages to a slow receiver, two hundred
+Seventeen stages share the time: random campaigns, millions of messages to a slow receiver, two hundred
 senders to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control
 plane, and every order of events in small networks), random lives of a whole mesh, the same with all of
 addressing, a mesh and a listener beside hostile peers, every kind of message over slow, lossy and stopped
-links, confirmed messages over bad serial lines whose boards reset, sessions over packets, read by CPython
-and by MicroPython, sessions of the three leaves side by side, a million messages through a leaf on
-MicroPython, the same leaf in an image for a Cortex-M3, a thousand kills of programs that write a nano
-file, and every way to install on every Python that is here. Exit status 0 only if each kept all its bounds.
+links, crowds of machines that find each other (simulated ones, then fifty real ones that start at once),
+confirmed messages over bad serial lines whose boards reset, sessions over packets, read by CPython and by
+MicroPython, sessions of the three leaves side by side, a million messages through a leaf on MicroPython,
+the same leaf in an image for a Cortex-M3, a thousand kills of programs that write a nano file, and every
+way to install on every Python that is here. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import busway
-from tests import arm_soak, board_soak, hostile_soak, install_soak
+from tests import arm_soak, board_soak, hostile_soak, install_soak, lan_soak
 from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
@@ -617,6 +618,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("pressure", 0.05, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
     ("many senders", 0.05, lambda seed, seconds: asyncio.run(many(seed, seconds))),
     ("lines", 0.1, bad_lines),
+    ("lan", 0.1, lambda seed, seconds: Result(*lan_soak.crowds(seed, seconds))),
     ("fuzzing", 0.1, fuzz),
     ("two Pythons", 0.05, two_pythons),
     ("leaves", 0.05, leaves),

@@ -72,6 +72,19 @@ class Crowd:
             left -= found[-1]
         return found
 
+    def seen_pieces(self) -> int:
+        """How many pieces there are at least: of those who see, and can dial, each other."""
+        others: dict[bytes, set[bytes]] = {me: set() for me in self.machines}
+        for me, seen in self.sees.items():
+            for other in seen - self.deaf:
+                others[me].add(other)
+                others[other].add(me)
+        left, count = set(self.machines), 0
+        while left:
+            left -= self.piece(min(left), others).keys()
+            count += 1
+        return count
+
     def degrees(self) -> list[int]:
         return sorted(map(len, self.others().values()))
 

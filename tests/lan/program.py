@@ -1,12 +1,13 @@
 """A program on the local network: `python program.py LABEL [BUS [TOKEN [asyncio|threads]]]`. Says what it
 finds, and who is on the bus, as JSON lines with the time since it began; ends when its input does, and says
-then how many links it had.
+then, and at each line of it, how many links it has. An empty token: keys decide, as the environment says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -22,7 +23,8 @@ BEGUN = time.monotonic()
 
 
 def say(**words: object) -> None:
-    print(json.dumps({"at": round(time.monotonic() - BEGUN, 3), **words}), flush=True)
+    now = time.monotonic()
+    print(json.dumps({"at": round(now - BEGUN, 3), "now": now, **words}), flush=True)
 
 
 def tell(found: busway.Found) -> None:
@@ -36,6 +38,7 @@ def tell_change(change: busway.Change) -> None:
 
 
 def say_links(links: list[busway.LinkInfo]) -> None:
+    """Those of which the other side has proved that it may join: of the network, not of the machine."""
     say(links=sum(link.state == "connected" for link in links))
 
 
@@ -53,19 +56,27 @@ async def in_asyncio(label: str, bus_name: str, token: str) -> None:
         async for change in bus.changes():
             tell_change(change)
 
-    async with busway.AsyncBus(bus_name, lan=True, token=token, label=label) as bus:
+    async with busway.AsyncBus(bus_name, lan=True, token=token or None, label=label) as bus:
         say(open=label)
-        told = asyncio.Event()
-        asyncio.get_running_loop().add_reader(0, told.set)
+        ending = asyncio.Event()
+
+        def told() -> None:
+            if os.read(0, 100):
+                say_links(bus.links())
+            else:
+                asyncio.get_running_loop().remove_reader(0)
+                ending.set()
+
+        asyncio.get_running_loop().add_reader(0, told)
         tasks = [asyncio.create_task(each()) for each in (tell_all, tell_nodes)]
-        await told.wait()
+        await ending.wait()
         say_links(bus.links())
         for task in tasks:
             task.cancel()
 
 
 def in_threads(label: str, bus_name: str, token: str) -> None:
-    with busway.Bus(bus_name, lan=True, token=token, label=label) as bus:
+    with busway.Bus(bus_name, lan=True, token=token or None, label=label) as bus:
         say(open=label)
         found, changes = bus.found(), bus.changes()
         threads = [
@@ -74,7 +85,8 @@ def in_threads(label: str, bus_name: str, token: str) -> None:
         ]
         for thread in threads:
             thread.start()
-        sys.stdin.read()
+        for _ in sys.stdin:
+            say_links(bus.links())
         say_links(bus.links())
     for thread in threads:  # both iterators end with the bus
         thread.join()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Running:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.said: list[Line] = []
+        self.begun = time.monotonic()
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -58,6 +59,36 @@ class Running:
             after,
         )
 
+    def ask_links(self) -> int:
+        """How many links it has now."""
+        assert self.process.stdin is not None
+        after = len(self.said)
+        self.process.stdin.write("links\n")
+        self.process.stdin.flush()
+        return int(self.wait(lambda line: "links" in line, after)["links"])
+
+    def knows(self, count: int) -> float:
+        """Waits until it knows so many others; when that was."""
+        known = 0
+        for line in self._each():
+            known += {"up": 1, "down": -1}.get(line.get("node", ""), 0)
+            if known == count:
+                return float(line["now"])
+        raise AssertionError(f"it ended and knew {known}, not {count}")
+
+    def _each(self) -> Iterator[Line]:
+        """All that it says, as it comes."""
+        number = 0
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            with self._changed:
+                while len(self.said) <= number and time.monotonic() < end:
+                    self._changed.wait(1.0)
+            if len(self.said) <= number:
+                return
+            yield self.said[number]
+            number += 1
+
     def end(self) -> list[Line]:
         """Its end, in order; all that it has said."""
         assert self.process.stdin is not None
@@ -78,13 +109,15 @@ def environment(machine: Machine) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(machine: Machine, *words: str, program: Path = PROGRAM) -> Iterator[Running]:
+def running(
+    machine: Machine, *words: str, program: Path = PROGRAM, extra: Mapping[str, str] | None = None
+) -> Iterator[Running]:
     """A program on a machine, which is ended in any case."""
     with subprocess.Popen(
         [*machine.prefix(), sys.executable, "-W", "error", str(program), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment(machine),
+        env=environment(machine) | dict(extra or {}),
         text=True,
     ) as process:
         found = Running(process)

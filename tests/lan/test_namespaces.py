@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from busway import Key
 from tests.lan.program import TOKEN
 from tests.lan.running import Line, environment, running
 from tests.rigs.netns import Machine, block_multicast, machines, obstacle
@@ -15,19 +17,23 @@ from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
 REASON = obstacle()
+ATTACKER = ROOT / "tests" / "lan" / "attacker.py"
+STRANGERS = 100  # programs that one attacker announces
+DIALS_MAX = (
+    24  # that they bring about, however long it lasts within a test: 16 at once, at one address then few
+)
 pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON or "namespaces work")
 
 
-def remembered(machine: Machine) -> dict[str, list[object]]:
+def remembered(machine: Machine) -> dict[str, list[Any]]:
     (path,) = Path(machine.directory, "busway").glob("lan-*.json")
-    found: dict[str, list[object]] = json.loads(path.read_text())
+    found: dict[str, list[Any]] = json.loads(path.read_text())
     return found
 
 
 def links_of(said: list[Line]) -> int:
     """How many links the program had when it was told to end."""
-    (found,) = [line["links"] for line in said if "links" in line]
-    return int(found)
+    return int([line["links"] for line in said if "links" in line][-1])
 
 
 def test_programs_meet_without_an_address_and_leave_others_alone() -> None:
@@ -57,6 +63,52 @@ def test_programs_meet_without_an_address_and_leave_others_alone() -> None:
         assert links_of(one_said) == 0  # the other has left
 
 
+def test_a_stranger_who_announces_himself_gains_nothing_and_keeps_nobody_away() -> None:
+    with machines(3) as (here, there, elsewhere):
+        words = (str(STRANGERS), there.address, "9")  # where nobody listens
+        with running(elsewhere, *words, program=ATTACKER) as attacker:
+            attacker.wait(lambda line: "open" in line)
+            with running(here, "one") as one:
+                one.wait(lambda line: line.get("found") in ("refused", "unreachable"))
+                with running(there, "two") as two:
+                    one.wait_found("joined", label="two")
+                    two.end()
+                beyond = one.wait(lambda line: "203.0.113.5" in line.get("address", ""))
+                assert beyond["found"] == "ignored"
+                said = one.end()
+            (told,) = [line for line in attacker.end() if "dials" in line]
+    assert 1 <= told["dials"] <= DIALS_MAX
+    assert TOKEN.encode() not in bytes.fromhex(told["heard"])
+    assert not [line for line in said if line.get("found") == "dialling" and "203.0.113.5" in line["address"]]
+
+
+def test_keys_decide_where_there_is_no_token(tmp_path: Path) -> None:
+    """Two that trust each other meet; the third, whom nobody trusts, is asked by each once and left alone."""
+    keys = {name: Key.new() for name in ("one", "two", "odd")}
+    for name, key in keys.items():
+        key.save(tmp_path / f"{name}.pem")
+    trusted = [f'[{name}]\nkey = "{keys[name].text}"\nrole = "router"\n' for name in ("one", "two")]
+    (tmp_path / "trust.toml").write_text("\n".join(trusted))
+
+    def words(name: str) -> dict[str, str]:
+        return {"BUSWAY_KEY": str(tmp_path / f"{name}.pem"), "BUSWAY_TRUST": str(tmp_path / "trust.toml")}
+
+    with (
+        machines(3) as (here, there, elsewhere),
+        running(elsewhere, "odd", "meadow", "", extra=words("odd")) as odd,
+        running(here, "one", "meadow", "", extra=words("one")) as one,
+        running(there, "two", "meadow", "", extra=words("two")) as two,
+    ):
+        one.wait_found("joined", label="two")
+        two.wait_found("joined", label="one")
+        odd.wait(lambda line: line.get("found") in ("refused", "seen"))
+        said = odd.end()
+        assert not [line for line in said if line.get("found") in ("joined", "enough")]
+        assert links_of(said) == 0
+        two.end()
+        one.end()
+
+
 def test_without_mdns_they_meet_where_they_met_before() -> None:
     with machines(2) as (here, there):
         with running(here, "one") as one, running(there, "two") as two:
@@ -75,6 +127,21 @@ def test_without_mdns_they_meet_where_they_met_before() -> None:
                 assert found["how"] in ("remembered", "incoming")
             two.end()
             one.end()
+
+
+def test_link_local_addresses_of_ipv6_are_enough_and_remembered_with_their_zone() -> None:
+    with machines(2, ipv4=False) as (here, there):
+        for _ in range(2):
+            with running(here, "one") as one, running(there, "two") as two:
+                one.wait(lambda line: line.get("node") == "up")
+                assert "[fe80::" in one.wait_found("joined", label="two")["address"]
+                two.wait_found("joined", label="one")
+                two.end()
+                one.end()
+            (place,) = remembered(here)["places"]
+            (address,) = place["addresses"]
+            assert address.startswith("fe80::")
+            assert address.endswith("%eth0")
 
 
 def test_a_network_card_that_goes_down_and_comes_up_again() -> None:

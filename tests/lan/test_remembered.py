@@ -140,6 +140,14 @@ def test_a_damaged_file_is_told_once_and_put_aside(tmp_path: Path, text: str) ->
     assert (tmp_path / "lan.damaged").read_text() == text
 
 
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "lan.json"
+    for address in ("fe80::1", "127.0.0.1", "pump.example"):
+        worked(path, [place(1)._replace(addresses=(address,))], [], NOW)
+    worked(path, [place(1)._replace(addresses=())], [], NOW)
+    assert load(path, NOW) == Memory()
+
+
 def test_a_file_as_it_should_be_is_not_damaged(tmp_path: Path) -> None:
     path = tmp_path / "lan.json"
     path.write_text(json.dumps(GOOD))

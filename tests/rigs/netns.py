@@ -40,7 +40,7 @@ class Machine:
     """One namespace: how to run something in it, and its address for the others."""
 
     name: str
-    address: str
+    address: str  # unless there is none of IPv4
     directory: str
 
     def prefix(self) -> list[str]:
@@ -66,8 +66,8 @@ def block_multicast(number: int) -> None:
 
 
 @contextlib.contextmanager
-def machines(count: int) -> Iterator[list[Machine]]:
-    """`count` machines on one wire."""
+def machines(count: int, ipv4: bool = True) -> Iterator[list[Machine]]:
+    """`count` machines on one wire; without IPv4 they have link-local addresses of IPv6 alone."""
     tag = f"bw{os.getpid()}"
     made: list[Machine] = []
     try:
@@ -93,7 +93,8 @@ def machines(count: int) -> Iterator[list[Machine]]:
                 f"{tag}s",
             )
             ip("-n", f"{tag}s", "link", "set", f"p{number}", "master", "wire", "up")
-            ip("-n", name, "addr", "add", f"{made[-1].address}/24", "dev", "eth0")
+            if ipv4:
+                ip("-n", name, "addr", "add", f"{made[-1].address}/24", "dev", "eth0")
             ip("-n", name, "link", "set", "lo", "up")
             made[-1].set_link("up")  # with a route to everywhere, which multicasts need
         yield made

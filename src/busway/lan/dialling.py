@@ -105,8 +105,13 @@ class Neighbour(FoundLink):
 
     @property
     def worked(self) -> Place | None:
-        """The place at which it was open."""
-        return None if self._preferred is None else (self._preferred[0], self._preferred[1])
+        """The place at which it was open, as it was given: a socket's address is without its zone."""
+        if self._preferred is None:
+            return None
+        there = (self._preferred[0].partition("%")[0], self._preferred[1])
+        return next(
+            (place for place in self._places if (place[0].partition("%")[0], place[1]) == there), None
+        )
 
     def _try(self) -> None:
         self._timer = None

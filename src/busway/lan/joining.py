@@ -42,6 +42,7 @@ NETWORKS_S: Final = 3.0  # between two looks at this machine's addresses
 ASLEEP_S: Final = 10.0  # so much more has passed in the world than here: the machine has slept
 DIALS_MAX: Final = 8  # at once
 STRANGERS_BURST: Final = 16  # programs that no link was open to before, and that are dialled at once ...
+STRANGERS_OF_ONE: Final = 2  # of one address, at once
 STRANGERS_PER_S: Final = 2.0  # ... and in the long run
 RECENT_S: Final = 3600.0  # a remembered program is written down again after so long
 _BACKLOG: Final = 512
@@ -339,13 +340,28 @@ class Joining:
         under_way = sum(known.dialling is not None and not known.dialling.is_open for known in self._known)
         wanted = [known for known in map(self._known.find, plan.dial) if known and known.dialling is None]
         for known in sorted(wanted, key=lambda each: -each.worked_at):
-            if under_way >= DIALS_MAX or (not known.worked and self._allowance < 1):
+            if under_way >= DIALS_MAX:
                 break
-            under_way += 1
-            self._allowance -= not known.worked
-            self._dial(known, now)
+            if known.worked or self._may_try(known):
+                under_way += 1
+                self._dial(known, now)
         for node_id in plan.close:
             self._give_up(links.get(node_id))
+
+    def _may_try(self, stranger: Known) -> bool:
+        """Whether one may be dialled now that no link was open to before; it is counted then."""
+        hosts = {host for host, _ in stranger.places}
+        beside = [
+            known
+            for known in self._known
+            if known.dialling is not None
+            and not known.dialling.is_open
+            and not hosts.isdisjoint(host for host, _ in known.places)
+        ]
+        if self._allowance < 1 or len(beside) >= STRANGERS_OF_ONE:
+            return False
+        self._allowance -= 1
+        return True
 
     def _dial(self, known: Known, now: float) -> None:
         near = known.first_places(self._networks)

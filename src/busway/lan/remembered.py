@@ -86,10 +86,18 @@ def worked(path: Path, places: list[Place], ports: list[int], now: float) -> Non
         _save(path, merged(load(path, now), places, ports))
 
 
+def is_place(place: Place) -> bool:
+    """Whether it could be read again."""
+    try:
+        return bool(place.addresses) and all(is_usable(ip_address(each)) for each in place.addresses)
+    except ValueError:
+        return False
+
+
 def merged(before: Memory, places: list[Place], ports: list[int]) -> Memory:
     """The latest of both, each program and each place once, within the bounds."""
     kept: list[Place] = []
-    for place in sorted([*places, *before.places], key=lambda each: -each.worked):
+    for place in sorted([*filter(is_place, places), *before.places], key=lambda each: -each.worked):
         same = (
             each.node_id == place.node_id
             or (each.port == place.port and set(each.addresses) & set(place.addresses))
