@@ -36,7 +36,8 @@ def main(words: list[str] | None = None) -> int:
         crowd = gather(options.machines)
         print(
             f"{options.machines} machines at once: the last bus open after {crowd.opened:.1f} s, all known to"
-            f" all after {crowd.complete:.1f} s; {crowd.links[0]} to {crowd.links[-1]} links each;"
+            f" all after {crowd.complete:.1f} s, at rest after {crowd.settled:.0f} s;"
+            f" {crowd.links[0]} to {crowd.links[-1]} links each;"
             f" back {crowd.back:.1f} s after its network card"
         )
     return 0

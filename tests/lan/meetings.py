@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from busway.lan.neighbours import NEIGHBOURS_MAX
 from tests.lan.running import Running, running
 from tests.rigs.netns import Machine, block_multicast, machines
 
-SETTLED_S = 15.0  # after which links that are too many have been given up
+SETTLED_S = 90.0  # within which links that are too many are given up
+LOOK_S = 3.0
 
 
 @dataclass
@@ -53,12 +55,14 @@ def meet_anew(rounds: int) -> Iterator[tuple[Meeting, Meeting]]:
 
 @dataclass
 class Gathering:
-    """The seconds from the start of the last program: until the last bus was open, and until everybody knew
-    everybody; how many links each has; and how long it took one that was away to be known again.
+    """The seconds from the start of the last program: until the last bus was open, until all knew all, and
+    until none had too many links, give or take LOOK_S; how many each has; and how long it took one that was
+    away to know somebody again.
     """
 
     opened: float
     complete: float
+    settled: float
     links: list[int]
     back: float
 
@@ -70,9 +74,13 @@ def gather(count: int) -> Gathering:
         begun = max(program.begun for program in programs)
         opened = max(program.wait(lambda line: "open" in line)["now"] for program in programs)
         known = max(program.knows(count - 1) for program in programs)
-        time.sleep(SETTLED_S)
-        links = sorted(program.ask_links() for program in programs)
-        return Gathering(opened - begun, known - begun, links, _away(there[0], programs[0], programs[1]))
+        links = [len(programs)]
+        while max(links) > NEIGHBOURS_MAX and time.monotonic() - known < SETTLED_S:
+            time.sleep(LOOK_S)
+            links = sorted(program.ask_links() for program in programs)
+        settled = time.monotonic() - begun
+        back = _away(there[0], programs[0], programs[1])
+        return Gathering(opened - begun, known - begun, settled, links, back)
 
 
 def _away(machine: Machine, program: Running, other: Running) -> float:
