@@ -18,7 +18,7 @@ from busway.adapters.arguments import SERVER_OPTIONS, check_seconds, check_whole
 from busway.adapters.client_records import Client, ClientMessage
 from busway.adapters.hooks import HookTimeout, Line, Run
 from busway.names import ascii_safe
-from busway.protocol import Connection, codes
+from busway.protocol import Connection, Node, codes
 from busway.protocol.errors import Refusal
 from busway.protocol.wire.hello import Hello
 
@@ -150,6 +150,19 @@ class Registry:
         """The client of that name."""
         seat = self._by_name.get(name)
         return None if seat is None else seat.client
+
+    def called(self, node: Node, name: str) -> list[bytes]:
+        """The ids of the programs of that name in reach: a client's has been looked at. What a client that
+        forwards says of those behind it has not, and counts for nothing.
+        """
+        seat = self._by_name.get(name)
+        if seat is not None:
+            return [seat.client.node]
+        return [
+            peer.node_id
+            for peer in [node.me, *node.peers()]
+            if peer.label == name and getattr(peer.hop, "tag", None) not in self.seats
+        ]
 
     def rivals(self, seat: Seat) -> list[Seat]:
         """The clients that are there already with the name, or the node id."""
@@ -298,14 +311,10 @@ class Server:
         """Raises Refusal for the name of a program of the bus that is no client: it would get what is meant
         for that.
         """
-        node = self._host.node
-        if client.name and client.name == node.label:
+        if not client.name or self._registry.find(client.name) is not None:
+            return
+        if set(self._registry.called(self._host.node, client.name)) - {client.node}:
             raise Refusal(codes.NAME_TAKEN, _OWN.format(ascii_safe(client.name)))
-        for peer in node.routes.peers.values():
-            if peer.label == client.name and client.name and peer.reachable:
-                is_client = peer.node_id in self._registry._by_node
-                if peer.node_id != client.node and not is_client:
-                    raise Refusal(codes.NAME_TAKEN, _OWN.format(ascii_safe(client.name)))
 
     # What it does
 

@@ -23,10 +23,10 @@ def id_by_name(bus: Sight, name: str) -> bytes:
     that label. Raises Undeliverable if nobody has it, or several have.
     """
     host = bus._host
-    client = None if host.registry is None else host.look(host.registry.find, name)
-    if client is not None:
-        return client.node
-    found = [each.id for each in host.look(all_nodes, host.node) if each.label == name]
+    if host.registry is not None:
+        found = host.look(host.registry.called, host.node, name)
+    else:
+        found = [each.id for each in host.look(all_nodes, host.node) if each.label == name]
     if len(found) == 1:
         return found[0]
     if not found:

@@ -474,3 +474,21 @@ async def test_the_log_tells_of_who_comes_under_anothers_name(caplog: pytest.Log
     async with served() as (_, url), client(url, "one"):
         await refused(url, "one")
         await until(lambda: "another client has its name" in caplog.text)
+
+
+async def test_what_is_behind_a_client_has_no_name_here() -> None:
+    """A client that forwards can say of others what it likes."""
+    async with (
+        served() as (bus, url),
+        AsyncBus(ipc=False, label="router", transit=True) as router,
+        AsyncBus(ipc=False, label="panel") as behind,
+    ):
+        behind.serve("who", lambda request: "an impostor", realm="global")
+        listener = await router.listen("tcp://127.0.0.1:0", realm="global")
+        await behind.connect(listener.url)
+        await router.connect(url)
+        await until(lambda: "panel" in [each.label for each in bus.nodes()])
+        with pytest.raises(busway.Undeliverable):
+            await bus.node("panel").request("who")
+        async with client(url, "panel"):
+            assert await bus.node("panel").request("who") == "panel"

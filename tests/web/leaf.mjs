@@ -69,7 +69,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (step.op === "submit") id = leaf.submit({ ...step, payload: unhex(step.payload), format: 0 }, now);
   else events = DO[step.op](step) ?? [];
   events.push(...leaf.takeEvents());
-  const happened = events.map((event) => told[event.type](event));
+  const happened = events.filter(({ type }) => type !== "synced").map((event) => told[event.type](event));
   const said = [];
   for (let data; (data = leaf.take()); ) said.push(hex(data));
   console.log(JSON.stringify({ id, happened, said: said.join("") }));

@@ -26,6 +26,19 @@ const within = async (condition, what, seconds = 60) => {
 const say = (line) => process.stdout.write(`${line}\n`);
 
 const scenarios = {
+  async "has a name"() {
+    const bus = await connect(url, { label: "page-1" });
+    bus.serve("who", () => "page-1");
+    say("there");
+    const is = (code) => (error) => error.code === code || error.message.includes("is called 'page-1'");
+    await assert.rejects(connect(url, { label: "page-1", timeout: 1 }), is(28));
+    await assert.rejects(connect(url, { label: "page-0" }), (error) => error instanceof LinkRefused && error.code === 29);
+    const other = await connect(`${url}?name=page-2`);
+    assert.deepEqual((await bus.request("t/names")).sort(), ["page-1", "page-2"]);
+    other.close();
+    bus.close();
+  },
+
   async asks() {
     const bus = await connect(url);
     for (const value of [null, true, 1.5, -3, 2n ** 63n, "ö℃", [1, [2]], { a: { b: [] } }]) {

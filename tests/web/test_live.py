@@ -170,6 +170,22 @@ def test_alone_with_a_site_behind_a_node(scenario: str) -> None:
     aio.run(alone(scenario, behind=True))
 
 
+async def named() -> None:
+    def admit(client: busway.Client) -> bool:
+        return client.name != "page-0"
+
+    async with site(max_connections=10, admit=admit) as (made, url):
+        names = lambda request: [client.name for client in made.bus.clients()]  # noqa: E731
+        made.bus.serve("t/names", names, realm="global")
+        async with node("has a name", url) as page:
+            await page.said("there")
+            assert await made.bus.node("page-1").request("who") == "page-1"
+
+
+def test_a_page_has_a_name() -> None:
+    aio.run(named())
+
+
 async def calling() -> None:
     async with site() as (made, url):
         made.bus.host(AsyncPump(), realm="global")

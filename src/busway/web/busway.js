@@ -407,7 +407,10 @@ export class Bus {
     this._flush();
   }
 
-  _on_open({ node, label }) {
+  _on_open() {}
+
+  _on_synced({ node, label }) {
+    if (this.state === "connected") return;
     this._tries = 0;
     this._was = true;
     this._setState("connected", { peer: node, label });

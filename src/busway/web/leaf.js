@@ -17,7 +17,7 @@ const {
 
 /** One session. Feed it with `receive` and `receiveEnd`, write what `take` gives, call `handleTimer` at
     `nextDeadline`, and close the socket when `done`. Each of these that can make something happen returns a list
-    of events: open, message, cancelled, outcome, part, room, undeliverable, taken, back, closed. */
+    of events: open, synced, message, cancelled, outcome, part, room, undeliverable, taken, back, closed. */
 export class Connection extends Presence {
   /** @param hello our fields of HELLO, see `encodeHello`. @param secret see `Channel`, or null. @param now ms. */
   constructor(hello, secret, now) {
@@ -32,6 +32,11 @@ export class Connection extends Presence {
     );
     this.say([SYNC, 3]);
     for (const [endpoint, { kind }] of this.endpoints) this.watch(endpoint, kind);
+  }
+
+  /** The other side has let us in: it may have thought about it since its HELLO. */
+  synced() {
+    this.events.push({ type: "synced", node: this.theirs.node, label: this.theirs.label });
   }
 
   nextDeadline() {

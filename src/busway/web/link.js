@@ -31,7 +31,7 @@ const LIVE = (1 << OPEN) | (1 << CLOSING);
 const FRAME_STATES = { [HELLO]: 1 << GREETING, [HANDSHAKE]: 1 << SECURING, [CLOSE]: -1 };
 for (const head of [PING, PONG, DIRECTORY, MORE, ROUTES, SYNC, SLEEP]) FRAME_STATES[head] = LIVE;
 
-/** The bytes of one session; leaf.js and what it builds on add `opened`, `ended`, `dispatch` and `onRoutes`. */
+/** The bytes of one session; leaf.js and what it builds on add `opened`, `synced`, `ended`, `dispatch` and `onRoutes`. */
 export class Link {
   /** @param hello our fields of HELLO, see `encodeHello`. @param secret what protects the link, see `Channel`, or null.
       @param now ms. */
@@ -161,7 +161,7 @@ export class Link {
     } else if (head === SLEEP) this.onSleep(reader, now);
     else {
       if (head === PONG) reader.varint();
-      else reader.u8(); // SYNC: a leaf needs no stage, its router answers each lookup
+      else if (reader.u8() === 3) this.synced(); // SYNC: a leaf needs no other stage, its router answers each lookup
       reader.finish();
     }
   }
