@@ -3,9 +3,9 @@
 Usage: python -m benchmarks.shares [CASE ...] [--core DIR] [--top N] [--count N]
 
 A CASE is `way` (send and receive, one call a message; the default), `bulk` (256 a call), `feed` (publish,
-and a subscriber) or `trip` (request and reply), of 16 B each, between two programs over a Unix socket. The
-package is this checkout's, in pure Python, or below DIR, compiled (`make bench` keeps one in
-.benchmarks/core).
+and a subscriber), `trip` (request and reply), of 16 B each, or `large` (as `way`, of 1 MiB), between two
+programs over a Unix socket. The package is this checkout's, in pure Python, or below DIR, compiled (`make
+bench` keeps one in .benchmarks/core).
 
 Compiled, machine instructions are counted by valgrind, which sees all but the kernel, in each program in turn
 while the other runs as usual. In pure Python, where valgrind would only see the interpreter, the bytecode's
@@ -35,13 +35,20 @@ from typing import Any, Self
 import busway
 
 HERE = Path(__file__).resolve().parents[1]
-CASES = ("way", "bulk", "feed", "trip")
-COUNTS = {"way": 200_000, "bulk": 400_000, "feed": 200_000, "trip": 10_000}  # messages when nothing looks
+CASES = ("way", "bulk", "feed", "trip", "large")
+COUNTS = {
+    "way": 200_000,
+    "bulk": 400_000,
+    "feed": 200_000,
+    "trip": 10_000,
+    "large": 2_000,
+}  # messages when nothing looks
 COUNTED = 0.1  # of these, for then they run 50 times as slow
 LEAST = 10  # messages: at least one is counted
 BATCH = 256
 FOUND_S = 60.0
 PAYLOAD = bytes(16)
+LARGE = 1 << 20
 
 # In which group a function of the compiled program belongs: the first pattern that its name, or its object,
 # fits.
@@ -91,6 +98,7 @@ async def _near(bus: busway.AsyncBus, case: str) -> Callable[[int], Awaitable[No
 
 
 async def _far(bus: busway.AsyncBus, case: str) -> Callable[[int], Awaitable[None]]:
+    payload = bytes(LARGE) if case == "large" else PAYLOAD
     await bus.request("shares/trip", PAYLOAD, ttl=FOUND_S, timeout=FOUND_S)
 
     async def run(count: int) -> None:
@@ -98,9 +106,9 @@ async def _far(bus: busway.AsyncBus, case: str) -> Callable[[int], Awaitable[Non
             for _ in range(count // BATCH):
                 await bus.send_many("shares/way", [PAYLOAD] * BATCH)
             await bus.send_many("shares/way", [PAYLOAD] * (count % BATCH))
-        elif case == "way":
+        elif case in ("way", "large"):
             for _ in range(count):
-                await bus.send("shares/way", PAYLOAD)
+                await bus.send("shares/way", payload)
         elif case == "feed":
             for _ in range(count):
                 await bus.publish("shares/feed", PAYLOAD)

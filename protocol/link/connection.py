@@ -389,7 +389,10 @@ class Connection(SendingLink):
                 if not start:
                     need = end - pos + 1
                     break
-                length = Reader(data, pos, start).varint()
+                if start - pos == 3:
+                    length = length & 0x7F | (data[pos + 1] & 0x7F) << 7 | data[pos + 2] << 14
+                else:
+                    length = Reader(data, pos, start).varint()
             if length > self.frame_max or not length:
                 refuse_length(length, self.frame_max)
             stop = start + length
@@ -410,6 +413,10 @@ class Connection(SendingLink):
                 if after > pos:
                     pos = after
                     continue
+            elif head == codes.MORE and length > _PIECE_MIN and 1 << self.state & _LIVE:
+                self.inbox.add(self.inbox.piece(data[start + 1], length - 2), data, start + 2, stop, now)
+                pos = stop
+                continue
             elif head == codes.RUN and self.runs and self.fast.together(data, start + 1, stop, now):
                 pos = stop
                 continue

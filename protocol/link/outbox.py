@@ -339,6 +339,8 @@ class Outbox:
         idle = 0
         while idle < 4 and size < size_max:
             turn = self._turn
+            if not self.queue.items and not self.broadcasts.items and not self.transit.items:
+                turn = 3  # nothing else has anything
             self._turn = turn + 1 if turn < 3 else 0
             before = size
             under_way = len(self._partials)
