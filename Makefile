@@ -66,7 +66,7 @@ loops: setup
 	$(bin)/python -m tests.rigs.loops
 
 # What compiled classes do not allow is left out, as tests/rigs/compiled.py says.
-compiled: setup  ## all tests but the core's own on the package as it is installed, compiled (`make test` runs some of them so)
+compiled: setup  ## all tests on the package as it is installed, compiled (`make test` runs some of them so)
 	$(bin)/python -m tests.rigs.compiled -q -n $$((3 * $(JOBS))) --dist loadfile --no-loadscope-reorder
 
 docs: setup  ## the documentation as a site, site/index.html: nothing in it asks for a network

@@ -16,12 +16,16 @@ from tests.rigs import compiled, loops, micropython
 
 # A shared machine makes single examples slow now and then, which is no failure.
 hypothesis.settings.register_profile("busway", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("fewer", hypothesis.settings.get_profile("busway"), max_examples=20)
 hypothesis.settings.load_profile("busway")
 
 
 # Tests that fill tables make objects by the hundred thousand, and none of them garbage: to look through them
-# as often as Python does by itself takes an eighth of the time of the core's tests.
-gc.set_threshold(10_000, 20, 30)
+# as often as Python does by itself takes an eighth of the time of the core's tests. Compiled, where what is
+# collected has to be found out, they are looked through more often than that.
+CORE = importlib.util.find_spec("busway.protocol")
+COMPILED = CORE is not None and CORE.origin is not None and CORE.origin.endswith(".so")
+gc.set_threshold(*((300, 10, 10) if COMPILED else (10_000, 20, 30)))
 
 
 # A shell that runs the tests in the background leaves SIGINT ignored; programs under test would inherit that.
@@ -87,8 +91,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_report_header() -> str:
     """Says which core is tested: the one beside this file, an installed one, or a compiled one."""
-    core = importlib.util.find_spec("busway.protocol")
-    return f"busway.protocol: {core.origin if core else 'not found'}"
+    return f"busway.protocol: {CORE.origin if CORE else 'not found'}"
 
 
 @pytest.fixture(scope="session", autouse=True)
