@@ -207,7 +207,7 @@ class Host(Pump, BusHost):
         """Without a loop: the others see the links end."""
         held: list[Any] = [runner.channel for runner in self.runners]
         held += [listener.listener for listener in self._all_listeners()]
-        self._take_steps([each.close for each in held])
+        self._take_steps([*(each.close for each in held), *([] if self.lan is None else [self.lan.stop])])
 
     def abandon(self) -> None:
         super().abandon()

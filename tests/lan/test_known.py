@@ -30,6 +30,8 @@ def test_what_worked_is_dialled_first_and_at_first_alone() -> None:
     assert known.first_places(NETWORKS) == known.places
     known.worked = ("192.0.2.3", 7000)
     assert known.all_places() == [("192.0.2.3", 7000), *known.places]
+    assert known.first_places(NETWORKS) == known.all_places()
+    known.announced = False
     assert known.first_places(NETWORKS) == [("192.0.2.3", 7000)]
     known.failed(0.0)
     assert known.first_places(NETWORKS) == known.all_places()
@@ -39,6 +41,13 @@ def test_only_what_is_on_a_network_of_this_machine_is_dialled() -> None:
     known = Known(node(1), "mdns", [("203.0.113.1", 7000), ("192.0.2.2", 7000)], 0.0)
     assert known.near_places(NETWORKS) == [("192.0.2.2", 7000)]
     assert known.near_places(()) == []
+
+
+def test_an_address_that_this_machine_has_too_is_dialled_only_where_there_is_no_other() -> None:
+    known = Known(node(1), "mdns", [("192.0.2.7", 7000), ("192.0.2.2", 7000)], 0.0)
+    assert known.near_places(NETWORKS) == [("192.0.2.2", 7000)]
+    known.places = [("192.0.2.7", 7000)]  # another program of this machine
+    assert known.near_places(NETWORKS) == known.places
 
 
 def test_who_refuses_is_left_alone_until_it_announces_something_else() -> None:
@@ -58,6 +67,7 @@ def test_who_refuses_is_left_alone_until_it_announces_something_else() -> None:
 def test_an_address_where_somebody_else_is_now_keeps_nobody_from_the_others() -> None:
     known = Known(node(1), "mdns", [("192.0.2.1", 7000)], 0.0)
     known.worked = ("192.0.2.9", 7000)
+    known.announced = False
     known.refused.add(known.worked)
     assert not known.is_refused
     assert known.first_places(NETWORKS) == [("192.0.2.1", 7000)]

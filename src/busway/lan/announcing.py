@@ -8,9 +8,12 @@ starts, changes or ends an announcement never holds up a bus.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from busway.lan.announced import SERVICE, Announced, host_name, instance_name, parse, text_record
@@ -18,6 +21,7 @@ from busway.lan.networks import Network, own_addresses
 
 RESOLVING_MAX: Final = 64  # announcements whose address is asked for at once
 _RESOLVE_MS: Final = 3000
+_END_S: Final = 3.0
 _AGAIN_S: Final = 10.0  # where mDNS is not to be had now
 
 Seen = Callable[[str, "Announced | str | None"], object]
@@ -44,15 +48,21 @@ class Announcer:
         self._browser: Any = None
         self._resolving: set[str] = set()
         self._told = ""
-        threading.Thread(target=self._run, name="busway-mdns", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="busway-mdns", daemon=True)
+        self._thread.start()
 
     def update(self, networks: tuple[Network, ...]) -> None:
         """Announce on these networks, anew if it was done before, and ask who is there."""
         self._asked.put(networks)
 
     def close(self) -> None:
-        """Take the announcement back. Returns at once; the program's end waits for it."""
+        """Take the announcement back. Returns at once; the program's end waits for it, some seconds at the
+        most.
+        """
         self._asked.put(None)
+        with contextlib.suppress(RuntimeError):  # the interpreter ends, and starts no thread any more
+            waiting = partial(self._thread.join, _END_S)
+            threading.Thread(target=waiting, name="busway-mdns-end", daemon=False).start()
 
     # In the announcer's thread
 
@@ -64,22 +74,14 @@ class Announcer:
                 asked = self._asked.get(timeout=patience)
             except queue.Empty:
                 asked = networks
+            while asked is not None and not self._asked.empty():  # the last one counts
+                asked = self._asked.get()
             if asked is None:
                 break
-            while not self._asked.empty():  # the last one counts
-                later = self._asked.get()
-                if later is None:
-                    self._end()
-                    return
-                asked = later
             networks = asked
             patience = None if self._announce(networks) else _AGAIN_S
-        self._end()
-
-    def _end(self) -> None:
-        """Not in a daemon's thread, which the end of the program would cut short."""
         if self._zeroconf is not None:
-            threading.Thread(target=self._zeroconf.close, name="busway-mdns-end", daemon=False).start()
+            self._zeroconf.close()
 
     def _announce(self, networks: tuple[Network, ...]) -> bool:
         """Whether it worked."""
@@ -102,17 +104,21 @@ class Announcer:
     def _start(self, networks: tuple[Network, ...]) -> None:
         from zeroconf import Zeroconf
 
+        log = logging.getLogger("zeroconf")
+        if log.level == logging.NOTSET:  # else a network that is down is told with a traceback
+            log.setLevel(logging.ERROR)
         if not networks:
             raise OSError("no network interface is up")
         made = Zeroconf(_interfaces(networks))
+        browser = self._browser_of(made)  # at once, for to register takes half a second
         try:
             # Its name is this node's alone: to ask whether somebody has it would take 0.7 s.
             made.register_service(self._info(networks), cooperating_responders=True)
         except BaseException:
+            browser.cancel()
             made.close()
             raise
-        self._zeroconf = made
-        self._browse()
+        self._zeroconf, self._browser = made, browser
 
     def _refresh(self, networks: tuple[Network, ...]) -> None:
         if not networks:
@@ -120,12 +126,13 @@ class Announcer:
         self._zeroconf.update_interfaces(_interfaces(networks), _versions(networks))
         self._zeroconf.update_service(self._info(networks))
         self._browser.cancel()
-        self._browse()  # which asks at once, and not at the interval that the former one has come to
+        # A new one asks at once, and not at the interval that the former one has come to.
+        self._browser = self._browser_of(self._zeroconf)
 
-    def _browse(self) -> None:
+    def _browser_of(self, zeroconf: Any) -> Any:
         from zeroconf import ServiceBrowser
 
-        self._browser = ServiceBrowser(self._zeroconf, SERVICE, handlers=[self._on_change])
+        return ServiceBrowser(zeroconf, SERVICE, handlers=[self._on_change])
 
     def _info(self, networks: tuple[Network, ...]) -> Any:
         from zeroconf import ServiceInfo

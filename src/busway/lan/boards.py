@@ -97,10 +97,8 @@ class AllBoards:
     """
 
     def __init__(self, host: Any, finds: Finds, url: str, options: Options) -> None:
-        if options.retry is None or options.wait:
-            raise ValueError(
-                f"{url} returns at once, and goes on looking: it takes neither retry=None nor wait="
-            )
+        if options.retry is None:
+            raise ValueError(f"{url} goes on looking: it cannot have retry=None")
         self.url = url
         self.options = options
         self.runner = None

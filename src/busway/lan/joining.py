@@ -520,8 +520,9 @@ class Joining:
         self._announcer.close()
         if self._saving:
             self._saving = False
-            # The end of the program waits for that one.
-            threading.Thread(target=_quietly, args=(self._writing(),), name="busway-remember").start()
+            with contextlib.suppress(RuntimeError):  # the interpreter ends, and starts no thread any more
+                # The end of the program waits for that one.
+                threading.Thread(target=_quietly, args=(self._writing(),), name="busway-remember").start()
 
     def abandon(self) -> None:
         """In a forked child: the announcer's threads are the parent's."""

@@ -53,15 +53,22 @@ class Known:
         return list(dict.fromkeys([*([self.worked] if self.worked else []), *self.places]))
 
     def first_places(self, networks: tuple[Network, ...]) -> list[Place]:
-        """The ones to dial now: at first what worked, alone, for others that do not answer take long."""
+        """The ones to dial now: of one that is remembered at first what worked, alone, for others that do not
+        answer take long.
+        """
         near_ones = self.near_places(networks)
-        return near_ones[:1] if not self.failures and near_ones[:1] == [self.worked] else near_ones
+        alone = not self.failures and not self.announced and near_ones[:1] == [self.worked]
+        return near_ones[:1] if alone else near_ones
 
     def near_places(self, networks: tuple[Network, ...]) -> list[Place]:
-        """Of these, those on networks of this machine."""
-        return [
+        """Of these, those on networks of this machine. Several machines may have one address on networks of
+        their own, as of virtual machines: one that is this machine's, too, counts where there is no other.
+        """
+        found = [
             place for place in self.all_places() if place not in self.refused and near(place[0], networks)
         ]
+        own = {each.address for each in networks}
+        return [place for place in found if place[0].partition("%")[0] not in own] or found
 
     @property
     def is_refused(self) -> bool:
