@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterable
@@ -15,12 +16,15 @@ from busway.errors import BusError
 from busway.protocol.errors import LocalError
 from busway.protocol.wire.patterns import check_pattern
 from busway.store.limits import DAY_MS, MIB, Keep
-from busway.store.records import TRIES
+from busway.store.records import TRIES, StoreError
 from busway.store.service import Service
 
 if TYPE_CHECKING:
     from busway.adapters.threads import Bus
     from busway.adapters.typed import Realm
+
+log = logging.getLogger("busway")
+_AGAIN_S = 1.0
 
 
 class Store:
@@ -71,10 +75,12 @@ class Store:
             tries=tries,
         )
         self._service: Service | None = None
+        self._backend: Any = None
+        self._task: asyncio.Task[None] | None = None
         self._apart: Apart | None = None
 
     def __repr__(self) -> str:
-        state = "closed" if self._service is None else "active" if self.active else "waits"
+        state = "active" if self.active else "closed" if self._backend is None else "waiting"
         return f"<Store at {self._place}, {state}, keeps {', '.join(self._keep)}>"
 
     @property
@@ -92,23 +98,57 @@ class Store:
         return self
 
     async def _open(self, bus: AsyncBus) -> None:
-        if self._service is not None:
+        if self._backend is not None:
             raise BusError("the store is open already")
         backend = await asyncio.get_running_loop().run_in_executor(None, backend_of, self._place)
+        self._backend = backend
+        try:
+            if backend.shared:
+                await backend.connect()
+                self._task = asyncio.ensure_future(self._take_turns(bus, backend))
+            else:
+                await self._serve(bus, backend)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _serve(self, bus: AsyncBus, backend: Any) -> None:
         service = Service(bus, backend, self._keep, self._limits, self._realm)
         try:
-            await backend.start()
             await service.start()
         except BaseException:
             await service.close()
             raise
         self._service = service
 
+    async def _take_turns(self, bus: AsyncBus, backend: Any) -> None:
+        """Be active whenever no other store at the same place is."""
+        while True:
+            try:
+                await backend.start()
+                await self._serve(bus, backend)
+                await backend.lost.wait()
+            except StoreError as error:
+                log.warning("the store is not active: %s", error)
+                await asyncio.sleep(_AGAIN_S)
+            finally:
+                service, self._service = self._service, None
+                if service is not None:
+                    await service.close()
+                await backend.stop()
+
     async def aclose(self) -> None:
         """End: what was confirmed stays, for the next. Twice is once."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         service, self._service = self._service, None
         if service is not None:
             await service.close()
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            await backend.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()

@@ -175,12 +175,12 @@ class StoredMessage:
         """It can never be done: it is dead, and waits for `busway jobs`."""
         self._intake.again(self, -1)
 
-    def once(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A transaction in the file of `once=`, at whose end the message is taken: what the program writes in
-        it is written once, whatever is killed when. What is raised in it undoes it; then the message is
-        tried again. Raises ValueError where there is no file.
+    def once(self, *others: StoredMessage) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction in the file of `once=`, at whose end the message is taken, and `others` with it: what
+        the program writes in it is written once, whatever is killed when. What is raised in it undoes it;
+        then they are tried again. Raises ValueError where there is no file.
         """
-        return self._intake.taking(self)
+        return self._intake.taking([self, *others])
 
 
 class Intake:
@@ -365,13 +365,13 @@ class Intake:
         self.kick()
 
     @contextmanager
-    def taking(self, message: StoredMessage) -> Iterator[sqlite3.Connection]:
-        open_now = bool(message.id) and message.state == "open"
+    def taking(self, messages: list[StoredMessage]) -> Iterator[sqlite3.Connection]:
+        fresh = [message for message in messages if message.id and message.state == "open"]
         try:
-            with self.memory.taking([message.id] if open_now else []) as db:
+            with self.memory.taking([message.id for message in fresh]) as db:
                 yield db
         except BaseException:
-            self.again(message, records.milliseconds(PAUSE_S))
+            for message in fresh:
+                self.again(message, records.milliseconds(PAUSE_S))
             raise
-        if open_now:
-            self._settled([message])
+        self._settled(fresh)

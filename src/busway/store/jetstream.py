@@ -1,12 +1,357 @@
-"""A store's state in NATS JetStream."""
+"""A store's state in NATS JetStream: each message that is kept is one of a stream, the rest stands under
+subjects of which the last value counts. A copy in SQLite, which is nobody's truth, answers what is asked.
+
+Of the stores at one stream one is active: it holds a key that ends by itself when it is not renewed, and each
+of its writes says which one was the last, so that who has lost the key and does not know it writes no more.
+Knows no bus.
+"""
 
 from __future__ import annotations
 
-from busway.errors import BusError
+import asyncio
+import contextlib
+import os
+import sqlite3
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from busway.errors import MissingLibrary
+from busway.store.records import DISK_FULL, NOT_ACTIVE, StoreError
+from busway.store.tables import Change, Durable, Entry, Mark, Tables
+
+LEASE_S = 6.0
+RENEW_S = 1.5
+DEDUPE_S = 600.0  # in which a sender's repetition is known by NATS itself, whoever is active
+_TRY_S = 0.5
+_ASK_S = 10.0
+_AT_ONCE = 256
+_JOBS_MAX = 1024
+_ENCODER = msgspec.msgpack.Encoder()
+Job = tuple[list[Change], "asyncio.Future[list[Any]]"]
 
 
 class JetStreamBackend:
-    """Not there yet."""
+    """Args: `place` is nats://host:port/NAME, of several servers with commas between the hosts; NAME is that
+    of the stream (busway). `?replicas=3` in a cluster. Raises MissingLibrary, ValueError.
+    """
+
+    shared = True
 
     def __init__(self, place: str) -> None:
-        raise BusError(f"{place}: stores at NATS come with the next version")
+        try:
+            import nats
+        except ImportError:
+            raise MissingLibrary(
+                "stores at NATS need a library that is not installed: pip install 'busway[nats]'"
+            ) from None
+        parts = urlsplit(place)
+        self.name = parts.path.strip("/") or "busway"
+        if not self.name.replace("_", "").replace("-", "").isalnum():
+            raise ValueError(f"the name of a stream has letters, digits, - and _: not {self.name!r}")
+        self._replicas = int(parse_qs(parts.query).get("replicas", ["1"])[0])
+        self._servers = [f"{parts.scheme}://{host}" for host in parts.netloc.split(",")]
+        self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{self.name}"
+        self._nats: Any = nats
+        self._connection: Any = None
+        self._js: Any = None
+        self._key: Any = None
+        self._revision = 0
+        self._last = 0  # the number of the last message in the stream
+        self._jobs: list[Job] = []
+        self._work: asyncio.Event = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._tidied = 0  # when senders were written last
+        self.lost = asyncio.Event()  # another may be active now
+        self.tables: Tables
+
+    # Life
+
+    async def connect(self) -> None:
+        """Reach the server, and make what is not there. Raises StoreError."""
+        js = self._nats.js
+        try:
+            self._connection = await self._nats.connect(
+                self._servers, connect_timeout=_ASK_S, max_reconnect_attempts=-1, error_cb=_quiet
+            )
+            self._js = self._connection.jetstream(timeout=_ASK_S)
+            for name, subject, each in ((self.name, "e", -1), (f"{self.name}_state", "s.>", 1)):
+                config = js.api.StreamConfig(
+                    name=name,
+                    subjects=[f"busway-store.{self.name}.{subject}"],
+                    max_msgs_per_subject=each,
+                    num_replicas=self._replicas,
+                    duplicate_window=DEDUPE_S if each < 0 else 0,
+                )
+                await self._js.add_stream(config)
+            self._key = await self._js.create_key_value(
+                bucket=f"{self.name}_active", ttl=LEASE_S, history=1, replicas=self._replicas
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the library raises is told in our words
+            await self.close()
+            raise StoreError(
+                NOT_ACTIVE, f"{self.place} cannot be used: {str(error) or type(error).__name__}"
+            ) from None
+
+    async def start(self) -> None:
+        """Wait until no other is active, and be it: then the copy has all that is kept. Raises StoreError."""
+        self.lost = asyncio.Event()
+        while True:
+            try:
+                self._revision = await self._key.create("active", os.urandom(8))
+                break
+            except Exception:  # noqa: BLE001 - another has it, or no server is there: both pass
+                await asyncio.sleep(_TRY_S)
+        self._tasks = [asyncio.ensure_future(self._renew())]
+        try:
+            await self._copy()
+        except Exception as error:  # noqa: BLE001 - as above
+            await self.stop()
+            raise StoreError(NOT_ACTIVE, f"{self.place} cannot be read: {error}") from None
+        self._tasks.append(asyncio.ensure_future(self._run()))
+
+    async def stop(self) -> None:
+        """Be active no more."""
+        for task in self._tasks:
+            task.cancel()
+        self.lost.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self._refuse(StoreError(NOT_ACTIVE, "this store is not the active one any more"))
+        if self._revision:
+            with contextlib.suppress(Exception):
+                await self._key.delete("active", last=self._revision)
+        self._revision = 0
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                await self.stop()
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(Exception):
+                await connection.close()
+
+    async def _renew(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LEASE_S
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                async with asyncio.timeout_at(until - RENEW_S / 2):
+                    self._revision = await self._key.update("active", b"", last=self._revision)
+                until = loop.time() + LEASE_S
+            except Exception:  # noqa: BLE001 - no answer, or another has it
+                if loop.time() + RENEW_S < until:
+                    continue
+                self._revision = 0
+                self.lost.set()
+                return
+
+    # Reading all
+
+    async def _copy(self) -> None:
+        """All that is kept, into tables in memory and on no disk."""
+        self.tables = Tables(sqlite3.connect("", isolation_level=None, check_same_thread=False))
+        db = self.tables.db
+        db.execute("BEGIN")
+        async for subject, number, data in self._all(f"{self.name}_state"):
+            self._restore(subject.split(".")[3:], number, data)
+        async for _, number, data in self._all(self.name):
+            row = msgspec.msgpack.decode(data)
+            stream = row[6][:16]
+            entry = Entry(number, *row[1:])
+            trouble = db.execute("SELECT value FROM meta WHERE key = ?", (f"t.{number}",)).fetchone()
+            number_of = int.from_bytes(entry.id[16:], "big")
+            self.tables.apply(("put", stream, number_of, entry.stored, [entry]))
+            if trouble is not None:
+                self.tables.apply(("trouble", number, *msgspec.msgpack.decode(trouble[0])))
+        db.execute("COMMIT")
+        info = await self._js.stream_info(self.name)
+        self._last = info.state.last_seq
+        db.execute("DELETE FROM sqlite_sequence WHERE name = 'entries'")
+        db.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (self._last,))
+
+    async def _all(self, stream: str) -> Any:
+        info = await self._js.stream_info(stream)
+        if not info.state.messages:
+            return
+        subject = f"busway-store.{self.name}." + ("e" if stream == self.name else "s.>")
+        found = await self._js.subscribe(subject, stream=stream, ordered_consumer=True)
+        try:
+            while True:
+                message = await found.next_msg(timeout=_ASK_S)
+                about = message.metadata
+                yield message.subject, about.sequence.stream, message.data
+                if not about.num_pending:
+                    return
+        finally:
+            with contextlib.suppress(Exception):
+                await found.unsubscribe()
+
+    def _restore(self, words: list[str], number: int, data: bytes) -> None:
+        sort, key = words[0], ".".join(words[1:])
+        if not data:
+            return
+        value = msgspec.msgpack.decode(data)
+        if sort == "d":
+            durable, marks = value
+            self.tables.apply(("durable", *durable))
+            self.tables.apply(("progress", durable[0], durable[2], [Mark(*mark) for mark in marks]))
+        elif sort == "a":
+            self.tables.apply(("answer", *value))
+        elif sort == "s":
+            self.tables.apply(("put", bytes.fromhex(key), value[0], value[1], []))
+        elif sort == "t":
+            self.tables.apply(("meta", f"t.{key}", data))
+        else:
+            self.tables.apply(("meta", key, value))
+
+    # Writing
+
+    async def commit(self, changes: list[Change]) -> list[Any]:
+        """Make these changes; returns what each gives, once NATS has confirmed them. Raises StoreError."""
+        if not self._revision:
+            raise StoreError(NOT_ACTIVE, "this store is not the active one any more")
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._jobs.append((changes, future))
+        self._work.set()
+        return await future
+
+    def _refuse(self, error: StoreError) -> None:
+        jobs, self._jobs = self._jobs, []
+        for _, future in jobs:
+            if not future.done():
+                future.set_exception(error)
+
+    async def _run(self) -> None:
+        """What has come meanwhile goes together."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._jobs:
+                jobs, self._jobs = self._jobs[:_JOBS_MAX], self._jobs[_JOBS_MAX:]
+                try:
+                    await self._write(jobs)
+                except BaseException as error:
+                    self._jobs[:0] = jobs
+                    if not isinstance(error, Exception):
+                        self._refuse(StoreError(NOT_ACTIVE, "this store is not the active one any more"))
+                        raise
+                    text = f"NATS does not keep it: {str(error) or type(error).__name__}"
+                    self._refuse(StoreError(DISK_FULL, text))
+                    self.lost.set()  # the stream counts, not what is here: begin anew with what it has
+                    return
+
+    async def _write(self, jobs: list[Job]) -> None:
+        entries = [
+            entry for changes, _ in jobs for change in changes if change[0] == "put" for entry in change[4]
+        ]
+        acks = iter(await self._publish_all(entries))
+        told: list[tuple[asyncio.Future[list[Any]], list[Any]]] = []
+        gone: list[int] = []
+        for changes, future in jobs:
+            results: list[Any] = []
+            for change in changes:
+                if change[0] == "put":
+                    results.append(self._put(change, acks))
+                    continue
+                results.append(self.tables.apply(change))
+                if change[0] == "remove":
+                    gone += change[1]
+                else:
+                    await self._follow(change)
+            told.append((future, results))
+        for at in range(0, len(gone), _AT_ONCE):
+            await asyncio.gather(*(self._delete(pos) for pos in gone[at : at + _AT_ONCE]))
+        for future, results in told:
+            if not future.done():
+                future.set_result(results)
+
+    async def _publish_all(self, entries: list[Entry]) -> list[Any]:
+        """The word of NATS on each. Those behind a repetition, which does not count, are tried again."""
+        found = await self._publish_run(entries)
+        failed = [index for index, ack in enumerate(found) if isinstance(ack, BaseException)]
+        if failed and any(not isinstance(ack, BaseException) and ack.duplicate for ack in found):
+            self._last = (await self._js.stream_info(self.name)).state.last_seq
+            again = await self._publish_run([entries[index] for index in failed])
+            for index, ack in zip(failed, again, strict=True):
+                found[index] = ack
+        for ack in found:
+            if isinstance(ack, BaseException):
+                raise ack
+        return found
+
+    async def _publish_run(self, entries: list[Entry]) -> list[Any]:
+        waits = []
+        async with asyncio.timeout(_ASK_S):
+            for entry in entries:
+                headers = {
+                    "Nats-Msg-Id": entry.id.hex(),
+                    "Nats-Expected-Last-Sequence": str(self._last),
+                }
+                self._last += 1
+                data = _ENCODER.encode([0, *entry[1:]])
+                subject = f"busway-store.{self.name}.e"
+                waits.append(await self._js.publish_async(subject, data, headers=headers))
+            return await asyncio.gather(*waits, return_exceptions=True)
+
+    def _put(self, change: Change, acks: Any) -> list[int]:
+        """Give entries the places that they have at NATS. One that it had already may be done with: it is not
+        kept anew.
+        """
+        _, stream, last, now, entries = change
+        answers = [next(acks) for _ in entries]
+        fresh = [
+            entry._replace(pos=ack.seq)
+            for entry, ack in zip(entries, answers, strict=True)
+            if not ack.duplicate
+        ]
+        self.tables.apply(("put", stream, last, now, fresh))
+        return [ack.seq for ack in answers]
+
+    async def _follow(self, change: Change) -> None:
+        """Write what is not an entry."""
+        kind = change[0]
+        if kind == "tidy":
+            for stream, last, at in self.tables.senders(self._tidied):
+                await self._state(f"s.{stream.hex()}", [last, at])
+            self._tidied = change[1]
+        if kind == "trouble":
+            self.tables.apply(("meta", f"t.{change[1]}", b""))
+            await self._state(f"t.{change[1]}", change[2:])
+        elif kind in ("durable", "progress"):
+            name = change[1]
+            durable = next((each for each in self.tables.durables() if each.name == name), None)
+            if durable is not None:
+                await self._state(f"d.{name.encode().hex()}", [Durable(*durable), self.tables.marks(name)])
+        elif kind == "forget":
+            await self._state(f"d.{change[1].encode().hex()}", None)
+        elif kind == "answer":
+            await self._state(f"a.{change[1].hex()}", change[1:])
+        elif kind == "answered":
+            for ident in change[1]:
+                await self._state(f"a.{ident.hex()}", None)
+        elif kind == "meta":
+            await self._state(f"m.{change[1]}", change[2])
+
+    async def _delete(self, pos: int) -> None:
+        with contextlib.suppress(self._nats.js.errors.NotFoundError, self._nats.js.errors.BadRequestError):
+            await self._js.delete_msg(self.name, pos)
+        if self.tables.meta(f"t.{pos}") or self._has_trouble(pos):
+            await self._state(f"t.{pos}", None)
+
+    def _has_trouble(self, pos: int) -> bool:
+        found = self.tables.db.execute("DELETE FROM meta WHERE key = ? RETURNING 1", (f"t.{pos}",)).fetchone()
+        return found is not None
+
+    async def _state(self, subject: str, value: Any) -> None:
+        subject = f"busway-store.{self.name}.s.{subject}"
+        if value is None:
+            await self._js.purge_stream(f"{self.name}_state", subject=subject)
+        else:
+            await self._js.publish(subject, _ENCODER.encode(value))
+
+
+async def _quiet(_: Exception) -> None:
+    """What the library tells of its connection, which heals by itself."""

@@ -52,10 +52,6 @@ class Backend:
     tables: Tables
     place: str
 
-    async def start(self) -> None:
-        """Be the one that may write. Raises StoreError."""
-        raise NotImplementedError
-
     async def commit(self, changes: list[Change]) -> list[Any]:
         """Make changes, all or none."""
         raise NotImplementedError
@@ -126,14 +122,13 @@ class Service:
         self.spawn(self.pushing.run(_SETTLE_S))
 
     async def close(self) -> None:
-        """Serve no more, and release what it has."""
+        """Serve no more."""
         for service in self._services:
             service.close()
         self.recording.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.backend.close()
 
     def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """Run it until the store ends; what it raises is logged."""
@@ -219,7 +214,7 @@ class Service:
         try:
             found = await self.backend.commit(changes)
         except StoreError as error:
-            if error.message != self.trouble:
+            if error.message != self.trouble and error.code != records.NOT_ACTIVE:
                 log.warning("the store refuses: %s", error.message)
             self.trouble = error.message
             raise

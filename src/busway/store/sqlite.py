@@ -86,6 +86,8 @@ class SqliteBackend:
     that another store has, or that is damaged.
     """
 
+    shared = False
+
     def __init__(self, path: str | os.PathLike[str], reserve: int = RESERVE) -> None:
         self.folder = Path(path)
         self._reserve = reserve
@@ -134,9 +136,6 @@ class SqliteBackend:
             DISK_FULL if "full" in fault else NOT_ACTIVE,
             f"{self._path} cannot be used: {fault}; move it away to begin anew, or put a copy in its place",
         )
-
-    async def start(self) -> None:
-        """Nothing more is to be done before it may be used."""
 
     async def commit(self, changes: list[Change]) -> list[Any]:
         """Make these changes, all or none; returns what each gives, once it is on the disk. Raises StoreError

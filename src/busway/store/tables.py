@@ -196,6 +196,10 @@ class Tables:
         row = self.db.execute("SELECT last FROM senders WHERE stream = ?", (stream,)).fetchone()
         return -1 if row is None else int(row[0])
 
+    def senders(self, since: int) -> list[tuple[bytes, int, int]]:
+        """Streams that were heard since then: each with its last number, and when that came."""
+        return self.db.execute("SELECT stream, last, at FROM senders WHERE at >= ?", (since,)).fetchall()
+
     def last_position(self) -> int:
         """The place of the last entry that ever was."""
         row = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
