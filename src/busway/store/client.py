@@ -243,7 +243,9 @@ class AsyncClient:
                 return found
             now = time.monotonic()
             limit = until if patient or self.stores.seen else min(until, begun + _NEW_S)
-            if self.stores.found or now >= limit:
+            if self.stores.found:  # they may have met just now, and tell of each other soon
+                limit = min(until, begun + 2 * _LOOK_S)
+            if now >= limit:
                 raise self.stores.refusal(text)
             await asyncio.sleep(_LOOK_S)
 
@@ -409,7 +411,9 @@ class BlockingClient:
                 return found
             now = time.monotonic()
             limit = until if patient or self.stores.seen else min(until, begun + _NEW_S)
-            if self.stores.found or now >= limit:
+            if self.stores.found:  # they may have met just now, and tell of each other soon
+                limit = min(until, begun + 2 * _LOOK_S)
+            if now >= limit:
                 raise self.stores.refusal(text)
             time.sleep(_LOOK_S)
 

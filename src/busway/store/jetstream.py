@@ -26,7 +26,9 @@ RENEW_S = 1.5
 DEDUPE_S = 600.0  # in which a sender's repetition is known by NATS itself, whoever is active
 _TRY_S = 0.5
 _ASK_S = 10.0
+_ACK_S = 4.0
 _AT_ONCE = 256
+_SIZE_AT_ONCE = 1 << 20  # bytes: more than NATS's client takes without a pause could leave in another order
 _JOBS_MAX = 1024
 _ENCODER = msgspec.msgpack.Encoder()
 Job = tuple[list[Change], "asyncio.Future[list[Any]]"]
@@ -72,9 +74,10 @@ class JetStreamBackend:
         """Reach the server, and make what is not there. Raises StoreError."""
         js = self._nats.js
         try:
-            self._connection = await self._nats.connect(
-                self._servers, connect_timeout=_ASK_S, max_reconnect_attempts=-1, error_cb=_quiet
-            )
+            async with asyncio.timeout(_ASK_S):
+                self._connection = await self._nats.connect(
+                    self._servers, connect_timeout=2, max_reconnect_attempts=-1, error_cb=_quiet
+                )
             self._js = self._connection.jetstream(timeout=_ASK_S)
             for name, subject, each in ((self.name, "e", -1), (f"{self.name}_state", "s.>", 1)):
                 config = js.api.StreamConfig(
@@ -283,18 +286,21 @@ class JetStreamBackend:
         return found
 
     async def _publish_run(self, entries: list[Entry]) -> list[Any]:
-        waits = []
-        async with asyncio.timeout(_ASK_S):
-            for entry in entries:
-                headers = {
-                    "Nats-Msg-Id": entry.id.hex(),
-                    "Nats-Expected-Last-Sequence": str(self._last),
-                }
-                self._last += 1
-                data = _ENCODER.encode([0, *entry[1:]])
-                subject = f"busway-store.{self.name}.e"
-                waits.append(await self._js.publish_async(subject, data, headers=headers))
-            return await asyncio.gather(*waits, return_exceptions=True)
+        """Each is told which one is to be before it, so they may be on their way together."""
+        found: list[Any] = []
+        run: list[Any] = []
+        size = 0
+        for entry in entries:
+            headers = {"Nats-Msg-Id": entry.id.hex(), "Nats-Expected-Last-Sequence": str(self._last)}
+            self._last += 1
+            data = _ENCODER.encode([0, *entry[1:]])
+            subject = f"busway-store.{self.name}.e"
+            run.append(self._js.publish(subject, data, timeout=_ACK_S, headers=headers))
+            size += len(data)
+            if len(run) >= _AT_ONCE or size > _SIZE_AT_ONCE:
+                found += await asyncio.gather(*run, return_exceptions=True)
+                run, size = [], 0
+        return found + await asyncio.gather(*run, return_exceptions=True)
 
     def _put(self, change: Change, acks: Any) -> list[int]:
         """Give entries the places that they have at NATS. One that it had already may be done with: it is not

@@ -328,8 +328,11 @@ class Service:
         if request.source == self.bus.id:
             return True
         gate = self.bus.node.receiving.gate
-        flow = request.flow
-        return gate.allows(flow.session, request.source, what, endpoint, name, codes.LOCALNET)
+        link, node = request.flow.session, request.source
+        if gate.permits(link, node, what, endpoint, name, codes.LOCALNET):
+            return True
+        gate.deny(link, node, what, endpoint or endpoint_id(name), name, codes.LOCALNET)
+        return False
 
     def arrived(self, entries: Iterable[Entry]) -> None:
         """These are kept now: who waits for such is given them."""

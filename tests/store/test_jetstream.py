@@ -1,0 +1,132 @@
+"""A store whose state is in JetStream: one is active, another takes over, and nothing confirmed is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+import busway
+from busway.names import endpoint_id
+from busway.testing import Network
+from tests.rigs import nats_servers
+from tests.store.lab import taken, until
+
+pytestmark = pytest.mark.skipif(not nats_servers.server_program(), reason="there is no nats-server")
+
+
+@pytest.fixture
+def server() -> Iterator[nats_servers.Server]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        nats_servers.one(f'jetstream {{ store_dir: "{folder}" }}') as found,
+    ):
+        yield found
+
+
+class Two:
+    """Two stores at one place, a sender and a receiver, all with links to each other."""
+
+    def __init__(self, network: Network, buses: list[busway.AsyncBus], stores: list[busway.Store]) -> None:
+        self.network = network
+        self.sender, self.receiver = buses[:2]
+        self.buses = buses
+        self.stores = stores
+
+    @property
+    def active(self) -> busway.Store:
+        (found,) = [store for store in self.stores if store.active]
+        return found
+
+
+@contextlib.asynccontextmanager
+async def two(server: nats_servers.Server, **options: Any) -> AsyncIterator[Two]:
+    async with Network() as network:
+        buses = [await network.bus(label, transit=True) for label in ("sender", "receiver", "one", "two")]
+        for middle in buses[2:]:
+            for other in buses[:2]:
+                await network.link(other, middle)
+        stores = [busway.Store(bus, f"{server.url}/lab", **options) for bus in buses[2:]]
+        try:
+            for store in stores:
+                await store.open()
+            await until(lambda: any(store.active for store in stores))
+            yield Two(network, buses, stores)
+        finally:
+            for store in stores:
+                await store.aclose()
+
+
+async def test_another_takes_over_with_all_that_was_confirmed(server: nats_servers.Server) -> None:
+    async with two(server) as it:
+        for number in range(20):
+            await it.sender.send("lab/pump", number, store=True)
+            await it.sender.publish("lab/level", number, store=True)
+        mail: Any = it.receiver.register("lab/pump", once=True)
+        panel: Any = it.receiver.subscribe("lab/*", durable=busway.Durable("panel", start="first"))
+        assert await taken(mail, 5) == [0, 1, 2, 3, 4]
+        assert await taken(panel, 5) == [0, 1, 2, 3, 4]
+        first = it.active
+        await until(lambda: first._service is not None and first._service.usage.mail <= 16)
+        await first.aclose()
+        await it.sender.send("lab/pump", 20, store=True)
+        await it.sender.publish("lab/level", 20, store=True)
+        assert it.active is not first
+        assert await taken(mail, 16) == [*range(5, 21)]
+        assert await taken(panel, 16) == [*range(5, 21)]
+
+
+async def test_who_loses_its_lease_writes_no_more(server: nats_servers.Server) -> None:
+    async with two(server) as it:
+        await it.sender.send("lab/pump", 1, store=True)
+        store = it.active
+        backend = store._backend
+        await backend._js.publish("busway-store.lab.e", b"\x90")  # as another that is active would write
+        service = store._service
+        assert service is not None
+        with pytest.raises(busway.StoreError, match="NATS does not keep it"):
+            await it.sender.send("lab/pump", 2, store=True)
+        await backend._js.delete_msg("lab", 2)
+        await until(lambda: store._service is not service)
+        await it.sender.send("lab/pump", 3, store=True)
+        assert await taken(it.receiver.register("lab/pump"), 2) == [1, 3]
+
+
+async def test_troubles_answers_and_forgetting_outlive_it(server: nats_servers.Server) -> None:
+    async with two(server, tries=2) as it:
+        receiver: Any = it.receiver.register("lab/pump", once=True)
+        await it.sender.send("lab/pump", "bad", store=True)
+        for _ in range(2):
+            (await receiver.receive(20)).retry()
+        endpoint = endpoint_id("lab/pump")
+        first = it.active
+
+        def dead() -> Any:
+            service = it.active._service if any(store.active for store in it.stores) else None
+            return service.tables.dead(endpoint, 9) if service is not None else []
+
+        await until(dead)
+        asked = asyncio.ensure_future(it.sender.request("lab/late", 7, store=True, timeout=60))
+        await until(lambda: first._service is not None and first._service.usage.mail == 2)
+        receiver.close()
+        durable = it.receiver.subscribe("lab/*", durable="panel")
+        await until(lambda: first._service is not None and first._service.tables.durables())
+        await first.aclose()
+        await until(dead)
+        assert [row.dead for row in dead()] == ["tried 2 times"]
+        assert [each.name for each in it.active._service.tables.durables()] == ["panel"]  # type: ignore[union-attr]
+        durable.close()
+        it.receiver.serve("lab/late", lambda request: request.payload + 1)
+        assert await asked == 8
+
+
+async def test_a_server_that_is_not_there_is_told() -> None:
+    async with busway.AsyncBus(ipc=False) as bus:
+        with pytest.raises(busway.StoreError, match="cannot be used"):
+            await busway.Store(bus, f"nats://127.0.0.1:{nats_servers.free_ports(1)[0]}/lab").open()
+        with pytest.raises(ValueError, match="letters, digits"):
+            await busway.Store(bus, "nats://127.0.0.1/a.b").open()
