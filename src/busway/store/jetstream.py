@@ -228,7 +228,7 @@ class JetStreamBackend:
                 future.set_exception(error)
 
     async def _run(self) -> None:
-        """What has come meanwhile goes together."""
+        """Write what has come meanwhile together."""
         while True:
             await self._work.wait()
             self._work.clear()
@@ -360,4 +360,4 @@ class JetStreamBackend:
 
 
 async def _quiet(_: Exception) -> None:
-    """What the library tells of its connection, which heals by itself."""
+    """Pass over what the library tells of its connection, which heals by itself."""
