@@ -27,7 +27,8 @@ def crowds(seed: int, seconds: float) -> tuple[bool, str]:
         if fault:
             return False, f"seed {seed + lives}: {fault}"
         lives, far = lives + 1, max(far, diameter)
-    text = f"{lives} lives of crowds, each in one piece, at most {NEIGHBOURS_MAX} links, {far} apart"
+    most = NEIGHBOURS_MAX + LINKS_OVER
+    text = f"{lives} lives of crowds, each in one piece, at most {most} links, {far} apart"
     if reason := obstacle():
         return True, f"{text}; no real ones: {reason}"
     found = gather(MACHINES)
@@ -62,7 +63,7 @@ def life(seed: int) -> tuple[str, int]:
     crowd.run(2 * HOLD_S)
     if len(crowd.pieces()) != expected:
         return f"{len(crowd.pieces())} pieces later, not {expected}", 0
-    if crowd.degrees()[-1] > NEIGHBOURS_MAX:
+    if crowd.degrees()[-1] > NEIGHBOURS_MAX + LINKS_OVER:
         return f"{crowd.degrees()[-1]} links", 0
     far = crowd.diameter()
     return (f"{far} links apart" if far > DIAMETER_MAX else ""), far

@@ -145,6 +145,22 @@ def test_who_has_enough_is_left_alone_while_others_lead_to_it() -> None:
     assert next_one in choice.decide([Candidate(node) for node in others], ENOUGH_S + TURN_S).dial
 
 
+def test_the_place_of_one_that_has_enough_stays_empty() -> None:
+    """Else links would come and go where many have too many."""
+    me, *others = NODES
+    after = successors(me, others)
+    assert len(after) == RINGS
+    gone, *kept = after
+    choice = Neighbours(me)
+    choice.given_up_by(gone, 0.0)
+    extra = next(node for node in others if node not in {*after, *predecessors(me, others)})
+    there = [linked(node) if node in {*kept, extra} else Candidate(node, reachable=True) for node in others]
+    assert choice.decide(there, TURN_S).dial == ()
+    few = [linked(node) if node in kept else Candidate(node, reachable=True) for node in others]
+    (instead,) = choice.decide(few, TURN_S + 1).dial  # one is too few
+    assert instead not in after
+
+
 def test_two_hundred_machines_that_come_and_go_stay_in_one_piece() -> None:
     crowd = Crowd(seed=1)
     crowd.join(200)

@@ -132,13 +132,16 @@ class Neighbours:
         known = {each.node_id: each for each in candidates if each.node_id != self.me}
         self._look(known, now)
         self._all.update(other for other, each in known.items() if each.may_dial or each.linked)
-        dialled = [
+        enough = {other for other, each in known.items() if each.reachable and self.has_enough(other, now)}
+        # The place of one that has enough stays empty: to try one after the other would have links come and
+        # go for minutes where many cannot be dialled, and so all others have too many. Not with few links.
+        passed_over = enough if sum(each.linked for each in known.values()) < RINGS else set[bytes]()
+        self._to_dial.update(
             other
             for other, each in known.items()
-            if each.linked or (each.may_dial and not (each.reachable and self._enough.get(other, now) > now))
-        ]
-        self._to_dial.update(dialled)
-        lacking = [other for other in self._to_dial.after if not known[other].linked]
+            if each.linked or (each.may_dial and other not in passed_over)
+        )
+        lacking = [other for other in self._to_dial.after if not known[other].linked and other not in enough]
         dial = [other for other in lacking if known[other].eager or self._is_my_turn(other, now)]
         if not lacking:
             dial = self._bridge(known, now)
