@@ -29,8 +29,8 @@ def signal(which: int) -> Callable[[Frame], bool]:
 EAGER: dict[str, tuple[Callable[[Frame], bool], int]] = {
     "an end": (signal(codes.END), 2),
     "a probe": (signal(codes.PROBE), 2),
-    "a cancel": (signal(codes.CANCEL), 16),
-    "an error": (lambda out: out.kind == codes.ERROR, 16),
+    "a cancel": (signal(codes.CANCEL), 9),
+    "an error": (lambda out: out.kind == codes.ERROR, 9),
 }
 
 
