@@ -503,3 +503,17 @@ def test_what_has_no_way_or_no_link_is_shown_to_nobody() -> None:
     show(mesh, net.cable["ga"].ends[0].connection, net["a"].me.key)
     [shown] = [each.shown for each in mesh.router.neighbours if each.shown is not None]
     assert shown == {}
+
+
+def test_a_way_that_changes_again_and_again_is_shown_when_it_is_told() -> None:
+    net = Fabric("ga", "h")
+    net.meet("g", "h", E)
+    router = net["g"].mesh.router
+    link = net.cable["gh"].ends[0].connection
+    route = router.routes[net["a"].me.key]
+    router.damper.hold(route, net.now)
+    show(net["g"].mesh, link, route.key)
+    net.pump()
+    assert net.known("h") == "g"
+    net.advance(2000)
+    assert net.known("h") == "ag"
