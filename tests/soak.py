@@ -1,6 +1,6 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Eighteen stages share the time: random campaigns, millions of messages to a slow receiver, two hundred
+Nineteen stages share the time: random campaigns, millions of messages to a slow receiver, two hundred
 senders to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control
 plane, and every order of events in small networks), random lives of a whole mesh, the same with all of
 addressing, a mesh and a listener beside hostile peers, every kind of message over slow, lossy and stopped
@@ -8,8 +8,8 @@ links, crowds of machines that find each other (simulated ones, then fifty real 
 confirmed messages over bad serial lines whose boards reset, sessions over packets, read by CPython and by
 MicroPython, sessions of the three leaves side by side, a million messages through a leaf on MicroPython,
 the same leaf in an image for a Cortex-M3, a thousand kills of programs that write a nano file, kills
-of stores, senders and receivers, and every way to install on every Python that is here. Exit status 0 only
-if each kept all its bounds.
+of stores, senders and receivers, two sites on NATS servers that are killed, and every way to install on
+every Python that is here. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import busway
-from tests import arm_soak, board_soak, hostile_soak, install_soak, lan_soak, store_soak
+from tests import arm_soak, backbone_soak, board_soak, hostile_soak, install_soak, lan_soak, store_soak
 from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
@@ -626,6 +626,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("boards", 0.05, lambda seed, seconds: Result(*board_soak.boards(seed, seconds))),
     ("arm", 0.02, lambda seed, seconds: Result(*arm_soak.arm(seed, seconds))),
     ("kills", 0.1, kills),
+    ("backbone", 0.03, lambda seed, seconds: Result(*backbone_soak.backbone(seed, seconds))),
     ("store", 0.1, lambda seed, seconds: Result(*store_soak.stored(seed, seconds))),
     ("installs", 0.0, lambda seed, seconds: Result(*install_soak.installs(seed, seconds))),
 ]
