@@ -609,7 +609,8 @@ class AsyncBus(Calls, BaseBus):
 
         Args:
             url: tcp://host:port, host:port, ws://, wss://, serial://, ble://, ipc:///path; serial://* and ble://*
-                for all boards, now and later: then it returns at once, and `links` of it are theirs.
+                for all boards, now and later: then it returns at once, and `links` of it are theirs; nats://
+                makes this node a gateway on a NATS cluster.
             token: what the other side's `listen` was given; by default BUSWAY_TOKEN, or what is in the file
                 BUSWAY_TOKEN_FILE.
             weak: take a token that is short or could be guessed; `busway token` makes one that is neither.

@@ -328,7 +328,7 @@ SKEW = 1.1  # of how unevenly sites are called (Zipf)
 
 
 class Site:
-    """What a gateway keeps."""
+    """The memory of a gateway, as the model has it."""
 
     __slots__ = ("links", "silent")
 

@@ -135,6 +135,7 @@ class Hub:
         self.session = session
         self.name = name  # the cluster's, for people
         self.mine = mine
+        self.ends = False  # another hub may have this id now, and streams that this one does not know
         self.payload_max = 65536  # bytes of a message, as the servers say
         self.dropped = 0  # messages of streams that nobody has here, or that there were too many of
         self._root = f"busway.{token_of(shared)}."
@@ -185,6 +186,8 @@ class Hub:
         channel = self._streams.get(token)
         if channel is not None:
             channel.take(data, status)
+        elif self.ends:
+            return
         elif not status and len(data) > _HEAD.size and data[0] == _OPEN:
             self._reached(token, data, reply)
         elif not status and data[:1] not in (bytes((_END,)), bytes((_LOST,))):

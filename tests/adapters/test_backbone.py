@@ -135,6 +135,18 @@ async def test_a_subscriber_by_pattern_that_comes_later_is_found(server: Server)
             assert (await first).payload == 1
 
 
+async def test_a_last_value_gets_to_who_subscribes_later_at_another_site(server: Server) -> None:
+    async with sites(server.url, "lasts", 3) as [(_, here), (_, there), (_, other)]:
+        await here.publish("hall/mode", "night", realm="global", retain=True)
+        async with (
+            there.subscribe("hall/mode", realm="global") as exact,
+            other.subscribe("hall/*", realm="global") as means,
+        ):
+            for subscriber in (exact, means):
+                message = await asyncio.wait_for(anext(aiter(subscriber)), 30)
+                assert (message.payload, message.name) == ("night", "hall/mode")
+
+
 async def test_what_is_not_global_is_not_found(server: Server) -> None:
     async with sites(server.url, "realms") as [(_, here), (_, there)]:
         there.serve("pump", realm="localnet")(lambda request: request.payload)
@@ -189,7 +201,9 @@ async def test_a_server_that_is_lost_and_comes_back() -> None:
     with nats_servers.one() as server:
         async with sites(server.url, "back") as [(gate, here), (_, there)]:
             await serve(there)
+            await serve(here, "valve")
             assert await here.request("pump", 1, **LATER) == [1, "inner 1"]
+            assert await there.request("valve", 1, **LATER) == [1, "inner 0"]
             link = await gate.connect(server.url)
             server.kill()
             await until(lambda: link.state == "reconnecting")
@@ -199,6 +213,7 @@ async def test_a_server_that_is_lost_and_comes_back() -> None:
             with contextlib.suppress(Undeliverable):  # it was on its way when the server fell
                 assert await asked == [2, "inner 1"]
             assert await here.request("pump", 3, ttl=40.0, timeout=60.0) == [3, "inner 1"]
+            assert await there.request("valve", 3, ttl=40.0, timeout=60.0) == [3, "inner 0"]
             assert link.losses == 1
 
 

@@ -395,3 +395,16 @@ def test_users_and_tokens() -> None:
     assert not nats.is_nats("nats")
     assert nats.bytes_of(nats.token_of(bytes(range(16)))) == bytes(range(16))
     assert nats.bytes_of("a") == b""
+
+
+def test_a_hub_that_ends_refuses_nothing_that_another_with_its_id_may_know(servers: Servers) -> None:
+    one, two = Side(servers, ONE), Side(servers, TWO)
+    one.hub.ends = True
+    again = Side(servers, ONE)
+    channel = again.dial(TWO)
+    channel.write(b"a")
+    servers.run()
+    two.channels[0].write(b"b")
+    servers.run()
+    assert (two.got, again.got, one.got) == (b"a", b"b", b"")
+    assert two.ends == []
