@@ -117,6 +117,12 @@ class ClientRunner(GuardedRunner):
         most = super()._most(quota)
         return rate if most < 0 else most if rate < 0 else min(most, rate)
 
+    def _remark_rest(self, behind: str = "") -> None:
+        """As of any link, but strangers may come again and again."""
+        told = self.server.slowed.take(self._host.now_ms())
+        if told is not None:
+            super()._remark_rest(told)
+
     def _counted_now(self) -> Counts:
         connection = self._admitted
         came, went = connection.count(), connection.door.written

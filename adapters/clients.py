@@ -7,7 +7,6 @@ Knows of a link only its runner (client_links.py).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,6 +16,7 @@ from busway import ephemeral
 from busway.adapters.arguments import SERVER_OPTIONS, check_seconds, check_whole
 from busway.adapters.client_records import Client, ClientMessage
 from busway.adapters.hooks import HookTimeout, Line, Run
+from busway.adapters.sampling import Sampler
 from busway.names import ascii_safe
 from busway.protocol import Connection, Node, codes
 from busway.protocol.errors import Refusal
@@ -203,6 +203,7 @@ class Server:
     def __init__(self, host: Any, bus: Any, rules: Rules) -> None:
         self.rules = rules
         self.refused = 0  # who was not let in: by `admit`, for its name, or for there were too many
+        self.slowed = Sampler()  # of what is logged of them
         self._host = host
         self._bus: ref[Any] = ref(bus)
         self._count = 0  # of clients
@@ -232,10 +233,13 @@ class Server:
         proved = runner.protection_now
         client.proved, client.trusted, client.key = proved
         seat = Seat(client, _proofs(runner.connection, runner.has_token), runner)
-        most = self.rules.max_connections
-        if most is not None and self._count >= most and not self._replaces(seat):
+        if self._is_full_for(seat):
             self.turn_away(Refusal(codes.MESH_FULL, _FULL))
         return seat
+
+    def _is_full_for(self, seat: Seat) -> bool:
+        most = self.rules.max_connections
+        return most is not None and self._count >= most and not self._replaces(seat)
 
     def _replaces(self, seat: Seat) -> bool:
         """Whether somebody leaves for it."""
@@ -299,6 +303,8 @@ class Server:
             _check_name(client.name)
             self._check_programs(client)
             self._registry.claim(seat)
+            if self._is_full_for(seat):  # others may have come while `admit` thought about it
+                raise Refusal(codes.MESH_FULL, _FULL)
         except Refusal as refusal:
             self.turn_away(refusal)
         rivals = self._registry.rivals(seat)
@@ -351,11 +357,8 @@ class Server:
             line.add(self.rules.on_disconnect, seat.client)
 
     def _failed(self, hook: Hook | None, error: BaseException) -> None:
-        name = getattr(hook, "__name__", type(hook).__name__)
-        if isinstance(error, HookTimeout):
-            self._host.remark(logging.WARNING, "the hook %s: %s", name, error)
-        else:
-            self._host.failures.add(f"the hook {name}", error)
+        if self._host.failure is None:  # else it is given up with the bus
+            self._host.failures.add(f"the hook {getattr(hook, '__name__', type(hook).__name__)}", error)
 
 
 def _check_name(name: Any) -> None:

@@ -26,7 +26,7 @@ _BEHIND_S = 0.01  # between looks whether who has to catch up has
 _NO_LONGER = (
     "by its policy now only leaves may come: join with leaf=True, or have routers let in (trust, policy)"
 )
-_SLOW = "%s: %s sends more than it may: it is read more slowly"
+_SLOW = "%s: %s sends more than it may: it is read more slowly%s"
 
 
 class Bucket:
@@ -176,11 +176,14 @@ class GuardedRunner(LinkRunner):
         """It comes faster than it may: logged once, and in the audit trail once in a while."""
         if not self._told:
             self._told = True
-            label = "" if self.connection.peer is None else self.connection.peer.label
-            self._host.remark(logging.WARNING, _SLOW, self.channel.address, label)
+            self._remark_rest()
         if self._host.loop.time() >= self._audit_at:
             self._audit_at = self._host.loop.time() + _AUDIT_S
             self._host.trail.exceeded(quota, self.channel.address, self.connection)
+
+    def _remark_rest(self, behind: str = "") -> None:
+        label = "" if self.connection.peer is None else self.connection.peer.label
+        self._host.remark(logging.WARNING, _SLOW, self.channel.address, label, behind)
 
     def _rest_for(self, wait: float) -> None:
         """Read nothing for so many seconds."""

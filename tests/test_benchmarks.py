@@ -30,6 +30,24 @@ def test_open_links_beside_protected_ones_are_measured_in_every_way() -> None:
         assert re.findall(r"([a-z]+) +[\d,.]+(?:/s| us) +\d+\.\d\d", row) == links
 
 
+def test_servers_of_named_clients_are_measured_by_each_road() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.clients",
+        "--clients",
+        "4",
+        "--rounds",
+        "1",
+        "--messages",
+        "2",
+    ]
+    printed = output_of([*command, "--roads", "listen,wsproto"], cwd=ROOT, timeout_s=120)
+    assert re.findall(r"^([a-z-]+): 4 clients, joined in", printed, re.MULTILINE) == ["listen", "wsproto"]
+    rows = re.findall(r"^  (.*?)  +[\d,]+  \d+\.\d\d times listen's$", printed, re.MULTILINE)
+    assert rows == ["messages/s", "copies/s", "round trip, us"] * 2
+
+
 def test_the_growth_of_a_machine_is_measured_and_nobody_misses_a_goodbye() -> None:
     """All twelve leave at the same instant: every link ends by a goodbye at both of its ends."""
     command = [sys.executable, "-m", "benchmarks.growth", "--programs", "12", "--joins", "1"]

@@ -207,7 +207,8 @@ async def test_a_hook_that_hangs_holds_up_nobody_else(caplog: pytest.LogCaptureF
             assert await bus.node("one").request("who") == "one"
         error = await slow
         assert (error.code, "in time" in str(error)) == (codes.MESH_FULL, True)
-        assert "the hook admit: the hook did not end within 0.3 s" in caplog.text
+        assert "the hook admit failed" in caplog.text
+        assert "the hook did not end within 0.3 s" in caplog.text
 
 
 async def test_who_leaves_while_it_waits_is_nobody() -> None:
@@ -257,6 +258,27 @@ async def test_more_than_there_may_be_are_refused(monkeypatch: pytest.MonkeyPatc
         assert b"503 Service Unavailable" in await third[0].read(100)
         for _, writer in (held, also, third):
             writer.close()
+
+
+async def test_who_was_admitted_at_the_same_time_may_be_one_too_many() -> None:
+    going_on = asyncio.Event()
+    asked: list[Client] = []
+
+    async def admit(found: Client) -> None:
+        asked.append(found)
+        await going_on.wait()
+
+    async with (
+        served(max_connections=1, admit=admit) as (bus, url),
+        AsyncBus(ipc=False, label="one") as one,
+        AsyncBus(ipc=False, label="two") as two,
+    ):
+        tasks = [asyncio.create_task(each.connect(url, retry=None)) for each in (one, two)]
+        await until(lambda: len(asked) == 2)
+        going_on.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sorted(getattr(each, "code", 0) for each in found) == [0, codes.MESH_FULL]
+        assert len(bus.clients()) == 1
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "a\tb"])
