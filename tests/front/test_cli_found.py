@@ -62,3 +62,9 @@ def test_where_nobody_looks_that_is_said() -> None:
         assert (ended.status, ended.output) == (0, b"")
         assert "lan=True" in ended.stderr
         assert command("found", "--json", bus=bus).ok().document == []
+
+
+def test_a_bridge_to_the_local_network_needs_a_token_or_keys() -> None:
+    none = {"BUSWAY_TOKEN": "", "BUSWAY_TOKEN_FILE": "", "BUSWAY_TRUST": "", "BUSWAY_KEY": ""}
+    assert "token" in command("bridge", "--lan", bus=new_bus(), **none).failed(2)
+    assert "guessed" in command("bridge", "--lan", bus=new_bus(), **{**none, "BUSWAY_TOKEN": "x"}).failed(2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,40 @@ try:
 except ValueError as error:
     print(error)
 """
+
+
+def test_bridges_join_the_programs_of_two_machines(tmp_path: Path) -> None:
+    token = tmp_path / "token.txt"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    words = [sys.executable, "-m", "busway", "bridge", "--lan", "--token-file", str(token)]
+    with machines(2) as there, contextlib.ExitStack() as stack:
+        for machine in there:
+            command = [*machine.prefix(), *words]
+            bridge = subprocess.Popen(command, env=environment(machine), stdout=subprocess.DEVNULL)
+            stack.callback(bridge.wait)
+            stack.callback(bridge.kill)
+        served = [
+            *there[0].prefix(),
+            sys.executable,
+            "-m",
+            "busway",
+            "serve",
+            "lab/upper",
+            "--",
+            "tr",
+            "a-z",
+            "A-Z",
+        ]
+        server = subprocess.Popen(served, env=environment(there[0]), stdout=subprocess.DEVNULL)
+        stack.callback(server.wait)
+        stack.callback(server.kill)
+        asked = ["busway", "request", "lab/upper", "--raw", "hello", "--ttl", "60", "--timeout", "60"]
+        command = [*there[1].prefix(), sys.executable, "-m", *asked]
+        assert "HELLO" in output_of(command, cwd=ROOT, env=environment(there[1]))
+        listed = [*there[1].prefix(), sys.executable, "-m", "busway", "found", "--json"]
+        (found,) = json.loads(output_of(listed, cwd=ROOT, env=environment(there[1])))
+        assert (found["how"], found["state"]) in (("mdns", "joined"), ("incoming", "joined"))
 
 
 def test_nothing_listens_without_token_or_keys() -> None:

@@ -26,6 +26,7 @@ _UNWANTED = (codes.NOT_A_ROUTER, codes.UNTRUSTED)
 @click.command(cls=Examples)
 @click.argument("targets", metavar="[URL]...", nargs=-1)
 @click.option("--listen", "listen_urls", multiple=True, metavar="URL", help="Let others connect here, too.")
+@click.option("--lan", is_flag=True, help="Find others of this bus on the local network, and be found.")
 @listens
 @click.option(
     "--every",
@@ -43,6 +44,7 @@ def bridge(
     place: Place,
     targets: tuple[str, ...],
     listen_urls: tuple[str, ...],
+    lan: bool,
     accept: Accept,
     every: float,
     wait: float | None,
@@ -52,6 +54,7 @@ def bridge(
       busway bridge tcp://192.168.1.20:7000 --token-file token.txt
       busway bridge --listen tcp://0.0.0.0:7000 --token-file token.txt
       busway bridge --listen tcp://0.0.0.0:7000 --key key.pem --trust trust.toml      see busway pair
+      busway bridge --lan --token-file token.txt        joins all machines of a local network that do so
       busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
       busway bridge wss://lab.example --realm localnet       with the same at the other side
       busway bridge 'serial:///dev/ttyUSB0?baud=115200' --boards keys      see busway firmware --key
@@ -63,9 +66,9 @@ def bridge(
     that come and go, and counts.
     """
     urls = targets + place.urls
-    if not urls and not listen_urls:
-        raise Failure(failures.USAGE, "give a URL to join, or --listen URL")
-    return run_bridge(place, "bridge", urls, listen_urls, accept, every, as_json, wait)
+    if not urls and not listen_urls and not lan:
+        raise Failure(failures.USAGE, "give a URL to join, or --listen URL, or --lan")
+    return run_bridge(place, "bridge", urls, listen_urls, accept, every, as_json, wait, lan)
 
 
 def run_bridge(
@@ -77,9 +80,11 @@ def run_bridge(
     every: float | None,
     as_json: bool,
     wait: float | None = None,
+    lan: bool = False,
 ) -> int:
     """Join the local bus to `urls` and `accept` links at `listen_urls`, until interrupted; `every` seconds
     (None: never) say what was forwarded. `wait` seconds (None: for ever) the `urls` may take to be there.
+    `lan` joins it to the local network, too.
     """
     if accept is not None:
         accept.check(listen_urls)
@@ -107,7 +112,7 @@ def run_bridge(
 
     links = (*urls, *listen_urls)
     here = place._replace(urls=())
-    return session.run(here, command, job, leaf=False, endless=True, transit=True, links=links)
+    return session.run(here, command, job, leaf=False, endless=True, transit=True, links=links, lan=lan)
 
 
 @dataclass

@@ -58,6 +58,7 @@ def run(
     transit: bool = False,
     alone: bool = False,
     links: Sequence[str] = (),
+    lan: bool = False,
 ) -> int:
     """Join, do the job, leave; returns the exit status.
 
@@ -68,8 +69,11 @@ def run(
         transit: forward for others.
         alone: join nobody here, only what the job itself does.
         links: URLs at which the job opens links, or lets others come.
+        lan: find the programs of this bus on the local network, too.
     """
-    who = place.identity((*place.urls, *links), lasting=transit)
+    who = place.identity((*place.urls, *links, *(["tcp://"] if lan else [])), lasting=transit)
+    if lan:
+        who |= {"lan": True, "token": place.token}
     logging.getLogger("busway").addHandler(logging.NullHandler())  # we tell it ourselves
     return asyncio.run(_stay(place, command, job, leaf, endless, transit, alone, who))
 
@@ -136,7 +140,12 @@ async def _joined(
     # A leaf has one link. Who is to join others, too, is told everything by all of them.
     leaf = leaf and not place.urls
     forwards = None if leaf else transit
-    bus = AsyncBus(place.bus, ipc=not alone, leaf=leaf, transit=forwards, label=label, **who)
+    try:
+        bus = AsyncBus(place.bus, ipc=not alone, leaf=leaf, transit=forwards, label=label, **who)
+    except ValueError as error:
+        if "lan" not in who:
+            raise
+        raise Failure(failures.USAGE, str(error)) from None
     refusals: list[Change] = []
     watching = asyncio.create_task(_note_refusals(bus, refusals))
     await asyncio.sleep(0)  # it listens from here on
