@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 
+import pytest
+
 import busway
 from busway.lan.found import Found
 from busway.lan.hub import hub_of
@@ -64,7 +66,8 @@ def test_where_nobody_looks_that_is_said() -> None:
         assert command("found", "--json", bus=bus).ok().document == []
 
 
-def test_a_bridge_to_the_local_network_needs_a_token_or_keys() -> None:
-    none = {"BUSWAY_TOKEN": "", "BUSWAY_TOKEN_FILE": "", "BUSWAY_TRUST": "", "BUSWAY_KEY": ""}
-    assert "token" in command("bridge", "--lan", bus=new_bus(), **none).failed(2)
-    assert "guessed" in command("bridge", "--lan", bus=new_bus(), **{**none, "BUSWAY_TOKEN": "x"}).failed(2)
+def test_a_bridge_to_the_local_network_needs_a_token_or_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BUSWAY_TOKEN", "BUSWAY_TOKEN_FILE", "BUSWAY_TRUST", "BUSWAY_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "token" in command("bridge", "--lan", bus=new_bus()).failed(2)
+    assert "guessed" in command("bridge", "--lan", bus=new_bus(), BUSWAY_TOKEN="x").failed(2)
