@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,23 @@ SHOWN = [
 ]
 
 
+@pytest.mark.parametrize("processes", [False, "fork"], ids=["threads", "fork"])
 @pytest.mark.parametrize("codec", ["msgspec", "cbor", "pickle"])
 def test_every_sort_of_message_arrives_as_it_was(
     bus: Log, processes: Any, codec: str, tmp_path: Path
 ) -> None:
+    takes_every_sort(bus, processes, codec, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("bus", "codec"), [("ring", "msgspec"), ("blocking", "cbor"), ("file", "pickle")], indirect=["bus"]
+)
+def test_it_does_so_in_processes_that_are_begun_anew(bus: Log, codec: str, tmp_path: Path) -> None:
+    """Each bus and each codec once: to start so takes longest."""
+    takes_every_sort(bus, "spawn", codec, tmp_path)
+
+
+def takes_every_sort(bus: Log, processes: Any, codec: str, tmp_path: Path) -> None:
     path = tmp_path / "got"
     app = nano.App(
         bus=bus,
@@ -673,15 +687,25 @@ def test_ctrl_c_ends_it_cleanly(method: str, tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
-def started(program: Path, folder: Path, method: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def started(program: Path, folder: Path, method: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs it, as leader of a group. If what is done with it fails the group is killed: else its end would be
+    waited for, and the failure not be told.
+    """
+    with subprocess.Popen(
         [sys.executable, str(program), str(folder / "kept"), method],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
-    )
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 class Exiting(nano.Handler):
