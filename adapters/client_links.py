@@ -75,7 +75,7 @@ class ClientRunner(GuardedRunner):
             return False
         if isinstance(self._verdict, Refusal):
             self.server.turn_away(self._verdict)
-        self.server.seat(self._seat, self.connection.link.via or theirs.via)
+        self.server.seat(self._seat)
         self._seat.client._attach(self._counted_now, self._end)
         theirs.label = self._seat.client.name
         return True
@@ -92,14 +92,12 @@ class ClientRunner(GuardedRunner):
         if not self._closed:
             self._read_on()
 
-    def make_way(self, node: bytes, via: str, text: str) -> None:
-        """Give way to one who has proved to be the same. Two sessions of one node over one address are the
-        core's affair: it reads the former to its end.
+    def make_way(self, node: bytes, text: str) -> None:
+        """Give way to one who has proved to be the same. Two links of one node are the core's affair: of two
+        over one address it reads the former to its end.
         """
         connection = self.connection
-        if connection.state == codes.OPEN and connection.peer is not None:
-            if connection.peer.node_id == node and connection.via == via:
-                return
+        if connection.state == codes.OPEN and connection.peer is not None and connection.peer.node_id != node:
             connection.fail(codes.REPLACED, text, self._host.now_ms())
 
     def ended(self) -> None:

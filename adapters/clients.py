@@ -180,6 +180,7 @@ class Registry:
                 raise Refusal(codes.NAME_TAKEN, text)
 
     def put(self, seat: Seat) -> None:
+        """It is there, or has the name again."""
         self.seats[seat.runner] = seat
         if seat.client.name:
             self._by_name[seat.client.name] = seat
@@ -194,6 +195,10 @@ class Registry:
                 del self._by_name[client.name]
             if self._by_node.get(client.node) is seat:
                 del self._by_node[client.node]
+            for other in self.seats.values():  # another link of the same program
+                if other.client.node == client.node:
+                    self.put(other)
+                    break
         return seat
 
 
@@ -296,7 +301,7 @@ class Server:
         late = isinstance(error, HookTimeout)
         return Refusal(codes.MESH_FULL if late else codes.NOT_ADMITTED, _LATE if late else _NOT_LET_IN)
 
-    def seat(self, seat: Seat, via: str) -> None:
+    def seat(self, seat: Seat) -> None:
         """Let it in: whoever proves to be the same as one who is there takes its place. Raises Refusal."""
         client = seat.client
         try:
@@ -311,7 +316,7 @@ class Server:
         self._registry.put(seat)
         self._count += 1
         for other in rivals:
-            other.runner.make_way(client.node, via, _REPLACED.format(ascii_safe(client.name)))
+            other.runner.make_way(client.node, _REPLACED.format(ascii_safe(client.name)))
 
     def _check_programs(self, client: Client) -> None:
         """Raises Refusal for the name of a program of the bus that is no client: it would get what is meant

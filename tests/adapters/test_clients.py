@@ -143,14 +143,28 @@ async def test_who_proves_the_token_takes_its_place_unless_that_has_a_key() -> N
             assert (await refused(url, "two", token=TOKEN)).code == codes.NAME_TAKEN
 
 
-async def test_the_same_session_may_come_back() -> None:
-    """A link that was lost, and is still there for the server."""
-    async with served() as (bus, url), AsyncBus(ipc=False, label="one") as one:
-        await one.connect(url)
-        (former,) = bus.clients()
-        await one.connect(f"{url}/?again=1", retry=None)
-        await until(lambda: bus.clients() and bus.clients()[0] is not former)
-        assert names(bus) == ["one"]
+async def test_a_client_may_have_two_links() -> None:
+    """Each heals: if one took the other's place they would do so for ever."""
+    async with served() as (bus, url), client(url, "one") as one:
+        other = await one.connect(f"{url}/?again=1")
+        assert names(bus) == ["one", "one"]
+        await other.close()
+        await until(lambda: len(bus.clients()) == 1)
+        assert bus.node("one").id == one.id
+        assert await bus.node("one").request("who") == "one"
+
+
+async def test_the_policy_and_the_server_bound_together() -> None:
+    rules = {"who": "*", "call": ["echo"], "quota": {"messages": 50, "links": 1}}
+    async with AsyncBus(ipc=False, label="server", policy={"default": "open", "rule": [rules]}) as bus:
+        bus.serve("echo", lambda request: request.payload, realm="global")
+        url = (await bus.listen(LOOPBACK, rate={"messages": 100, "bytes": 4096})).url
+        async with AsyncBus(ipc=False, label="one") as one:
+            await one.connect(url)
+            assert await one.request("echo", 1, ttl=5) == 1
+            (runner,) = bus._host.runners
+            assert runner._paced == (50, 4096)  # type: ignore[attr-defined]
+            assert (await refused(url, "two")).code == codes.MESH_FULL
 
 
 # Who comes

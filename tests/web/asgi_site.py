@@ -23,6 +23,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import busway
@@ -80,6 +81,9 @@ starlette_app = Starlette(middleware=[Middleware(AuthenticationMiddleware, backe
 starlette_app.mount("/bus", busway.asgi(loop_bus, admit=admit, on_message=on_message, **OPTIONS))
 
 
+starlette_app.router.routes.append(WebSocketRoute("/straight", busway.asgi(loop_bus, admit=admit, **OPTIONS)))
+
+
 # FastAPI, with a Bus
 
 thread_bus = busway.Bus(ipc=False, label="site")
@@ -117,3 +121,4 @@ def heard(client: busway.Client, message: busway.ClientMessage) -> None:
 fastapi_app = FastAPI(lifespan=other_life)
 fastapi_app.add_middleware(Login)
 fastapi_app.mount("/bus", busway.asgi(thread_bus, admit=admit, on_message=heard, **OPTIONS))
+fastapi_app.router.routes.append(WebSocketRoute("/straight", busway.asgi(thread_bus, admit=admit, **OPTIONS)))

@@ -109,6 +109,15 @@ def test_programs_meet(server: Server) -> None:
     aio.run(programs_meet(server.url))
 
 
+async def without_a_slash(url: str) -> None:
+    async with joined(url.replace("/bus/", "/straight"), "straight") as straight:
+        assert await straight.request("t/echo", 1) == 1
+
+
+def test_a_route_needs_no_slash(server: Server) -> None:
+    aio.run(without_a_slash(server.url))
+
+
 async def who_is_refused(url: str, status: int) -> None:
     assert f"HTTP status {status}" in str(await refused(url, "one", headers={}))
     error = await refused(url, "one", headers={"x-user": "mallory"})
