@@ -125,6 +125,26 @@ def test_services_stand_on_the_public_calls_of_a_bus() -> None:
     assert len(paths) > 10
 
 
+def test_who_is_dialled_on_the_network_is_decided_by_what_knows_no_socket() -> None:
+    """And the library for announcements is imported in one place only."""
+    pure = {
+        "announced": set[str](),
+        "neighbours": set[str](),
+        "known": {"busway.lan.announced", "busway.lan.networks", "busway.lan.dialling"},
+        "remembered": {"busway.lan.announced"},
+    }
+    knows_zeroconf = set()
+    for path in sorted((SOURCE / "lan").glob("*.py")):
+        found = list(imports_of(ast.parse(path.read_text()), "busway.lan"))
+        if any(one.within("zeroconf") for one in found):
+            knows_zeroconf.add(path.stem)
+        if path.stem in pure:
+            own = {one.module for one in found if one.within("busway")}
+            assert own == pure[path.stem], path.name
+            assert not [one for one in found if one.within("socket", "asyncio", "threading")], path.name
+    assert knows_zeroconf == {"announcing"}
+
+
 def test_nano_applications_use_the_bus_as_any_program_does() -> None:
     """Nothing of the core, and of drivers and adapters what types are called."""
     wrong = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from busway import Key
-from tests.lan.program import TOKEN
+from busway.lan.announced import bus_hash
+from tests.lan.program import BUS, TOKEN
 from tests.lan.running import Line, environment, running
-from tests.rigs.netns import Machine, block_multicast, machines, obstacle
+from tests.rigs.netns import SUBNET, Machine, block_multicast, ip, machines, obstacle
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
@@ -161,6 +163,28 @@ def test_a_network_card_that_goes_down_and_comes_up_again() -> None:
             one.wait(lambda line: line.get("node") == "up", said)
             two.end()
         one.end()
+
+
+def test_a_machine_that_sleeps_and_wakes_with_another_address() -> None:
+    with machines(2) as (here, there):
+        memory = Path(there.directory, "busway", f"lan-{bus_hash(BUS)}.json")
+        memory.parent.mkdir()
+        memory.write_text("{")  # what is damaged keeps nobody away
+        with running(here, "one") as one, running(there, "two") as two:
+            one.wait_found("joined", label="two")
+            two.wait_found("joined", label="one")
+            said = len(one.said), len(two.said)
+            two.process.send_signal(signal.SIGSTOP)
+            one.wait(lambda line: line.get("node") == "down", said[0])
+            ip("-n", there.name, "addr", "flush", "dev", "eth0", "scope", "global")
+            ip("-n", there.name, "addr", "add", f"{SUBNET}.99/24", "dev", "eth0")
+            two.process.send_signal(signal.SIGCONT)
+            one.wait_found("joined", after=said[0], label="two")
+            two.wait_found("joined", after=said[1] + 1, label="one")
+            two.end()
+            one.end()
+        assert memory.with_suffix(".damaged").read_text() == "{"
+        assert len(remembered(there)["places"]) == 1
 
 
 _REFUSED = """
