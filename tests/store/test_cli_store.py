@@ -40,6 +40,9 @@ def test_a_store_at_a_shell(kept: tuple[str, Running], tmp_path: Path) -> None:
     assert "lab/level" in busway("history", "lab/level", "-c", "5", bus=bus).text
     got = busway("listen", "lab/pump", "--kind", "unicast", "-c", "1", "--timeout", "60", "--json", bus=bus)
     assert got.document["payload"] == "two"
+    assert (
+        "keeps lab/**: 0 messages for who is away, 1 of what was published" in busway("doctor", bus=bus).text
+    )
     refused = busway("store", "--at", str(tmp_path / "kept"), bus=bus)
     assert refused.status == 1
     assert "another store has" in refused.stderr

@@ -239,3 +239,25 @@ async def test_a_durable_is_forgotten(tmp_path: Path) -> None:
 def test_what_a_durable_cannot_be(words: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         busway.Durable(**words)
+
+
+async def test_last_values_outlive_their_publisher(tmp_path: Path) -> None:
+    async with lab(tmp_path, last=["lab/*/mode"], count=1) as it:
+        oven = await it.other("oven")
+        await oven.publish("lab/oven/mode", "idle", retain=True)
+        await oven.publish("lab/oven/mode", "heating", retain=True)
+        await oven.publish("lab/oven/level", 1)
+        await until(lambda: it.service.usage.published == 3)
+        await published(it, "lab/other", *range(5))
+        await it.service.recording.trim()  # all but the newest, and that one
+        assert {row.name for row in it.service.tables.newest_of_each(9)} == {"lab/oven/mode", "lab/other"}
+        await oven.close()
+        await until(lambda: it.service.lasting._kept)
+        assert (await it.receiver.last("lab/oven/mode", timeout=20)).payload == "heating"
+        await it.again()
+        message = await it.receiver.last("lab/oven/mode", timeout=20)
+        assert (message.payload, message.source) == ("heating", it.middle.id)
+        again = await it.other("oven again")
+        await again.publish("lab/oven/mode", "off", retain=True)
+        await until(lambda: not it.service.lasting._kept)
+        assert (await it.receiver.last("lab/oven/mode", timeout=20)).payload == "off"

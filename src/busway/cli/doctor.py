@@ -24,6 +24,7 @@ from busway.cli.realms import is_narrower
 from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, Found, survey
 from busway.protocol import codes
 
+STORE_NAME = "busway/store"  # as busway.store.records has it
 _OF_LATE_MS = 600_000  # who was refused longer ago may have been mended since
 
 # What a refusal means to whoever has to mend it, by the number in CLOSE.
@@ -122,6 +123,11 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
                 continue
             await check_url(report, bus, url, place, timeout)
         await check_nodes(report, bus, names, timeout)
+        stores = [found.node for found in session.overview(bus).endpoints if found.name == STORE_NAME]
+        if stores:
+            from busway.cli.doctor_store import check_stores
+
+            await check_stores(report, bus, stores, timeout)
         return _conclude(report, as_json, failures.NEGATIVE)
 
     return session.run(place, "doctor", job, links=urls)

@@ -73,6 +73,14 @@ def default_place(bus: str) -> Path:
     callback=check_subscribed,
     help="A name or pattern that it is for; may be given several times.  [default: **]",
 )
+@click.option(
+    "--last",
+    "last",
+    multiple=True,
+    metavar="PATTERN",
+    callback=check_subscribed,
+    help="Names of these whose last value stays when its publisher is gone; may be given several times.",
+)
 @click.option("--realm", type=REALMS, default="localnet", show_default=True, help="From how far it is used.")
 @click.option("--size", type=Size(), default=1 << 30, help="All that it keeps, at the most.  [default: 1GiB]")
 @click.option("--history", type=Size(), default=1 << 28, help="... of what is published.  [default: 256MiB]")
@@ -103,6 +111,7 @@ def store(
     folder: str | None,
     url: str | None,
     keep: tuple[str, ...],
+    last: tuple[str, ...],
     realm: Any,
     size: int,
     history: int,
@@ -131,7 +140,7 @@ def store(
 
     async def job(bus: AsyncBus) -> int:
         limits = {"size": size, "history": history, "count": count, "age": age, "mail_age": mail_age}
-        made = Store(bus, at, keep=keep or ("**",), realm=realm, tries=tries, **limits)  # type: ignore[arg-type]
+        made = Store(bus, at, keep=keep or ("**",), last=last, realm=realm, tries=tries, **limits)  # type: ignore[arg-type]
         try:
             async with made:
                 kept = " ".join(keep or ("**",))

@@ -81,7 +81,7 @@ def status(service: Service) -> dict[str, Any]:
         "id": service.id,
         "place": service.backend.place,
         "keep": service.keep,
-        "trouble": service.trouble,
+        "trouble": service.trouble or service.backend.trouble(),
         "consumers": len(service.sessions),
         "missed": service.recording.missed,
         "refused": service.recording.refused,

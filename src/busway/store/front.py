@@ -35,6 +35,7 @@ class Store:
         place: `sqlite:///path` of a folder on this machine (or the path alone), or `nats://host:port` of a
             NATS server with JetStream.
         keep: names, and patterns of names, that it is for.
+        last: those of them whose last value stays when its publisher is gone: the store then retains it.
         realm: who reaches it.
         size: bytes that it keeps at the most, and `share` of them for any one sender.
         mail: messages that may wait for who is away, each for `mail_age` seconds at the most.
@@ -50,6 +51,7 @@ class Store:
         place: str | os.PathLike[str],
         *,
         keep: Iterable[str] = ("**",),
+        last: Iterable[str] = (),
         realm: Realm = "localnet",
         size: int = 1024 * MIB,
         share: float = 0.25,
@@ -63,6 +65,7 @@ class Store:
         self._bus = bus
         self._place = os.fspath(place)
         self._keep = _patterns(keep)
+        self._last = _patterns(last) if last else ()
         self._realm: Realm = realm
         self._limits = Keep(
             size=size,
@@ -113,7 +116,7 @@ class Store:
             raise
 
     async def _serve(self, bus: AsyncBus, backend: Any) -> None:
-        service = Service(bus, backend, self._keep, self._limits, self._realm)
+        service = Service(bus, backend, self._keep, self._limits, self._realm, self._last)
         try:
             await service.start()
         except BaseException:

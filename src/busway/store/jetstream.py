@@ -212,6 +212,11 @@ class JetStreamBackend:
 
     # Writing
 
+    def trouble(self) -> str:
+        """Why it could not take in anything now; "" if it could."""
+        connected = self._connection is not None and self._connection.is_connected
+        return "" if connected else f"{self.place} is not reached"
+
     async def commit(self, changes: list[Change]) -> list[Any]:
         """Make these changes; returns what each gives, once NATS has confirmed them. Raises StoreError."""
         if not self._revision:

@@ -138,6 +138,7 @@ class Recording:
             over = usage.published_size + size - limits.history
             more = usage.published - limits.count
             doomed: list[Entry] = []
+            needed = 0
             rows = service.tables.oldest_published(1000)
             for pos, bytes_of, stored in rows:
                 if over <= 0 and more <= 0 and stored >= too_old:
@@ -146,11 +147,12 @@ class Recording:
                 more -= 1
                 entry = service.tables.entry(pos)
                 if entry is None or self._is_needed(entry, floors):
-                    return  # what is behind it is newer: it waits as well
+                    needed += 1
+                    continue
                 doomed.append(entry)
             if doomed:
                 await service.remove(doomed, "retired")
-            if len(doomed) < 1000:
+            if len(doomed) + needed < 1000 or not doomed:
                 return
 
     def _floors(self) -> list[tuple[str, int]]:
@@ -163,9 +165,10 @@ class Recording:
                 found[queue.source.title] = (queue.source.durable.pattern, queue.floor())
         return [*found.values()]
 
-    @staticmethod
-    def _is_needed(entry: Entry, floors: list[tuple[str, int]]) -> bool:
-        return any(entry.pos > floor and matches(pattern, entry.name) for pattern, floor in floors)
+    def _is_needed(self, entry: Entry, floors: list[tuple[str, int]]) -> bool:
+        return self._service.lasting.is_newest(entry) or any(
+            entry.pos > floor and matches(pattern, entry.name) for pattern, floor in floors
+        )
 
 
 async def republish(service: Service, entry: Entry) -> None:

@@ -24,6 +24,7 @@ from busway.protocol.wire.patterns import check_pattern, matches
 from busway.store import records
 from busway.store.asking import answer_jobs, history, last, status
 from busway.store.finding import Found, may_meet, stores_at, told
+from busway.store.lasting import Lasting
 from busway.store.limits import Keep, Usage
 from busway.store.pushing import Pushing
 from busway.store.queues import Budget, DurableSource, MailSource, Queue, Session
@@ -52,6 +53,10 @@ class Backend:
     tables: Tables
     place: str
 
+    def trouble(self) -> str:
+        """Why it could not take in anything now; "" if it could."""
+        raise NotImplementedError
+
     async def commit(self, changes: list[Change]) -> list[Any]:
         """Make changes, all or none."""
         raise NotImplementedError
@@ -73,7 +78,13 @@ class Service:
     """A running store. Args: `keep` are names and patterns."""
 
     def __init__(
-        self, bus: AsyncBus, backend: Any, keep: tuple[str, ...], limits: Keep, realm: Realm
+        self,
+        bus: AsyncBus,
+        backend: Any,
+        keep: tuple[str, ...],
+        limits: Keep,
+        realm: Realm,
+        lasting: tuple[str, ...] = (),
     ) -> None:
         self.bus = bus
         self.backend: Backend = backend
@@ -96,6 +107,7 @@ class Service:
         self._putting: dict[bytes, Turn] = {}
         self.pushing = Pushing(self)
         self.recording = Recording(self)
+        self.lasting = Lasting(self, lasting)
 
     @property
     def tables(self) -> Tables:
@@ -120,6 +132,7 @@ class Service:
         self.spawn(self._watch())
         self.spawn(self._tick())
         self.spawn(self.pushing.run(_SETTLE_S))
+        self.spawn(self.lasting.run(_SETTLE_S))
 
     async def close(self) -> None:
         """Serve no more."""
@@ -341,6 +354,8 @@ class Service:
         for entry in entries:
             if entry.kind == records.PUBLISHED:
                 published = True
+                if self.lasting.patterns:
+                    self.spawn(self.lasting.came(entry))
             else:
                 mail[entry.endpoint] = entry.name
         for endpoint in mail:
@@ -521,6 +536,7 @@ class Service:
                 if subject.name == records.STORE_NAME:
                     self.others.pop(subject.node, None)
             elif change.what == "node-down":
+                self.spawn(self.lasting.departed(subject.id))
                 for session in [s for s in self.sessions.values() if s.node == subject.id]:
                     await self._give_up(session)
 

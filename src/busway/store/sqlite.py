@@ -137,6 +137,10 @@ class SqliteBackend:
             f"{self._path} cannot be used: {fault}; move it away to begin anew, or put a copy in its place",
         )
 
+    def trouble(self) -> str:
+        """Why it could not take in anything now; "" if it could."""
+        return refusal_of(OSError(28, "no space is left")).message if self._is_full() else ""
+
     async def commit(self, changes: list[Change]) -> list[Any]:
         """Make these changes, all or none; returns what each gives, once it is on the disk. Raises StoreError
         if it is not.

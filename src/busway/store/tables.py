@@ -283,6 +283,13 @@ class Tables:
                     break
         return self._at(reversed(found))
 
+    def newest_of_each(self, count: int) -> list[Entry]:
+        """The newest that was published to each name, the newest names first."""
+        rows = self.db.execute(
+            "SELECT max(pos) FROM entries WHERE kind = 2 GROUP BY endpoint ORDER BY 1 DESC LIMIT ?", (count,)
+        ).fetchall()
+        return self._at(row[0] for row in rows)
+
     def oldest_published(self, count: int) -> list[tuple[int, int, int]]:
         """Place, bytes and time of what was published first, of what is there."""
         return self.db.execute(
