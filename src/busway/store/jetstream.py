@@ -27,6 +27,7 @@ DEDUPE_S = 600.0  # in which a sender's repetition is known by NATS itself, whoe
 _TRY_S = 0.5
 _ASK_S = 10.0
 _ACK_S = 4.0
+_CONNECT_S = 5.0
 _AT_ONCE = 256
 _SIZE_AT_ONCE = 1 << 20  # bytes: more than NATS's client takes without a pause could leave in another order
 _JOBS_MAX = 1024
@@ -74,7 +75,7 @@ class JetStreamBackend:
         """Reach the server, and make what is not there. Raises StoreError."""
         js = self._nats.js
         try:
-            async with asyncio.timeout(_ASK_S):
+            async with asyncio.timeout(_CONNECT_S):
                 self._connection = await self._nats.connect(
                     self._servers, connect_timeout=2, max_reconnect_attempts=-1, error_cb=_quiet
                 )

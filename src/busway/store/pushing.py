@@ -38,6 +38,7 @@ _AWAY = frozenset(
     }
 )
 DONE, AWAY, FAILED = 0, 1, 2
+_MORE, _SOMEBODY = 1, 2
 
 
 class Pushing:
@@ -51,7 +52,7 @@ class Pushing:
         self._due: list[tuple[float, bytes]] = []
         self._next: dict[bytes, float] = {}  # when each is looked at
         self._pause: dict[bytes, float] = {}
-        self._working: dict[bytes, bool] = {}  # and whether there is more meanwhile
+        self._working: dict[bytes, int] = {}  # and what came meanwhile: more of it, or somebody
         self._wake = asyncio.Event()
 
     # Who is there
@@ -60,7 +61,9 @@ class Pushing:
         """An endpoint is there, or has changed."""
         holders = self._holders.setdefault(info.id, {})
         holders[info.node] = ONCE_LABEL in info.labels
-        if info.id in self._next:
+        if info.id in self._working:
+            self._working[info.id] = _SOMEBODY
+        elif info.id in self._next:
             self._pause.pop(info.id, None)
             self._at(info.id, 0.0)
 
@@ -79,7 +82,7 @@ class Pushing:
     def arrived(self, endpoint: bytes) -> None:
         """There is mail for it."""
         if endpoint in self._working:
-            self._working[endpoint] = True
+            self._working[endpoint] = max(self._working[endpoint], _MORE)
         elif endpoint not in self._next or not self._pause.get(endpoint):
             self._at(endpoint, 0.0)
 
@@ -100,7 +103,7 @@ class Pushing:
             while self._due and self._due[0][0] <= loop.time() and len(self._working) < AT_ONCE:
                 when, endpoint = heapq.heappop(self._due)
                 if self._next.get(endpoint) == when and endpoint not in self._working:
-                    self._working[endpoint] = False
+                    self._working[endpoint] = 0
                     self._service.spawn(self._work(endpoint))
             pause = self._due[0][0] - loop.time() if self._due else _LOOK_S
             if len(self._working) >= AT_ONCE:
@@ -118,7 +121,9 @@ class Pushing:
             again = await self._deliver(endpoint)
         finally:
             more = self._working.pop(endpoint)
-            if again:
+            if again and more == _SOMEBODY:
+                self._at(endpoint, 0.0)
+            elif again:
                 pause = min(_LOOK_S, 2 * self._pause.get(endpoint, 0.25))
                 self._pause[endpoint] = pause
                 self._at(endpoint, pause)

@@ -94,6 +94,7 @@ class Service:
         self.counts: Counter[str] = Counter()
         self.id = b""
         self.stream = os.urandom(16)  # of what is recorded
+        self._closed = False
         self.others: dict[bytes, Found] = {}  # stores, by node
         self.sessions: dict[bytes, Session] = {}
         self.queues: dict[tuple[str, bytes | str], Queue] = {}
@@ -139,6 +140,9 @@ class Service:
         for service in self._services:
             service.close()
         self.recording.close()
+        self._closed = True
+        for event in self._asked.values():
+            event.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -617,6 +621,8 @@ class Service:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_ANSWER_S):
                         await event.wait()
+                if self._closed:
+                    raise StoreError(records.NOT_ACTIVE, "this store is not the active one any more")
                 found = self.tables.answer(answer.id)
         finally:
             self._asked.pop(answer.id, None)
