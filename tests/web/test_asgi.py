@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import re
 import signal
 import subprocess
@@ -189,6 +190,12 @@ async def whatever_comes(url: str) -> None:
             await peer.ping(bytes((number,)) * 100)
         await peer.send(b"")
         await (await peer.ping())
+    rng = random.Random(15)
+    for _ in range(30):
+        async with plain(url) as peer:
+            with contextlib.suppress(ConnectionClosed):
+                for _ in range(rng.randrange(4)):
+                    await peer.send(rng.randbytes(rng.randrange(300)))
     for options, status in (
         ({"subprotocol": "other"}, 400),
         ({"origin": Origin("https://evil.example")}, 403),
