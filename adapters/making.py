@@ -170,7 +170,7 @@ def from_environment(
     check_token(token)
     options = opening.given(url, options)
     cafile = os.environ.get("BUSWAY_CAFILE")
-    if cafile and str(url).lower().startswith("wss:") and not {"cafile", "tls"} & options.keys():
+    if cafile and opening.has_certificate(url) and not {"cafile", "tls"} & options.keys():
         options = {**options, "cafile": cafile}
     return token, options
 

@@ -18,6 +18,7 @@ from busway.errors import BusError, MissingLibrary
 
 TCP_PORT = 7660  # where no port is given
 _BACKBONES = ("nats", "tls", "nats+tls")
+_CERTIFIED = ("wss", "tls", "nats+tls")
 _WEB_PORTS = {"ws": "80", "wss": "443"}  # which are left out
 CONNECT_S = 10.0  # for one candidate: a machine that is off answers nothing
 HANDSHAKE_S = 5.0  # for the driver's handshake with who was reached, as much as the core gives its own
@@ -96,6 +97,11 @@ def normalise(text: str) -> str:
 def is_backbone(url: str) -> bool:
     """Whether a URL leads to a backbone's servers, and to no node."""
     return isinstance(url, str) and url.partition("://")[0].lower() in _BACKBONES and "://" in url
+
+
+def has_certificate(url: str) -> bool:
+    """Whether who is dialled there shows a certificate."""
+    return str(url).partition("://")[0].lower() in _CERTIFIED
 
 
 def backbone() -> Any:

@@ -90,7 +90,7 @@ class NatsSession:
         self._loop = loop
         self._work = asyncio.Event()
         self._refused: asyncio.Future[None] = loop.create_future()
-        self._error: Exception | None = None  # the last one before it was connected
+        self._error: Exception | None = None  # the most telling one before it was connected
         self._connected = False
         if self._thread is None:
             self._start()
@@ -176,7 +176,10 @@ class NatsSession:
                 self._loop.stop()
 
     async def _connect(self) -> None:
-        """nats-py would try for ever. A refusal is the end, and what else went wrong is told in the end."""
+        """nats-py would try for ever. A refusal is the end, as is a certificate that does not hold (nats-py
+        waits without end for a connection to close that TLS did not begin); what else went wrong is told in
+        the end.
+        """
         connecting = self._loop.create_task(
             self._client.connect(
                 **self._options,
@@ -239,8 +242,9 @@ class NatsSession:
         if self._connected:
             self._tell("failed", error)
             return
-        self._error = error
-        if isinstance(error, Refused) and not self._refused.done():
+        if not _is_telling(self._error) or _is_telling(error):  # to end what was refused may fail, too
+            self._error = error
+        if _is_telling(error) and not self._refused.done():
             self._refused.set_result(None)
 
     async def _ended(self) -> None:
@@ -310,6 +314,11 @@ def _options(
     return options
 
 
+def _is_telling(error: Exception | None) -> bool:
+    """Whether an error says what has to be mended."""
+    return isinstance(error, (Refused, ssl.SSLError))
+
+
 def _told(error: Exception) -> Exception:
     """An error of nats-py as others have them: a refusal that another try would not mend is told from those
     that it may.
@@ -367,7 +376,8 @@ async def look(
         raise _told(Error(text)) from error
     finally:
         with contextlib.suppress(Exception):
-            await client.close()
+            async with asyncio.timeout(_CLOSE_S):  # one that TLS did not begin never closes
+                await client.close()
 
 
 async def _ignore(message: Msg) -> None:

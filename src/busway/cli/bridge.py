@@ -17,7 +17,17 @@ from busway.adapters.identity import LOOK_S
 from busway.adapters.records import Change, LinkInfo
 from busway.cli import failures, output, realms, session
 from busway.cli.failures import Failure
-from busway.cli.options import Accept, Examples, Place, joins, json_option, links_realm, listens, wait_option
+from busway.cli.options import (
+    Accept,
+    Examples,
+    Place,
+    joins,
+    json_option,
+    links_realm,
+    listens,
+    nats_options,
+    wait_option,
+)
 from busway.protocol import Connection, codes
 
 _UNWANTED = (codes.NOT_A_ROUTER, codes.UNTRUSTED)
@@ -39,6 +49,7 @@ _UNWANTED = (codes.NOT_A_ROUTER, codes.UNTRUSTED)
 @wait_option
 @json_option("JSON lines.")
 @joins
+@nats_options
 @links_realm
 def bridge(
     place: Place,
@@ -303,6 +314,7 @@ class Bridge:
 @wait_option
 @json_option("JSON lines.")
 @joins
+@nats_options
 @links_realm
 def connect(place: Place, target: str, wait: float | None, as_json: bool) -> int:
     """Examples:
@@ -310,6 +322,7 @@ def connect(place: Place, target: str, wait: float | None, as_json: bool) -> int
       busway connect ws://lab.example/bus
       busway connect wss://lab.example --cafile ca.pem
       busway connect serial:///dev/ttyUSB0?baud=115200
+      busway connect tls://n1:4222,n2:4222 --credentials site.creds --token-file token.txt     a NATS cluster
       busway connect 192.168.1.20:7000 --wait 30     gives up if nobody is there within 30 s
 
     Until it is interrupted, this user's programs on this machine and the nodes behind URL are one bus, as far

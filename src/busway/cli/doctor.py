@@ -19,7 +19,7 @@ from busway.adapters.opening import is_backbone
 from busway.cli import completing, failures, output, session
 from busway.cli.auditing import kept
 from busway.cli.machine import check_directory
-from busway.cli.options import Examples, Place, joins, json_option, timeout_option
+from busway.cli.options import Examples, Place, joins, json_option, nats_options, timeout_option
 from busway.cli.realms import is_narrower
 from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, Found, survey
 from busway.protocol import codes
@@ -92,6 +92,7 @@ class Report:
 @timeout_option(2.0, "How long to wait for each answer, in seconds.")
 @json_option("One JSON document: what is well, and the findings.")
 @joins
+@nats_options
 def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool) -> int:
     """Examples:
       busway doctor                                    this machine and this bus
@@ -119,7 +120,7 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
             if is_backbone(url):
                 from busway.cli.doctor_backbone import check_servers
 
-                await check_servers(report, url, timeout)
+                await check_servers(report, url, timeout, **place.at_servers(url))
                 continue
             await check_url(report, bus, url, place, timeout)
         await check_nodes(report, bus, names, timeout)

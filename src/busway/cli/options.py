@@ -32,6 +32,8 @@ class Place(NamedTuple):
     trust: str | None = None  # the file that says whose keys may join
     boards: str | None = None  # the file or folder with the keys of boards
     policy: str | None = None  # the file that says who may do what
+    credentials: str | None = None  # files of NATS, for nats://: a user's token and its key
+    nkey: str | None = None  # ... or a key alone
 
     def identity(self, urls: Iterable[str], lasting: bool) -> dict[str, Any]:
         """The arguments of a bus that opens links at these URLs, or lets others come there: who it is, and
@@ -59,7 +61,17 @@ class Place(NamedTuple):
             found["headers"] = self.headers
         if self.proxy and is_web(url):
             found["proxy"] = None if self.proxy == "none" else self.proxy
-        return found
+        return found | self.at_servers(url)
+
+    def at_servers(self, url: str) -> dict[str, Any]:
+        """Of these, those that servers of NATS want to know; none for another URL."""
+        from busway.adapters import opening
+
+        if not opening.is_backbone(url):
+            return {}
+        cafile = self.cafile if opening.has_certificate(url) else None
+        given = {"cafile": cafile, "credentials": self.credentials, "nkey": self.nkey}
+        return {name: value for name, value in given.items() if value}
 
 
 class Accept(NamedTuple):
@@ -288,7 +300,8 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         envvar="BUSWAY_CAFILE",
         type=_FILE,
         metavar="FILE",
-        help="Who signs the certificates of wss:// (PEM); also from BUSWAY_CAFILE.  [default: the system's]",
+        help="Who signs the certificates of wss:// and, of NATS, tls:// (PEM); also from BUSWAY_CAFILE."
+        "  [default: the system's]",
     )
     @click.option(
         "--header",
@@ -316,6 +329,23 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         place = Place(bus, urls, cafile=cafile, headers=headers, proxy=proxy, **protection)
         return function(place, **options)
+
+    return command
+
+
+def nats_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that may be a gateway on NATS; above `joins`, whose Place then has them."""
+
+    @click.option(
+        "--credentials",
+        type=_FILE,
+        metavar="FILE",
+        help="A credentials file of NATS, for nats:// and tls://: a user's token with its seed.",
+    )
+    @click.option("--nkey", type=_FILE, metavar="FILE", help="A seed file of NATS, for the same.")
+    @functools.wraps(function)
+    def command(place: Place, credentials: str | None, nkey: str | None, **options: Any) -> Any:
+        return function(place._replace(credentials=credentials, nkey=nkey), **options)
 
     return command
 
