@@ -20,11 +20,13 @@ from busway.adapters import making
 BUS = "meadow"
 TOKEN = "meadow-h4k9w2x7q5m8z3t6r1v0"
 BEGUN = time.monotonic()
+SAYING = threading.Lock()
 
 
 def say(**words: object) -> None:
     now = time.monotonic()
-    print(json.dumps({"at": round(now - BEGUN, 3), "now": now, **words}), flush=True)
+    with SAYING:  # a line of each thread
+        print(json.dumps({"at": round(now - BEGUN, 3), "now": now, **words}), flush=True)
 
 
 def tell(found: busway.Found) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import lan
 from busway import Key
 from busway.lan.announced import bus_hash
 from tests.lan.program import BUS, TOKEN
@@ -187,15 +189,6 @@ def test_a_machine_that_sleeps_and_wakes_with_another_address() -> None:
         assert len(remembered(there)["places"]) == 1
 
 
-_REFUSED = """
-import busway
-try:
-    busway.AsyncBus(lan=True)
-except ValueError as error:
-    print(error)
-"""
-
-
 def test_bridges_join_the_programs_of_two_machines(tmp_path: Path) -> None:
     token = tmp_path / "token.txt"
     token.write_text(TOKEN)
@@ -207,18 +200,8 @@ def test_bridges_join_the_programs_of_two_machines(tmp_path: Path) -> None:
             bridge = subprocess.Popen(command, env=environment(machine), stdout=subprocess.DEVNULL)
             stack.callback(bridge.wait)
             stack.callback(bridge.kill)
-        served = [
-            *there[0].prefix(),
-            sys.executable,
-            "-m",
-            "busway",
-            "serve",
-            "lab/upper",
-            "--",
-            "tr",
-            "a-z",
-            "A-Z",
-        ]
+        words = ["busway", "serve", "lab/upper", "--", "tr", "a-z", "A-Z"]
+        served = [*there[0].prefix(), sys.executable, "-m", *words]
         server = subprocess.Popen(served, env=environment(there[0]), stdout=subprocess.DEVNULL)
         stack.callback(server.wait)
         stack.callback(server.kill)
@@ -230,7 +213,7 @@ def test_bridges_join_the_programs_of_two_machines(tmp_path: Path) -> None:
         assert (found["how"], found["state"]) in (("mdns", "joined"), ("incoming", "joined"))
 
 
-def test_nothing_listens_without_token_or_keys() -> None:
-    with machines(1) as (here,):
-        command = [*here.prefix(), sys.executable, "-c", _REFUSED]
-        assert "token=" in output_of(command, cwd=ROOT, env=environment(here))
+def test_the_times_that_it_takes_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lan.main(["--rounds", "1", "--machines", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^two meet .*: [\d.]+ s \([\d.]+ to [\d.]+\)$", printed, re.MULTILINE)) == 4
