@@ -10,11 +10,13 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -37,32 +39,53 @@ EVE = {"x-user": "eve"}
 class Server(NamedTuple):
     """A uvicorn process."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str  # of the bus
     refusal: int  # the status with which the application refuses
 
 
+def uvicorn(app: str, ws: str, folder: Path, refusal: int) -> contextlib.AbstractContextManager[Server]:
+    return running(["uvicorn", app, "--port", "0", "--ws", ws, "--no-access-log"], folder, refusal)
+
+
 @contextlib.contextmanager
-def uvicorn(app: str, ws: str, folder: Path, refusal: int) -> Iterator[Server]:
-    command = [sys.executable, "-m", "uvicorn", app, "--port", "0", "--ws", ws, "--no-access-log"]
+def running(words: list[str], folder: Path, refusal: int) -> Iterator[Server]:
+    """A server in a process of its own, in which nothing is raised out of the application."""
+    command = [sys.executable, "-m", *words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT), str(ROOT / "src")])}
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=folder, stderr=log, env=environment)
         try:
-            assert process.stderr is not None
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if found := re.search(r"running on http://(\S+)", line):
-                    yield Server(process, f"ws://{found[1]}/bus/", refusal)
-                    break
-            else:
-                pytest.fail("".join(said))
+            yield Server(process, f"ws://{address_in(log, process)}/bus/", refusal)
         finally:
             process.terminate()
             try:
-                process.communicate(timeout=BOUND_S)
+                process.wait(BOUND_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
+        said = text_of(log)
+        assert "Finished server process" in said or words[0] != "uvicorn"
+        assert "Exception in ASGI" not in said  # as uvicorn has it
+        assert "Error in ASGI" not in said  # ... and hypercorn
+        assert "never awaited" not in said
+        assert "never retrieved" not in said
+
+
+def text_of(log: IO[str]) -> str:
+    log.seek(0)
+    return log.read()
+
+
+def address_in(log: IO[str], process: subprocess.Popen[bytes]) -> str:
+    """The address that the server has, once it says so."""
+    end = time.monotonic() + BOUND_S
+    while True:
+        if found := re.search(r"[Rr]unning on http://(\S+)", text_of(log)):
+            return found[1]
+        assert process.poll() is None, text_of(log)
+        assert time.monotonic() < end, text_of(log)
+        time.sleep(0.02)
 
 
 @pytest.fixture(
@@ -75,8 +98,8 @@ def uvicorn(app: str, ws: str, folder: Path, refusal: int) -> Iterator[Server]:
 )
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     app, ws, refusal = request.param
-    with uvicorn(f"tests.web.asgi_site:{app}", ws, ROOT, refusal) as running:
-        yield running
+    with uvicorn(f"tests.web.asgi_site:{app}", ws, ROOT, refusal) as found:
+        yield found
 
 
 @contextlib.asynccontextmanager
@@ -275,7 +298,15 @@ async def in_the_hall(url: str) -> None:
             await panel.connect(f"{url}?b", retry=None)
 
 
-def test_the_program_of_the_document(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["uvicorn", "hall_app:app", "--port", "0", "--ws", "websockets-sansio"],
+        ["hypercorn", "hall_app:app", "--bind", "127.0.0.1:0"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_program_of_the_document(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "hall_app.py").write_text(programs("docs/howto/clients.md")["hall_app.py"])
-    with uvicorn("hall_app:app", "websockets-sansio", tmp_path, 401) as running:
-        aio.run(in_the_hall(running.url))
+    with running(words, tmp_path, 401) as server:
+        aio.run(in_the_hall(server.url))
