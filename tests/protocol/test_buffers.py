@@ -47,6 +47,7 @@ def test_the_bytes_are_those_of_data_to_send() -> None:
     assert as_bytes(filled(), 1 << 24, True) == as_bytes(filled(), 1 << 24, False)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("size", [1, 100, 5000, 65536, 131072])
 @pytest.mark.parametrize("security", [None, guard])
 def test_all_comes_in_order_however_little_is_asked_for(size: int, security: Any) -> None:

@@ -209,6 +209,7 @@ def test_the_last_word_on_an_endpoint_is_told_in_the_end(count: int) -> None:
     assert [net.holders(letter, UUIDS[0]) for letter in "abcd"] == [expected] * 4
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_endpoints_that_come_first_or_once_again_are_told_at_once() -> None:
     net = chain("abcd")
     liar = Liar(net, net["a"])

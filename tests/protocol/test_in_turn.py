@@ -66,6 +66,7 @@ def test_messages_in_one_frame_cost_a_sixth_less() -> None:
     assert together < alone * 5 / 6, (alone, together)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_message_to_another_each_time_costs_no_more_where_others_might_travel_together() -> None:
     alone, together = burst_steps(MANY), burst_steps(MANY, runs=True)
     assert together < alone * 1.02, (alone, together)
@@ -139,6 +140,7 @@ def bound(count: int) -> tuple[AliasWriter, AliasTable]:
     return writer, table
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("before", [0, 126, 127, 5000])
 def test_credit_is_written_the_same_both_ways(before: int) -> None:
     net, names, _ = in_turn(1)

@@ -292,6 +292,7 @@ def test_high_and_urgent_ones_find_room_beside_a_full_queue() -> None:
     assert_settled(row.net)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_low_ones_count_in_the_queue_of_all() -> None:
     row = Row("ab")
     row.serve(E)
@@ -412,6 +413,7 @@ def test_they_do_so_rather_than_that_a_publish_waits() -> None:
     assert len(row.go(4096)) in range(count - 100, count + 101)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_best_effort_ones_that_give_way_are_lost() -> None:
     row = Row("ab")
     row.serve(E, BROADCAST)
@@ -424,6 +426,7 @@ def test_best_effort_ones_that_give_way_are_lost() -> None:
     assert len([payload for payload in row.go(4096) if payload[:4] == b"1000"]) == 5
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_urgent_ones_have_room_of_their_own_and_no_more() -> None:
     row = Fan()
     row.serve(E, BROADCAST)
@@ -458,6 +461,7 @@ def test_of_what_is_kept_the_lowest_goes_first() -> None:
     assert 0 < order.count(b"0" * 50_000) < 20
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("wait", [True, False])
 def test_a_publish_waits_for_room_of_its_own(wait: bool) -> None:
     row = Row("ab")

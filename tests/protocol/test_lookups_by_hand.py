@@ -127,6 +127,7 @@ def test_a_router_that_asks_back_is_answered_at_once() -> None:
 # Rare turns
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_what_a_far_router_said_is_dropped_when_the_holder_says_otherwise() -> None:
     net = Mesh()
     net.add("ambc")

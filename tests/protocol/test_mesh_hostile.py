@@ -109,6 +109,7 @@ def test_what_breaks_the_format_ends_the_link_with_its_number(what: str) -> None
     assert net.payloads("c", receiver) == [b"still"]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("what", MALFORMED)
 @pytest.mark.parametrize("leaf", [False, True])
 def test_a_leaf_and_the_router_of_a_leaf_refuse_the_same(what: str, leaf: bool) -> None:

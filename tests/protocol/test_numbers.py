@@ -134,6 +134,7 @@ def test_a_number_that_was_not_bound_or_is_cut_off_ends_the_link(body: bytes, co
     assert len(receiver.queue.drain()) == 1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_message_costs_the_same_however_many_endpoints_are_sent_to_in_turn() -> None:
     costs = []
     for count in (1, 400):

@@ -86,6 +86,7 @@ def test_an_answer_has_the_priority_of_its_request(letters: str, priority: int) 
     assert_settled(net)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @WAYS
 @pytest.mark.parametrize("priority", OTHERS)
 @pytest.mark.parametrize("failed", [False, True])

@@ -160,6 +160,7 @@ def test_entries_from_beyond_leave_room_to_those_of_this_machine() -> None:
     assert not directory_of.has_room(one)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_one_neighbour_uses_its_share_of_the_lookups() -> None:
     """Others, and this node itself, still find what is behind the slow link."""
     net = chain("ab")

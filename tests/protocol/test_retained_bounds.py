@@ -108,6 +108,7 @@ def test_so_many_floors_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(kept._floors) == 3
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_way_that_becomes_wider_and_narrower_again_and_again_brings_nothing_twice() -> None:
     net = line("ab")
     receiver = subscribe(net["b"], "lab/*", GLOBAL)

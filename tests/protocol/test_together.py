@@ -550,6 +550,7 @@ def star(runs: dict[str, bool], **options: Any) -> tuple[Mesh, dict[str, Any]]:
     return net, heard
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("runs", [{}, {"ab": False}, {"bc": False}, {"bc": False, "bd": False}])
 @pytest.mark.parametrize("size", [3, 4, 9, 0])
 def test_broadcasts_pass_together_along_their_tree(runs: dict[str, bool], size: int) -> None:
