@@ -4,7 +4,8 @@ taken twice, and the order is kept.
 `python -m tests.store.crash --seed N --messages M` lets senders bring messages into a store, and receivers
 take them once, each a process that is killed and begun anew, until M were confirmed. `--kills K` kills a
 program that writes to a store's file alone, at its n-th statement or at a random instant, K times; `--cuts C`
-cuts its files short; `--disk` fills a small file system. Each prints a line, and raises what is wrong.
+cuts its files short; `--disk` fills a small file system; with `--nats` two stores take turns at a NATS
+server. Each prints a line, and raises what is wrong.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import busway
 from busway.store.records import DISK_FULL, MAIL, OVERHEAD, StoreError
 from busway.store.sqlite import SqliteBackend
 from busway.store.tables import Entry, now_ms
+from tests.rigs import nats_servers
 from tests.rigs.tree import ROOT
 
 NAMES = 3
@@ -73,8 +75,9 @@ async def receiver(folder: Path, which: int) -> None:
 
 
 async def keeper(folder: Path, _: int) -> None:
-    """A store."""
-    async with busway.AsyncBus(label="store") as bus, busway.Store(bus, folder / "store", keep=["crash/**"]):
+    """A store, in the folder or where the environment says."""
+    place = os.environ.get("STORE_PLACE") or str(folder / "store")
+    async with busway.AsyncBus(label="store") as bus, busway.Store(bus, place, keep=["crash/**"]):
         await asyncio.Event().wait()
 
 
@@ -84,15 +87,16 @@ ROLES = {"sender": sender, "receiver": receiver, "keeper": keeper}
 class Program:
     """A process of a role, which is killed and begun anew."""
 
-    def __init__(self, folder: Path, role: str, number: int) -> None:
+    def __init__(self, folder: Path, role: str, number: int, place: str = "") -> None:
         self.folder = folder
+        self.place = place
         self.role = role
         self.number = number
         self.process = self.begun()
 
     def begun(self) -> subprocess.Popen[bytes]:
         words = ["-m", "tests.store.crash", "--role", self.role, str(self.folder), str(self.number)]
-        environment = {**os.environ, "BUSWAY_DIR": str(self.folder / "bus")}
+        environment = {**os.environ, "BUSWAY_DIR": str(self.folder / "bus"), "STORE_PLACE": self.place}
         with (self.folder / f"{self.role}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, *words], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=log
@@ -162,12 +166,20 @@ def scratch() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def campaign(seed: int, messages: int, seconds: float) -> str:
-    """Until so many messages are confirmed, or so many seconds are over. Raises AssertionError."""
+def campaign(seed: int, messages: int, seconds: float, nats: bool) -> str:
+    """Until so many messages are confirmed, or so many seconds are over; with `nats` two stores at a real
+    server, of which one is active. Raises AssertionError.
+    """
     rng = random.Random(seed)
-    with scratch() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(scratch())
         (folder / "bus").mkdir(mode=0o700)
-        programs = [Program(folder, "keeper", 0), Program(folder, "sender", 0)]
+        place = ""
+        if nats:
+            server = nats_servers.one(f'jetstream {{ store_dir: "{folder}/js" }}')
+            place = f"{stack.enter_context(server).url}/crash"
+        programs = [Program(folder, "sender", 0)]
+        programs += [Program(folder, "keeper", number, place) for number in range(1 + nats)]
         programs += [Program(folder, "receiver", which) for which in range(NAMES)]
         kills = dict.fromkeys(ROLES, 0)
         began = time.monotonic()
@@ -177,7 +189,7 @@ def campaign(seed: int, messages: int, seconds: float) -> str:
                 victim = rng.choice(programs)
                 kills[victim.role] += 1
                 victim.again()
-            programs[1].kill()
+            programs[0].kill()
             kept = confirmed(folder)
             until = time.monotonic() + DRAIN_S
             while time.monotonic() < until and sum(map(len, results(folder))) < len(kept):
@@ -374,6 +386,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--cuts", type=int, default=0)
     parser.add_argument("--disk", action="store_true")
+    parser.add_argument("--nats", action="store_true")
     parser.add_argument("--role", nargs=3, metavar=("ROLE", "FOLDER", "NUMBER"))
     options = parser.parse_args()
     if options.role:
@@ -390,7 +403,7 @@ def main() -> None:
         if options.disk:
             print(disk(place), flush=True)
     if options.messages:
-        print(campaign(seed, options.messages, options.seconds), flush=True)
+        print(campaign(seed, options.messages, options.seconds, options.nats), flush=True)
 
 
 if __name__ == "__main__":

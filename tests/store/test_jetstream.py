@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 import busway
 from busway.names import endpoint_id
 from busway.testing import Network
 from tests.rigs import nats_servers
+from tests.store import crash
 from tests.store.lab import taken, until
 
 pytestmark = pytest.mark.skipif(not nats_servers.server_program(), reason="there is no nats-server")
@@ -85,15 +87,32 @@ async def test_who_loses_its_lease_writes_no_more(server: nats_servers.Server) -
         await it.sender.send("lab/pump", 1, store=True)
         store = it.active
         backend = store._backend
-        await backend._js.publish("busway-store.lab.e", b"\x90")  # as another that is active would write
+        other = crash.entry(7)._replace(endpoint=endpoint_id("lab/pump"), payload=b"other", id=b"o" * 24)
+        row = msgspec.msgpack.encode([0, *other[1:]])
+        await backend._js.publish("busway-store.lab.e", row)  # as another that is active would write
         service = store._service
         assert service is not None
-        with pytest.raises(busway.StoreError, match="NATS does not keep it"):
-            await it.sender.send("lab/pump", 2, store=True)
-        await backend._js.delete_msg("lab", 2)
-        await until(lambda: store._service is not service)
-        await it.sender.send("lab/pump", 3, store=True)
-        assert await taken(it.receiver.register("lab/pump"), 2) == [1, 3]
+        await it.sender.send("lab/pump", 2, store=True)  # refused, read anew, and asked again
+        assert store._service is not service
+        assert await taken(it.receiver.register("lab/pump"), 3) == [1, b"other", 2]
+
+
+async def test_what_the_stream_has_and_a_store_has_not_read_is_read_before_it_counts(
+    server: nats_servers.Server,
+) -> None:
+    async with two(server) as it:
+        await it.sender.send("lab/pump", 1, store=True)
+        store, service = it.active, it.active._service
+        (outbox,) = it.sender._store_client.outboxes.values()
+        late = crash.entry(1)._replace(
+            endpoint=endpoint_id("lab/pump"), id=outbox.stream + (1).to_bytes(8, "big")
+        )
+        row = msgspec.msgpack.encode([0, *late[1:]])
+        headers = {"Nats-Msg-Id": late.id.hex()}
+        await store._backend._js.publish("busway-store.lab.e", row, headers=headers)
+        await it.sender.send("lab/pump", 2, store=True)  # the one that the stream has: as it was told before
+        assert store._service is not service
+        assert await taken(it.receiver.register("lab/pump"), 2) == [1, late.payload]
 
 
 async def test_troubles_answers_and_forgetting_outlive_it(server: nats_servers.Server) -> None:

@@ -26,7 +26,8 @@ RENEW_S = 1.5
 DEDUPE_S = 600.0  # in which a sender's repetition is known by NATS itself, whoever is active
 _TRY_S = 0.5
 _ASK_S = 10.0
-_ACK_S = 4.0
+_ACK_S = 8.0
+_FULL = (10023, 10047, 10077)  # of NATS: no resources, no storage, as many bytes as the stream may have
 _CONNECT_S = 5.0
 _AT_ONCE = 256
 _SIZE_AT_ONCE = 1 << 20  # bytes: more than NATS's client takes without a pause could leave in another order
@@ -247,10 +248,19 @@ class JetStreamBackend:
                     if not isinstance(error, Exception):
                         self._refuse(StoreError(NOT_ACTIVE, "this store is not the active one any more"))
                         raise
-                    text = f"NATS does not keep it: {str(error) or type(error).__name__}"
-                    self._refuse(StoreError(DISK_FULL, text))
+                    self._refuse(self._told(error))
                     self.lost.set()  # the stream counts, not what is here: begin anew with what it has
                     return
+
+    def _told(self, error: Exception) -> StoreError:
+        """A write that came to nothing, as those hear it who wanted it. Most may ask again: what was kept of
+        it all the same is known when this store, or another, has read all anew.
+        """
+        if isinstance(error, StoreError):
+            return error
+        full = isinstance(error, self._nats.js.errors.APIError) and error.err_code in _FULL
+        text = f"NATS does not keep it: {str(error) or type(error).__name__}"
+        return StoreError(DISK_FULL if full else NOT_ACTIVE, text)
 
     async def _write(self, jobs: list[Job]) -> None:
         entries = [
@@ -289,7 +299,15 @@ class JetStreamBackend:
         for ack in found:
             if isinstance(ack, BaseException):
                 raise ack
+            if ack.duplicate and self.tables.entry(ack.seq) is None and await self._is_there(ack.seq):
+                raise StoreError(NOT_ACTIVE, "the stream has more than this store has read: it begins anew")
         return found
+
+    async def _is_there(self, pos: int) -> bool:
+        with contextlib.suppress(self._nats.js.errors.NotFoundError):
+            await self._js.get_msg(self.name, pos)
+            return True
+        return False
 
     async def _publish_run(self, entries: list[Entry]) -> list[Any]:
         """Each is told which one is to be before it, so they may be on their way together."""
@@ -309,9 +327,7 @@ class JetStreamBackend:
         return found + await asyncio.gather(*run, return_exceptions=True)
 
     def _put(self, change: Change, acks: Any) -> list[int]:
-        """Give entries the places that they have at NATS. One that it had already may be done with: it is not
-        kept anew.
-        """
+        """Give entries their places at NATS. One that was there already is here, or done with."""
         _, stream, last, now, entries = change
         answers = [next(acks) for _ in entries]
         fresh = [

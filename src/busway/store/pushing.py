@@ -148,6 +148,9 @@ class Pushing:
                 for entry in entries:
                     if entry.due > now_ms():
                         return True
+                    if 0 < entry.expires <= now_ms():
+                        after = entry.pos  # it is removed soon
+                        continue
                     while len(requests) >= REQUESTS:
                         done, requests = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
                         if any(task.result() != DONE for task in done):

@@ -311,6 +311,7 @@ def mailbox(
     how = once if isinstance(once, Once) else Once(None if once is True else once)
     target, name = endpoint_id(endpoint), endpoint_name(endpoint)
     attach = {"to": target, "ahead": how.ahead, "name": name, "endpoint": target}
+    attach["alone"] = words[0] == "unicast"
     labels = (*labels, records.ONCE_LABEL)
     return _begun(bus, endpoint, types, words, labels, gone, how, attach, name or uuid_text(target))
 

@@ -138,6 +138,7 @@ class Attach(msgspec.Struct, tag_field="op", tag="attach"):
     start: str | int | float = "new"
     visibility: float = VISIBILITY_S
     tries: int = TRIES
+    alone: bool = False  # of mail: it has the name alone, so who had it before is gone
 
 
 class Ack(msgspec.Struct, tag_field="op", tag="ack"):

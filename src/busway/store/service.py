@@ -394,9 +394,6 @@ class Service:
                 records.TOO_MANY, f"the store has {records.SESSIONS_MAX} consumers, the most it takes"
             )
         queue = await (self._durable(request, attach) if attach.durable else self._mail(request, attach))
-        if not attach.durable:  # a receiver has one session; another of the same is what it was before
-            for other in [s for s in queue.sessions if (s.node, s.to) == (request.source, attach.to)]:
-                await self.commit(self._lose(other, True))
         session = Session(queue, attach.session, request.source, attach.to, attach.ahead)
         session.visibility = attach.visibility if attach.durable else 0.0
         session.heard = time.monotonic()
@@ -404,9 +401,19 @@ class Service:
         queue.sessions.append(session)
         self._sending[session.id] = asyncio.Event()
         self.spawn(self._send_to(session, self._sending[session.id]))
+        changes: list[Change] = []
+        for other in [] if attach.durable else self._replaced(session, attach.alone):
+            changes += self._lose(other, True)
+        await self.commit(changes)
         queue.arrived()
         self.pump(queue)
         return {"lease": records.LEASE_S}
+
+    @staticmethod
+    def _replaced(session: Session, alone: bool) -> list[Session]:
+        """The sessions in whose place this one comes: those of the same receiver; all, if it is alone."""
+        others = [each for each in session.queue.sessions if each is not session]
+        return [each for each in others if alone or (each.node, each.to) == (session.node, session.to)]
 
     async def _mail(self, request: Any, attach: records.Attach) -> Queue:
         if problem := name_problem(attach.name, attach.endpoint):
@@ -542,7 +549,7 @@ class Service:
             elif change.what == "node-down":
                 self.spawn(self.lasting.departed(subject.id))
                 for session in [s for s in self.sessions.values() if s.node == subject.id]:
-                    await self._give_up(session)
+                    self.spawn(self.commit(self._lose(session, False)))
 
     # Time
 
@@ -576,8 +583,8 @@ class Service:
 
     async def remove(self, entries: list[Entry], why: str) -> None:
         """Remove entries, whoever has them in memory."""
-        await self.commit([("remove", [entry.pos for entry in entries])])
-        self.counts[why] += len(entries)
+        (gone,) = await self.commit([("remove", [entry.pos for entry in entries])])
+        self.counts[why] += len(gone)
         for entry in entries:
             for queue in self.queues.values():
                 queue.gone(entry.pos)
