@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 
 import busway
 from busway import AsyncBus, Bus, Undeliverable
+from busway.drivers.nats import token_of
 from tests.adapters import threads_tools
 from tests.adapters.tools import Program, join, until
 from tests.rigs import nats_servers
@@ -279,6 +283,45 @@ def test_threads_are_gateways_too(server: Server) -> None:
         assert here.request("pump", 2, **LATER) == [2]
 
 
+async def test_somebody_on_the_cluster_without_the_token_is_a_nuisance_at_most() -> None:
+    with nats_servers.one() as server:
+        async with sites(server.url, "hostile", token=TOKEN) as [(gate, here), (_, there)]:
+            await serve(there)
+            evil = await nats.connect(server.url)
+            heard: list[Any] = []
+
+            async def hear(message: Any) -> None:
+                heard.append(message)
+
+            await evil.subscribe("busway.>", cb=hear)
+            await evil.flush()
+            assert await here.request("pump", 1, **LATER) == [1, "inner 1"]
+            await until(lambda: any(".who." in message.subject for message in heard))
+            question = next(message for message in heard if ".who." in message.subject)
+            root = question.subject.partition("who.")[0]
+            for _ in range(300):  # made-up gateways that say they have it, and that come
+                uuid = bytes.fromhex(question.subject.rpartition(".")[2])
+                await evil.publish(question.reply, os.urandom(16) + uuid)
+                await evil.publish(root + "new." + uuid.hex(), os.urandom(16))
+                await evil.publish(root + "pattern", os.urandom(16) + b"**")
+                to = question.reply.rpartition(".")[0]
+                opening = bytes((1, 0, 0, 0, 0, 0, 0, 0, 0, 1)) + os.urandom(16)
+                await evil.publish(f"{to}.{token_of(os.urandom(8))}", opening, reply="busway.evil")
+                await evil.publish(to, b"")
+            for message in heard:  # every link's messages once more, and others in their place
+                if ".to." in message.subject:
+                    await evil.publish(message.subject, message.data, reply=message.reply)
+                    await evil.publish(message.subject, os.urandom(40), reply=message.reply)
+            await evil.flush()
+            await evil.close()
+            assert await here.request("pump", 2, ttl=40.0, timeout=60.0) == [2, "inner 1"]
+            assert len(gate.links()) < 512
+            assert {node.id for node in gate.nodes()} <= {each.id for each in (here, gate, there)} | {
+                link.peer for link in gate.links()
+            }
+            await until(lambda: len(gate.links()) == 3, 30)
+
+
 async def test_a_leaf_and_other_realms_are_refused(server: Server) -> None:
     async with AsyncBus("refused", ipc=False) as bus:
         with pytest.raises(ValueError, match="of realm"):
@@ -290,6 +333,16 @@ async def test_a_leaf_and_other_realms_are_refused(server: Server) -> None:
     async with AsyncBus("refused", ipc=False, leaf=True) as leaf:
         with pytest.raises(ValueError, match="leaf"):
             await leaf.connect(server.url)
+
+
+async def test_without_nats_py_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("busway.backbone.gateway", "busway.backbone.asking", "busway.backbone.cluster"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "busway.drivers.nats_session", raising=False)
+    monkeypatch.setitem(sys.modules, "nats", None)
+    async with AsyncBus("missing", ipc=False) as bus:
+        with pytest.raises(busway.MissingLibrary, match=r"pip install nats-py\[nkeys\]"):
+            await bus.connect("nats://127.0.0.1:4222")
 
 
 async def test_no_server_is_there() -> None:

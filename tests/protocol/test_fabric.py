@@ -517,3 +517,37 @@ def test_a_way_that_changes_again_and_again_is_shown_when_it_is_told() -> None:
     assert net.known("h") == "g"
     net.advance(2000)
     assert net.known("h") == "ag"
+
+
+def test_a_side_with_two_gateways_gets_one_copy_and_goes_on_when_one_is_lost() -> None:
+    net = Fabric("ga", "hbc")
+    net.gates.append("c")
+    net.join("bc")
+    net["c"].mesh.set_fabric(True, net.now)
+    receiver = net["b"].register(E, BROADCAST, realm=GLOBAL)
+    served = net["b"].register(F, UNICAST, realm=GLOBAL)
+    net.settle()
+    net["a"].publish(E, b"0", net.now, realm=GLOBAL)
+    net.settle()
+    for number in (b"1", b"2"):
+        net["a"].publish(E, number, net.now, realm=GLOBAL)
+        net.settle()
+    assert net.payloads("b", receiver) == [b"1", b"2"]
+    assert {"gh", "gc"} <= net.cable.keys()
+    net["a"].send(F, b"x", net.now)
+    net.settle()
+    net.cable["gh"].cut()
+    net.cable["hb"].cut()
+    net.cable["hc"].cut()
+    net.settle()
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
+    net.settle()
+    token = net["a"].send(F, b"y", net.now, confirm=True)
+    net["a"].publish(E, b"3", net.now, realm=GLOBAL)
+    net.settle()
+    net["a"].publish(E, b"4", net.now, realm=GLOBAL)
+    net.settle()
+    assert net.payloads("b", served) == [b"x", b"y"]
+    net.settle()
+    assert verdicts(net, net["a"], token) == [(events.TAKEN, 0)]
+    assert net.payloads("b", receiver)[-1:] == [b"4"]
