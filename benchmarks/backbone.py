@@ -96,8 +96,10 @@ async def plain(url: str, role: str) -> None:
 
 
 async def program(url: str, role: str, gate: str) -> None:
-    """One of two programs that use Busway: gateways themselves, or behind one that listens (`gate`)."""
-    async with busway.AsyncBus("bench", ipc=False) as bus:
+    """One of two programs that use Busway: gateways themselves, or behind one that listens (`gate`). Both pairs
+    have the same names, each on a bus of its own.
+    """
+    async with busway.AsyncBus("behind" if gate else "direct", ipc=False) as bus:
         if gate:
             await bus.connect(gate, token=TOKEN)
         else:
@@ -130,7 +132,7 @@ async def program(url: str, role: str, gate: str) -> None:
 
 async def gateway(url: str) -> None:
     """A gateway of its own, for a program behind it."""
-    async with busway.AsyncBus("bench", ipc=False, transit=True) as bus:
+    async with busway.AsyncBus("behind", ipc=False, transit=True) as bus:
         await bus.connect(url, token=TOKEN)
         listener = await bus.listen("tcp://127.0.0.1:0", token=TOKEN)
         say(listener.url)
