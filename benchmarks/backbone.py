@@ -96,8 +96,8 @@ async def plain(url: str, role: str) -> None:
 
 
 async def program(url: str, role: str, gate: str) -> None:
-    """One of two programs that use Busway: gateways themselves, or behind one that listens (`gate`). Both pairs
-    have the same names, each on a bus of its own.
+    """One of two programs that use Busway: gateways themselves, or behind one that listens (`gate`). Both
+    pairs have the same names, each on a bus of its own.
     """
     async with busway.AsyncBus("behind" if gate else "direct", ipc=False) as bus:
         if gate:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import time
 from pathlib import Path
 from typing import Any
 
@@ -176,19 +175,21 @@ async def test_history_in_order_by_time_and_newest(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         await published(it, "lab/1/level", 1, 2)
         await asyncio.sleep(0.01)
-        since = round(time.time() * 1000)
         await published(it, "lab/2/level", 3)
         await published(it, "lab/1/level", 4)
 
-        async def values(**words: Any) -> list[int]:
+        async def rows(**words: Any) -> list[records.Delivered]:
             pattern = words.pop("pattern", "lab/*/level")
             answer = await ask(it, records.History(pattern, **words))
-            rows = [msgspec.convert(row, records.Delivered) for row in answer["messages"]]
-            return [row.payload[0] for row in rows]
+            return [msgspec.convert(row, records.Delivered) for row in answer["messages"]]
+
+        async def values(**words: Any) -> list[int]:
+            return [row.payload[0] for row in await rows(**words)]
 
         assert await values() == [1, 2, 3, 4]
+        since = (await rows())[2].stored
         assert await values(since=since) == [3, 4]
-        assert await values(until=since) == [1, 2]
+        assert await values(until=since - 1) == [1, 2]
         assert await values(count=2) == [1, 2]
         assert await values(count=2, newest=True) == [3, 4]
         assert await values(after=2) == [3, 4]

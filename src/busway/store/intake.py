@@ -167,9 +167,12 @@ class StoredMessage:
         """It is done: remembered as taken, and never delivered again. Twice is once."""
         self._intake.finish([self])
 
-    def retry(self, pause: float = 0.0) -> None:
-        """It could not be done: it is delivered again, to whoever is free, after `pause` seconds."""
-        self._intake.again(self, round(pause * 1000))
+    def retry(self, pause: float | None = None) -> None:
+        """It could not be done: it is delivered again, to whoever is free, after `pause` seconds. None: of a
+        durable 0.5 s after the first time, then twice as long each time, a minute at the most; mail at once,
+        which keeps the order.
+        """
+        self._intake.again(self, self._intake.pause_ms(self) if pause is None else round(pause * 1000))
 
     def give_up(self) -> None:
         """It can never be done: it is dead, and waits for `busway jobs`."""
@@ -353,6 +356,10 @@ class Intake:
                 self._done.update(message.numbers)
         self.kick()
 
+    def pause_ms(self, message: StoredMessage) -> int:
+        """The pause before a message is tried again, unless its program says which."""
+        return records.pause_ms(message.tries + 1) if "durable" in self.attach else 0
+
     def again(self, message: StoredMessage, pause: int) -> None:
         if not message.id or message.state != "open":
             return
@@ -372,6 +379,6 @@ class Intake:
                 yield db
         except BaseException:
             for message in fresh:
-                self.again(message, records.milliseconds(PAUSE_S))
+                self.again(message, max(self.pause_ms(message), records.milliseconds(PAUSE_S)))
             raise
         self._settled(fresh)

@@ -11,8 +11,7 @@ import heapq
 from typing import TYPE_CHECKING, Any
 
 from busway.protocol import codes, events
-from busway.store.queues import pause_ms
-from busway.store.records import MAIL, ONCE_LABEL, REQUEST, StoreError
+from busway.store.records import MAIL, ONCE_LABEL, REQUEST, StoreError, pause_ms
 from busway.store.tables import Entry, now_ms
 
 if TYPE_CHECKING:

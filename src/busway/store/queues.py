@@ -12,22 +12,14 @@ import heapq
 from collections.abc import Iterable
 from typing import Protocol
 
-from busway.store.records import BATCH_MAX, BATCH_SIZE, MAIL, Delivered
+from busway.store.records import BATCH_MAX, BATCH_SIZE, MAIL, Delivered, pause_ms
 from busway.store.tables import Change, Durable, Entry, Mark, Tables
 
 LOAD_MAX = 1024  # messages of a queue that are in memory, at the least those that are on their way
 LOAD_SIZE = 64 << 20  # bytes of payload of all queues that are in memory; each has one message all the same
 _DONE_MAX = 4096  # of a durable, done while one before them is not
 _LATE_MAX = 1024  # deliveries of a session whose time is over, and which may be done all the same
-PAUSE_FIRST_MS = 500
-PAUSE_MAX_MS = 60_000
 GIVE_UP = -1
-
-
-def pause_ms(tries: int) -> int:
-    """The pause before another try, when so many have failed."""
-    doubled: int = PAUSE_FIRST_MS << min(max(tries - 1, 0), 10)
-    return min(PAUSE_MAX_MS, doubled)
 
 
 class Budget:
@@ -342,8 +334,9 @@ class Queue:
             if len(session.late) >= _LATE_MAX:
                 del session.late[next(iter(session.late))]
             session.late[number] = delivery.entry.pos
-            if delivery.entry.pos in self._known:
-                changes += self._failed(delivery.entry, now_ms, 0, "")
+            entry = delivery.entry
+            if entry.pos in self._known:  # the first time at once, for it may be this consumer's fault
+                changes += self._failed(entry, now_ms, pause_ms(entry.tries) if entry.tries else 0, "")
         return changes
 
     def lose(self, session: Session, orderly: bool, now_ms: int) -> list[Change]:

@@ -23,6 +23,8 @@ BATCH_MAX = 512  # messages in one question or delivery
 BATCH_SIZE = 262_144  # bytes of payload in one, unless a single message is larger
 AHEAD_MAX = 4096  # messages that are on the way to one consumer
 AHEAD = 256
+_PAUSE_FIRST_MS = 500
+_PAUSE_MAX_MS = 60_000
 TRIES = 16
 VISIBILITY_S = 30.0
 LEASE_S = 15.0  # a consumer that is silent for so long is lost
@@ -224,3 +226,9 @@ class Batch(msgspec.Struct, array_like=True):
 def milliseconds(seconds: float) -> int:
     """Seconds in whole milliseconds, 1 at the least."""
     return max(1, round(seconds * 1000))
+
+
+def pause_ms(tries: int) -> int:
+    """The pause before another try, when so many have failed."""
+    doubled: int = _PAUSE_FIRST_MS << min(max(tries - 1, 0), 10)
+    return min(_PAUSE_MAX_MS, doubled)
