@@ -17,6 +17,7 @@ from busway.adapters.arguments import SERVER_OPTIONS, check_seconds, check_whole
 from busway.adapters.client_records import Client, ClientMessage
 from busway.adapters.hooks import HookTimeout, Line, Run
 from busway.adapters.sampling import Sampler
+from busway.drivers.channel import NOT_KEPT
 from busway.names import ascii_safe
 from busway.protocol import Connection, Node, codes
 from busway.protocol.errors import Refusal
@@ -108,8 +109,10 @@ def serve_clients(bus: Any, url: str, options: dict[str, Any]) -> tuple[dict[str
     mine = {name: value for name, value in options.items() if name in SERVER_OPTIONS and value is not None}
     left = {name: value for name, value in options.items() if name not in SERVER_OPTIONS}
     server = server_of(bus, **mine)
-    if server.rules.max_connections is not None and url.partition(":")[0].lower() in ("ws", "wss"):
-        left.setdefault("connections_max", server.rules.max_connections + SPARE_MAX)
+    if url.partition(":")[0].lower() in ("ws", "wss"):
+        left["keep_requests"] = True
+        if server.rules.max_connections is not None:
+            left.setdefault("connections_max", server.rules.max_connections + SPARE_MAX)
     return left, server
 
 
@@ -235,11 +238,17 @@ class Server:
         client.query = query
         client.headers = asked.headers if asked is not None else {}
         client.scope = getattr(runner.channel, "scope", None)
+        if asked is not None:  # it is not kept as long as the link
+            runner.channel.asked = NOT_KEPT
+        if client.scope is not None:
+            runner.channel.scope = None
         proved = runner.protection_now
         client.proved, client.trusted, client.key = proved
         seat = Seat(client, _proofs(runner.connection, runner.has_token), runner)
         if self._is_full_for(seat):
             self.turn_away(Refusal(codes.MESH_FULL, _FULL))
+        if self.rules.admit is None:
+            _forget_request(client)
         return seat
 
     def _is_full_for(self, seat: Seat) -> bool:
@@ -277,8 +286,7 @@ class Server:
     ) -> None:
         self._waiting -= 1
         client = seat.client
-        client.headers = {}
-        client.scope = None
+        _forget_request(client)
         refusal = self._refusal(value, error)
         if refusal is not None:
             then(None, refusal)
@@ -364,6 +372,12 @@ class Server:
     def _failed(self, hook: Hook | None, error: BaseException) -> None:
         if self._host.failure is None:  # else it is given up with the bus
             self._host.failures.add(f"the hook {getattr(hook, '__name__', type(hook).__name__)}", error)
+
+
+def _forget_request(client: Client) -> None:
+    """Only `admit` sees it."""
+    client.headers = {}
+    client.scope = None
 
 
 def _check_name(name: Any) -> None:

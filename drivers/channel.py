@@ -41,6 +41,9 @@ class Asked(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
+NOT_KEPT: Final = Asked()
+
+
 class Refusal(ConnectionRefusedError):
     """A refusal: who answers there will not have this link, and would say the same at another try.
 

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, urljoin
 
 from busway.drivers import tcp, tunnel
-from busway.drivers.channel import READ_SIZE, Asked, Refusal, short_via
+from busway.drivers.channel import NOT_KEPT, READ_SIZE, Asked, Refusal, short_via
 from busway.drivers.sockets import SocketChannel
 from busway.drivers.upgrades import check_origins
 from busway.drivers.websocket_frames import GOING_AWAY, NO_STATUS, NORMAL, SEND_SIZE_MAX, Frames
@@ -135,7 +135,7 @@ class WebSocketChannel:
         self._ended: OSError | bool = False  # nothing more comes: in good order, or the failure
         self._drained = -1  # bytes read and dropped since the other side was refused; -1 before
         self._on_close = on_close
-        self.asked = Asked()  # at the side that was dialled
+        self.asked: Asked = NOT_KEPT  # at the side that was dialled
 
     def fileno(self) -> int:
         return self._inner.fileno()
@@ -576,6 +576,7 @@ def listen(
     origins: Iterable[str] = (),
     pages: Mapping[str, tuple[str, bytes]] | None = None,
     connections_max: int = CONNECTIONS_MAX,
+    keep_requests: bool = False,
 ) -> WebSocketListener:
     """Listens on `url`. Looks names up and so may block.
 
@@ -583,7 +584,8 @@ def listen(
     let in anyone who can reach the address: beyond loopback one of them is needed. For wss:// a `certificate`
     chain with its `key`, files in PEM format, or `tls`, a context of your own. `origins` of web pages that
     may come besides our own, such as "https://lab.example"; "*" is any page. `pages` that a browser gets:
-    path to (content type, bytes). `connections_max` of links at a time. Port 0 takes a free one; the result's
+    path to (content type, bytes). `connections_max` of links at a time. `keep_requests`: each channel has its
+    own as `asked`. Port 0 takes a free one; the result's
     `url` has it.
     Raises ValueError for a malformed URL, an empty token, an address beyond loopback without token or open,
     wss:// without a certificate or with a context for connecting; TypeError; OSError if the address cannot be
@@ -600,6 +602,7 @@ def listen(
         context is not None,
         check_origins(origins),
         check_pages({} if pages is None else pages),
+        keep_requests,
     )
     inner = tcp.bind(place.host, place.port, url, token=token, open=open)
     host, port = tcp.parse(inner.url)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import h11
 from wsproto.utilities import generate_accept_token, generate_nonce
 
-from busway.drivers.channel import Asked
+from busway.drivers.channel import NOT_KEPT, Asked
 from busway.drivers.upgrades import SUBPROTOCOL, objection
 
 HEADERS_SIZE_MAX: Final = 8192  # bytes of a request or an answer up to its empty line
@@ -45,7 +45,7 @@ class Site(NamedTuple):
     """A listener as its clients see it.
 
     `host` as in its URL, `path` where the WebSocket is, `secure` whether there is TLS, `origins` of other
-    pages that may come, "*" for all, `pages` by path.
+    pages that may come, "*" for all, `pages` by path, `keeps` whether the requests are of interest.
     """
 
     host: str
@@ -53,6 +53,7 @@ class Site(NamedTuple):
     secure: bool
     origins: frozenset[str]
     pages: Mapping[str, Page]
+    keeps: bool = False
 
 
 class _Opening:
@@ -86,7 +87,7 @@ class ServerOpening(_Opening):
         super().__init__(h11.SERVER)
         self._site = site
         self._started = False
-        self.asked = Asked()  # of the upgrade, once it is accepted
+        self.asked = NOT_KEPT  # of the upgrade, once it is accepted
 
     def receive_data(self, data: bytes) -> None:
         """Never raises for what came."""
@@ -182,9 +183,10 @@ class ServerOpening(_Opening):
         elif SUBPROTOCOL not in offers:
             self._refuse(400, f"Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.")
         else:
-            query = request.target.decode("latin-1").partition("?")[2]
-            words = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-            self.asked = Asked(query, words)
+            if self._site.keeps:
+                query = request.target.decode("latin-1").partition("?")[2]
+                words = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+                self.asked = Asked(query, words)
             self._accept(headers[b"sec-websocket-key"])
 
     def _objection_to_origin(self, headers: dict[bytes, bytes]) -> str:
