@@ -27,7 +27,7 @@ class ClientRunner(GuardedRunner):
     def __init__(self, host: Host, channel: Any, terms: Terms, owner: Owner | None) -> None:
         assert terms.server is not None
         self.server: Server = terms.server
-        self.has_token = terms.token is not None
+        self.token = terms.token
         self._seat: Seat | None = None
         self._verdict: Refusal | bool | None = None  # what `admit` said; None: not yet
         super().__init__(host, channel, terms, owner)
@@ -58,7 +58,7 @@ class ClientRunner(GuardedRunner):
     def protection_now(self) -> Protection:
         """The proof of the other side, though the link is not open."""
         trusted = "" if self.admission is None else self.admission.name
-        return proved_of(self.connection, self.has_token, trusted, self._host.identity.board_names)
+        return proved_of(self.connection, self.token is not None, trusted, self._host.identity.board_names)
 
     # Who comes
 

@@ -244,7 +244,7 @@ class Server:
             runner.channel.scope = None
         proved = runner.protection_now
         client.proved, client.trusted, client.key = proved
-        seat = Seat(client, _proofs(runner.connection, runner.has_token), runner)
+        seat = Seat(client, _proofs(runner.connection, runner.token), runner)
         if self._is_full_for(seat):
             self.turn_away(Refusal(codes.MESH_FULL, _FULL))
         if self.rules.admit is None:
@@ -400,7 +400,7 @@ def _parameters(query: str) -> dict[str, str]:
         return {}
 
 
-def _proofs(connection: Connection, token: bool) -> Proofs:
+def _proofs(connection: Connection, token: str | None) -> Proofs:
     """The proofs that the other side has given, the strongest first."""
     handshake = None if connection.channel is None else connection.channel.handshake
     if handshake is None or not handshake.finished:
@@ -412,8 +412,8 @@ def _proofs(connection: Connection, token: bool) -> Proofs:
     kept = bool(public) and not ephemeral.is_ephemeral(public)
     if kept:
         proofs.append(("key", public))
-    if token:
-        proofs.append(("token", None))
+    if token is not None:
+        proofs.append(("token", token))
     if public and not kept:
         proofs.append(("key", public))
     return tuple(proofs)

@@ -143,6 +143,14 @@ async def test_who_proves_the_token_takes_its_place_unless_that_has_a_key() -> N
             assert (await refused(url, "two", token=TOKEN)).code == codes.NAME_TAKEN
 
 
+async def test_another_listeners_token_is_another_proof() -> None:
+    other = TOKEN[::-1]
+    async with served(token=TOKEN, max_connections=5) as (bus, url):
+        more = await bus.listen(LOOPBACK, token=other, max_connections=5)
+        async with client(url, "one", token=TOKEN):
+            assert (await refused(more.url, "one", token=other)).code == codes.NAME_TAKEN
+
+
 async def test_a_client_may_have_two_links() -> None:
     """Each heals: if one took the other's place they would do so for ever."""
     async with served() as (bus, url), client(url, "one") as one:
