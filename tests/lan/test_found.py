@@ -9,7 +9,7 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, Key
-from busway.lan.found import STATES, Found, read_rows
+from busway.lan.found import FOUND_MAX, STATES, Found, read_rows
 from busway.lan.hub import hub_of
 from tests.rigs import aio
 
@@ -63,7 +63,22 @@ def test_the_same_with_threads() -> None:
     assert told == [PUMP]
 
 
-def test_a_slow_reader_has_never_more_to_read_than_there_is() -> None:
+def test_a_slow_reader_loses_the_oldest_of_very_many() -> None:
+    async def main() -> None:
+        async with AsyncBus(ipc=False) as bus:
+            finds = hub_of(bus).finds
+            found = bus.found()
+            for number in range(FOUND_MAX + 2):
+                finds.tell(number, Found("mdns", str(number), b"", "", "seen", ""))
+                finds.gone(number)
+                assert found.missed == max(0, number + 1 - FOUND_MAX)
+            assert len(found._waiting) == len(found._items.queue) == FOUND_MAX
+            assert ((await anext(found)).address, found.missed) == ("2", 2)
+
+    aio.run(main())
+
+
+def test_of_what_changes_a_slow_reader_has_the_last() -> None:
     async def main() -> None:
         async with AsyncBus(ipc=False) as bus:
             finds = hub_of(bus).finds

@@ -17,6 +17,10 @@ def said(number: int, *addresses: str, port: int = 7000) -> Announced:
     return Announced(node(number), "0" * 16, addresses or ("192.0.2.1",), port)
 
 
+def nothing(_: bytes) -> None:
+    """Nobody is told."""
+
+
 def nobody(_: Known) -> bool:
     return False
 
@@ -51,7 +55,7 @@ def test_an_address_that_this_machine_has_too_is_dialled_only_where_there_is_no_
 
 
 def test_who_refuses_is_left_alone_until_it_announces_something_else() -> None:
-    ones = KnownOnes()
+    ones = KnownOnes(nothing)
     known = announced(ones, 1)
     assert known is not None
     seen = [known.is_refused]
@@ -90,7 +94,7 @@ def test_waits_grow_and_are_shorter_where_a_link_was_open_before() -> None:
 
 
 def test_an_address_at_which_dials_fail_rests_ever_longer() -> None:
-    ones = KnownOnes()
+    ones = KnownOnes(nothing)
     for _ in range(4):
         ones.strike("192.0.2.1", 0.0)
     assert not ones.is_resting("192.0.2.1", 0.0)
@@ -108,7 +112,7 @@ def test_an_address_at_which_dials_fail_rests_ever_longer() -> None:
 
 
 def test_addresses_that_rest_are_bounded() -> None:
-    ones = KnownOnes()
+    ones = KnownOnes(nothing)
     for number in range(STRIKES_MAX + 1):
         ones.strike(f"address {number}", 0.0)
     assert len(ones._strikes) == STRIKES_MAX
@@ -117,18 +121,20 @@ def test_addresses_that_rest_are_bounded() -> None:
 
 
 def test_as_many_as_there_is_room_for_and_one_more() -> None:
-    ones = KnownOnes()
+    gone: list[bytes] = []
+    ones = KnownOnes(gone.append)
     for number in range(KNOWN_MAX):
         assert announced(ones, number, float(number))
     assert len(ones) == KNOWN_MAX
     assert announced(ones, KNOWN_MAX, 2000.0)
     assert len(ones) == KNOWN_MAX
     assert ones.find(node(0)) is None  # the one that was longest known
+    assert gone == [node(0)]
     assert ones.turned_away == 0
 
 
 def test_those_that_came_to_nothing_make_room_first_and_those_that_worked_never() -> None:
-    ones = KnownOnes()
+    ones = KnownOnes(nothing)
     for number in range(KNOWN_MAX):
         announced(ones, number, float(number))
     failed, refused, worked = (ones.find(node(number)) for number in (7, 8, 0))
@@ -148,7 +154,7 @@ def test_those_that_came_to_nothing_make_room_first_and_those_that_worked_never(
 
 
 def test_where_all_are_needed_the_new_one_is_turned_away() -> None:
-    ones = KnownOnes()
+    ones = KnownOnes(nothing)
     for number in range(KNOWN_MAX):
         announced(ones, number)
     assert ones.announce(said(5000), 0.0, lambda known: True) is None

@@ -18,6 +18,7 @@ else:
 if TYPE_CHECKING:
     from busway.adapters.ends import Items
 
+FOUND_MAX: Final = 4096  # records that wait to be read
 FOUND_NAME: Final = "busway/found"  # where a program tells those of its user what it has found
 STATES: Final = (
     *("seen", "dialling", "joined", "enough", "other bus", "refused"),
@@ -107,8 +108,8 @@ class Finds:
 class BaseFoundStream:
     """All that is found, then what becomes of it. Made by `found`; `close()` ends it.
 
-    Of one that changes while nobody reads only the last is told, so a slow reader has never more to read than
-    there is.
+    Of one that changes while nobody reads only the last is told. A reader that is FOUND_MAX behind loses the
+    oldest; `missed` counts them.
     """
 
     def __init__(self, keep: Any, host: Any, items: Items) -> None:
@@ -120,6 +121,7 @@ class BaseFoundStream:
         self._items = items
         self._finds = hub_of(keep).finds
         self._waiting: dict[object, Found] = {}
+        self.missed = 0
         host.look(self._begin)
 
     def __repr__(self) -> str:
@@ -133,12 +135,16 @@ class BaseFoundStream:
 
     def _put(self, key: object, found: Found) -> None:
         is_new = key not in self._waiting
+        if is_new and len(self._waiting) >= FOUND_MAX:
+            del self._waiting[self._items.queue.popleft()]
+            self.missed += 1
         self._waiting[key] = found
         if is_new:
             self._items.put(key)
 
     def _take(self, key: object) -> Found | None:
-        return None if key is None else self._waiting.pop(key, None)
+        """The record of a key that was read; None if there is none any more, as the stream was closed."""
+        return self._waiting.pop(key, None)
 
     def _finish(self) -> None:
         self._finds.streams.discard(self)

@@ -114,7 +114,7 @@ class Joining:
         self._path = remembered.path_of(host.node.bus)
         self._networks = prepared.networks
         self._port = prepared.port
-        self._known = KnownOnes()
+        self._known = KnownOnes(finds.gone)
         self._others = OtherOnes(finds.gone)
         self._neighbours = Neighbours(host.node.node_id)
         self._stopped = False

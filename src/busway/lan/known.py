@@ -89,9 +89,12 @@ class Known:
 
 
 class KnownOnes:
-    """All programs that are known, at most KNOWN_MAX; those that never worked make room."""
+    """All programs that are known, at most KNOWN_MAX; those that never worked make room. Args: `gone` is told
+    each that did.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Callable[[bytes], object]) -> None:
+        self._gone = gone
         self._all: dict[bytes, Known] = {}
         self._strikes: dict[str, tuple[int, float]] = {}
         self.turned_away = 0
@@ -141,7 +144,9 @@ class KnownOnes:
                 self.turned_away += 1
                 return None
             # Of those that came to nothing, else of all, the one that is longest known.
-            self.forget(min(idle, key=lambda each: (not each.failures and not each.is_refused, each.since)))
+            least = min(idle, key=lambda each: (not each.failures and not each.is_refused, each.since))
+            self.forget(least)
+            self._gone(least.node_id)
         made = self._all[node_id] = Known(node_id, how, places, now)
         return made
 
