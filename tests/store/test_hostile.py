@@ -10,8 +10,11 @@ import msgspec
 import pytest
 
 import busway
+from busway.cli.doctor import Report
+from busway.cli.doctor_store import check_stores
 from busway.names import endpoint_id
 from busway.store import records
+from busway.store.limits import Keep
 from busway.testing import Network
 from tests.store import crash
 from tests.store.lab import Lab, lab, taken, until
@@ -212,6 +215,36 @@ async def test_a_policy_says_who_may_store_and_read(tmp_path: Path) -> None:
             assert await code_of(it, records.History("hall/*")) == records.NOT_ALLOWED
             assert await code_of(it, records.Last("hall/level")) == records.NOT_ALLOWED
             assert await code_of(it, records.Jobs("lab/pump", "drop")) == records.NO_SUCH
+
+
+async def test_a_full_disk_is_told_and_goes_on_by_itself(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        await it.sender.send("lab/pump", 1, store=True)
+        backend: Any = it.service.backend
+        reserve, backend._reserve = backend._reserve, 1 << 60  # more than any disk has free
+        with pytest.raises(busway.StoreError, match="disk of the store is full") as caught:
+            await it.sender.send("lab/pump", 2, store=True)
+        assert caught.value.code == records.DISK_FULL
+        report = Report()
+        await check_stores(report, it.sender, [it.middle.id], 20.0)
+        assert [text for text, _ in report.findings] == [
+            f"the store at node {it.middle.id.hex()[:8]} refuses: {caught.value.message}"
+        ]
+        receiver: Any = it.receiver.register("lab/pump", once=True)
+        message = await receiver.receive(20)  # what is done with can go all the same
+        message.ack()
+        await until(lambda: it.service.usage.mail == 0)
+        backend._reserve = reserve
+        await it.sender.send("lab/pump", 3, store=True)
+        report = Report()
+        await check_stores(report, it.sender, [it.middle.id], 20.0)
+        assert report.findings == []
+        assert "keeps **" in report.facts[0]
+        it.service.limits = it.service.usage._keep = Keep(size=280)
+        report = Report()
+        await check_stores(report, it.sender, [it.middle.id, bytes(16)], 1.0)
+        assert "nearly full" in report.remarks[0][0]
+        assert "does not answer" in report.findings[0][0]
 
 
 # The file
