@@ -246,6 +246,7 @@ class NatsChannel:
         self.on_readable: Callable[[], object] | None = None
         self.on_writable: Callable[[], object] | None = None
         self.used = 0
+        self.nobody = False  # NATS has said that nobody is there
         self._hub = hub
         self._inbox: deque[bytes] = deque()
         self._next = 0  # the number of the next message of ours
@@ -332,7 +333,8 @@ class NatsChannel:
     def take(self, data: bytes, status: str) -> None:
         """A message of the other side, or what NATS says of one of ours."""
         if status:
-            self.fail("nobody is there" if status == _NOBODY else f"NATS says {status}")
+            self.nobody = status == _NOBODY
+            self.fail("nobody is there" if self.nobody else f"NATS says {status}")
             return
         if len(data) < _HEAD.size:
             self._break("it is not in order")

@@ -314,7 +314,11 @@ async def test_somebody_on_the_cluster_without_the_token_is_a_nuisance_at_most()
                     await evil.publish(message.subject, os.urandom(40), reply=message.reply)
             await evil.flush()
             await evil.close()
-            assert await here.request("pump", 2, ttl=40.0, timeout=60.0) == [2, "inner 1"]
+            answers: list[Any] = []
+            while not answers:  # links that it broke were lost, and their requests say so
+                with contextlib.suppress(Undeliverable):
+                    answers.append(await here.request("pump", 2, ttl=40.0, timeout=60.0))
+            assert answers == [[2, "inner 1"]]
             assert len(gate.links()) < 512
             assert {node.id for node in gate.nodes()} <= {each.id for each in (here, gate, there)} | {
                 link.peer for link in gate.links()
@@ -339,7 +343,9 @@ async def test_without_nats_py_it_is_said_how_to_get_it(monkeypatch: pytest.Monk
     for name in ("busway.backbone.gateway", "busway.backbone.asking", "busway.backbone.cluster"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delitem(sys.modules, "busway.drivers.nats_session", raising=False)
-    monkeypatch.setitem(sys.modules, "nats", None)
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "nats":
+            monkeypatch.setitem(sys.modules, name, None)
     async with AsyncBus("missing", ipc=False) as bus:
         with pytest.raises(busway.MissingLibrary, match=r"pip install nats-py\[nkeys\]"):
             await bus.connect("nats://127.0.0.1:4222")

@@ -23,6 +23,7 @@ _NAMES_MAX: Final = 4096  # that are published by on this side
 _SILENT_S: Final = 10.0  # so long nobody is asked again who was not there; who comes says so at once
 _QUESTION_S: Final = 5.0  # so long answers to one are taken
 _PATIENCE_S: Final = 1.0  # so long it is not asked again that nobody has answered
+_RECENT_S: Final = 60.0
 _ANEW_MAX: Final = 1024  # of these as many are asked again when servers were lost
 
 
@@ -35,6 +36,7 @@ class Asking(Cluster):
         self._patterns: dict[bytes, str] = {}  # ... of these what is a pattern
         # What was asked for, whose news are heard: until when it is known that nobody has it.
         self._heard: dict[bytes, float] = {}
+        self._asked_at: dict[bytes, float] = {}  # ... and when it was asked for last
         self._names: dict[str, bytes] = {}  # names by which this side publishes
         self._questions: dict[int, tuple[bytes, float]] = {}
         self._open: dict[bytes, set[int]] = {}  # of each uuid those that nobody has answered yet
@@ -124,13 +126,26 @@ class Asking(Cluster):
             if len(self._heard) >= _ASKED_MAX:
                 oldest = next(iter(self._heard))
                 del self._heard[oldest]
+                self._asked_at.pop(oldest, None)
                 hub.leave(subjects.new(oldest))
         self._heard[uuid] = max(0.0, silent_until)
+        self._asked_at[uuid] = now
         if silent_until > now:
             self._lookups.done(uuid, self._host.now_ms())
             return
         if not self._is_open(uuid):
             self._ask(hub, uuid, name)
+
+    def _ask_recent(self) -> None:
+        """Somebody may wait for what was asked for a while ago; an answer, or news, may have been lost."""
+        since = self._now() - _RECENT_S
+        known = self._node.directory.is_known
+        names = {uuid: name for name, uuid in self._names.items()}
+        for uuid, at in list(self._asked_at.items()):
+            if at < since or uuid not in self._heard:
+                del self._asked_at[uuid]
+            elif not known(uuid) and self._hub is not None and not self._is_open(uuid):
+                self._ask(self._hub, uuid, names.get(uuid, ""))
 
     def _note_name(self, hub: Hub, name: str, uuid: bytes) -> None:
         if not self._names:

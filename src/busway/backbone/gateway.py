@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 LINKS_MAX: Final = 1024  # with other gateways, at once
 _OPENING_MAX: Final = 128  # ... of these such as are not open yet
 _WANTED_MAX: Final = 4096  # what one gateway is asked for
-_AGAIN_S: Final = (0.2, 1.0, 5.0)  # after these a link that was lost is made anew
+_AGAIN_S: Final = (0.2, 1.0, 5.0, 15.0, 30.0)  # after these a link that was lost is made anew
+_GONE_TRIES: Final = 2  # where NATS says that nobody is there
+_BUSY_S: Final = 0.5  # where very many are being made already
 _REST_S: Final = 10.0  # so long one that was refused is not
-_LOOK_S: Final = 60.0
+_LOOK_S: Final = 15.0
+_YOUNG_S: Final = 60.0  # what was used for less is not given up for another
 IDLE_S: Final = 3600.0  # then a link is given up that nobody has used
 
 
@@ -39,6 +42,7 @@ class Far:
         self.wanted: dict[bytes, None] = {}  # what it says it has, of what was asked for here
         self.link: LinkRunner | None = None
         self.tries = 0
+        self.waits = False  # for its turn
         self.rests_until = 0.0  # it has refused this side, or the other way round
         self.used = 0  # bytes, when it was looked at last
         self.used_at = 0.0
@@ -95,7 +99,7 @@ class Backbone(Asking):
         without = [far for far in self._far.values() if far.link is None]
         far = without[0] if without else min(self._far.values(), key=lambda each: each.used_at)
         if far.link is not None:
-            if self._now() - far.used_at < _LOOK_S:
+            if self._now() - far.used_at < _YOUNG_S:
                 return False
             far.link.connection.close(self._host.now_ms())
         del self._far[far.node_id]
@@ -103,7 +107,12 @@ class Backbone(Asking):
 
     def _dial(self, far: Far) -> None:
         opening = sum(1 for each in self._far.values() if each.link is not None and each.link.is_stranger)
-        if self._hub is None or self._over or opening >= _OPENING_MAX:
+        if self._hub is None or self._over:
+            return
+        if opening >= _OPENING_MAX:
+            if not far.waits:
+                far.waits = True
+                self._after(_BUSY_S * (0.5 + random() / 2), partial(self._again, far))
             return
         self._run(self._hub.dial(far.node_id), far)
 
@@ -177,7 +186,7 @@ class Backbone(Asking):
         if code in HOPELESS:
             far.rests_until = self._now() + _REST_S
             self._remark(f"{connection.link.address}: {connection.close_text}")
-        elif code == codes.GOODBYE or far.tries >= len(_AGAIN_S):
+        elif code == codes.GOODBYE or far.tries >= (_GONE_TRIES if _is_nobody(connection) else len(_AGAIN_S)):
             del self._far[far.node_id]
         else:
             self.counters["lost"] += 1
@@ -186,13 +195,14 @@ class Backbone(Asking):
             self._after(delay, partial(self._again, far))
 
     def _again(self, far: Far) -> None:
+        far.waits = False
         if self._far.get(far.node_id) is far and far.link is None:
             peer = self._node.routes.peers.get(far.node_id)
             if peer is None or not peer.connections:
                 self._dial(far)
 
     def _look(self) -> None:
-        """Once a minute: give up links that nobody uses."""
+        """Now and then: give up links that nobody uses, and ask again for what was asked for of late."""
         now = self._now()
         for far in list(self._far.values()):
             channel = None if far.link is None else cast(NatsChannel, far.link.channel)
@@ -200,7 +210,14 @@ class Backbone(Asking):
                 far.used, far.used_at = channel.used, now
             elif channel is not None and far.link is not None and now - far.used_at >= IDLE_S:
                 far.link.connection.close(self._host.now_ms())
+        self._ask_recent()
         self._after(_LOOK_S, self._look)
+
+
+def _is_nobody(connection: Connection) -> bool:
+    """Whether a link ended since NATS says that nobody is there."""
+    channel = getattr(connection.tag, "channel", None)
+    return isinstance(channel, NatsChannel) and channel.nobody
 
 
 def connect(host: BusHost, url: str, options: Options) -> Backbone:
