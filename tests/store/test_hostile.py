@@ -67,6 +67,11 @@ WRONG: list[object] = [
     put(item(kind=7)),
     put(item(priority=9)),
     put(item(wait_ms=-1)),
+    put(item(wait_ms=1 << 62)),
+    put(item(), numbers=[1 << 63]),
+    records.Ack(bytes(16), again=[(0, 1 << 60)]),
+    records.History("lab/*", since=(1 << 64) - 1),
+    records.Attach(bytes(16), bytes(16), durable="a", pattern="lab/*", start=1 << 63),
     put(item(format=9)),
     put(item(format=3, type_id=b"x")),
     put(item(endpoint=b"x")),
@@ -161,6 +166,20 @@ async def test_a_consumer_of_another_node_has_no_say(tmp_path: Path) -> None:
         message = await receiver.receive(20)
         assert message.payload == forged
         assert message.id == b""
+
+
+async def test_acknowledging_what_was_never_given_costs_nothing(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        for number in range(5):
+            await it.sender.send("lab/pump", number, store=True)
+        it.sender.register(b"e" * 16)
+        attach = records.Attach(b"s" * 16, b"e" * 16, name="lab/pump", endpoint=PUMP)
+        assert await code_of(it, attach) == 0
+        runs = [(-(1 << 60), -1), (3, 2), (5, 1 << 60)] * 2000
+        assert await code_of(it, records.Ack(b"s" * 16, runs)) == 0
+        assert it.service.usage.mail == 5
+        assert await code_of(it, records.Ack(b"s" * 16, [(-9, 1 << 60)])) == 0
+        assert it.service.usage.mail == 0
 
 
 async def test_two_stores_do_not_keep_the_same_names(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from busway.names import endpoint_id, uuid_text
@@ -10,7 +11,7 @@ from busway.protocol.wire.patterns import check_pattern, is_pattern
 from busway.store import records
 from busway.store.queues import delivered
 from busway.store.records import StoreError
-from busway.store.tables import Change, Entry, Mark
+from busway.store.tables import SCAN_MAX, Change, Entry, Mark
 
 if TYPE_CHECKING:
     from busway.store.service import Service
@@ -32,7 +33,7 @@ def history(service: Service, request: Any, asked: records.History) -> Any:
         reached = found[-1].pos if found else 0
     else:
         found, reached = service.tables.published(
-            asked.pattern, asked.after, count, asked.since, asked.until, scan=100_000
+            asked.pattern, asked.after, count, asked.since, asked.until, scan=SCAN_MAX
         )
     size = 0
     for index, entry in enumerate(found):
@@ -96,8 +97,8 @@ def status(service: Service) -> dict[str, Any]:
 async def answer_jobs(service: Service, request: Any, asked: records.Jobs) -> Any:
     """All queues; or the messages of one, of which some are tried again, or dropped."""
     if not asked.queue:
-        return [row for row in _queues(service) if _may_look(service, request, row)]
-    rows = {row["queue"]: row for row in _queues(service)}
+        return [row for row in await _queues(service) if _may_look(service, request, row)]
+    rows = {row["queue"]: row for row in await _queues(service)}
     row = rows.get(asked.queue)
     if row is None or not _may_look(service, request, row):
         raise StoreError(records.NO_SUCH, f"there is no queue {asked.queue!r}")
@@ -124,7 +125,7 @@ async def answer_jobs(service: Service, request: Any, asked: records.Jobs) -> An
     return [_shown(entry) for entry in found]
 
 
-def _queues(service: Service) -> list[dict[str, Any]]:
+async def _queues(service: Service) -> list[dict[str, Any]]:
     rows = []
     for endpoint, name, waiting, dead, oldest in service.tables.mail_queues():
         queue = service.queues.get(("mail", bytes(endpoint)))
@@ -141,6 +142,7 @@ def _queues(service: Service) -> list[dict[str, Any]]:
             }
         )
     for durable in service.tables.durables():
+        await asyncio.sleep(0)  # each may take a moment
         queue = service.queues.get(("durable", durable.name))
         floor = queue.floor() if queue is not None else durable.floor
         marks = service.tables.marks(durable.name)
@@ -181,7 +183,7 @@ def _messages(service: Service, row: dict[str, Any], asked: records.Jobs) -> lis
         dead = [tables.entry(mark.pos) for mark in marks.values() if mark.dead]
         found = [entry for entry in dead if entry is not None]
         if not asked.dead:
-            more, _ = tables.published(row["pattern"], floor, COUNT_MAX, scan=100_000)
+            more, _ = tables.published(row["pattern"], floor, COUNT_MAX, scan=SCAN_MAX)
             found += [entry for entry in more if entry.pos not in marks or not marks[entry.pos].dead]
         found = [
             entry._replace(tries=marks[entry.pos].tries, dead=marks[entry.pos].dead)

@@ -9,6 +9,7 @@ counts a try. Sans-IO: changes of the state are returned, and made by the servic
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -301,8 +302,9 @@ class Queue:
     def done(self, session: Session, runs: Iterable[tuple[int, int]]) -> list[Change]:
         """Numbers from the first to the last of each run are done."""
         positions: list[int] = []
+        numbers = sorted({*session.has, *session.late})
         for first, last in runs:
-            for number in range(max(0, first), min(last, session.next - 1) + 1):
+            for number in numbers[bisect_left(numbers, first) : bisect_right(numbers, last)]:
                 delivery = session.has.pop(number, None)
                 pos = session.late.pop(number, 0) if delivery is None else delivery.entry.pos
                 if pos in self._known:

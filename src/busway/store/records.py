@@ -6,6 +6,8 @@ bus and no file.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from busway.errors import BusError
@@ -59,6 +61,11 @@ NAMES = {
 }
 
 
+# Numbers that SQLite holds, and times of which the sum with that of day does as well.
+Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=1 << 41)]
+
+
 class StoreError(BusError):
     """A store refused something, or cannot be used.
 
@@ -91,8 +98,8 @@ class Item(msgspec.Struct, array_like=True):
     type_id: bytes
     payload: bytes
     priority: int = 1
-    wait_ms: int = 0
-    timeout_ms: int = 0  # of a request: how long its handler may take
+    wait_ms: Milliseconds = 0
+    timeout_ms: Milliseconds = 0  # of a request: how long its handler may take
 
 
 class Delivered(msgspec.Struct, array_like=True):
@@ -123,7 +130,7 @@ class Put(msgspec.Struct, tag_field="op", tag="put"):
     """
 
     stream: bytes
-    numbers: list[int]
+    numbers: list[Number]
     items: list[Item]
 
 
@@ -137,7 +144,7 @@ class Attach(msgspec.Struct, tag_field="op", tag="attach"):
     endpoint: bytes = b""
     durable: str = ""
     pattern: str = ""
-    start: str | int | float = "new"
+    start: str | Number | float = "new"
     visibility: float = VISIBILITY_S
     tries: int = TRIES
     alone: bool = False  # of mail: it has the name alone, so who had it before is gone
@@ -151,7 +158,7 @@ class Ack(msgspec.Struct, tag_field="op", tag="ack"):
 
     session: bytes
     done: list[tuple[int, int]] = []
-    again: list[tuple[int, int]] = []
+    again: list[tuple[int, Annotated[int, msgspec.Meta(ge=-1, le=1 << 41)]]] = []
     held: int = 0
     wanted: int = -1
 
@@ -175,9 +182,9 @@ class History(msgspec.Struct, tag_field="op", tag="history"):
     """
 
     pattern: str
-    after: int = 0
-    since: int = 0
-    until: int = 0
+    after: Number = 0
+    since: Number = 0
+    until: Number = 0
     count: int = 100
     newest: bool = False
 

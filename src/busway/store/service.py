@@ -490,7 +490,7 @@ class Service:
             self._sending[session.id].set()
         self.pump(queue)
         await self.commit(changes)
-        self.counts["delivered"] += sum(last - first + 1 for first, last in ack.done)
+        self.counts["acknowledged"] += len(ack.done)
         return {}
 
     def pump(self, queue: Queue) -> None:

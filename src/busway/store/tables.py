@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from busway.names import endpoint_id
 from busway.protocol.wire.patterns import is_pattern, matches
 
-VERSION = 1
+SCAN_MAX = 100_000  # entries that one question looks at, at the most
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE entries (
@@ -262,7 +262,8 @@ class Tables:
         """The number of messages that were published to names of a pattern, and the time of the first, ms."""
         count = first = 0
         for place, name, stored in self.db.execute(
-            "SELECT pos, name, stored FROM entries WHERE kind = 2 AND pos > ? ORDER BY pos", (after,)
+            "SELECT pos, name, stored FROM entries WHERE kind = 2 AND pos > ? ORDER BY pos LIMIT ?",
+            (after, SCAN_MAX),
         ):
             if place not in without and matches(pattern, name):
                 first = first or stored
@@ -274,8 +275,8 @@ class Tables:
         found: list[int] = []
         for place, name in self.db.execute(
             "SELECT pos, name FROM entries WHERE kind = 2 AND stored >= ? AND (? = 0 OR stored < ?)"
-            " ORDER BY pos DESC",
-            (since, until, until),
+            " ORDER BY pos DESC LIMIT ?",
+            (since, until, until, SCAN_MAX),
         ):
             if matches(pattern, name):
                 found.append(place)
