@@ -58,7 +58,11 @@ class Server:
                 if made.recv(5):
                     return
             time.sleep(0.02)
-        raise AssertionError((self._folder / f"{self.port}.log").read_text())
+        raise AssertionError(self.log())
+
+    def log(self) -> str:
+        """All that it has said."""
+        return (self._folder / f"{self.port}.log").read_text()
 
     def kill(self) -> None:
         """As a machine that fails."""
