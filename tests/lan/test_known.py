@@ -45,6 +45,9 @@ def test_only_what_is_on_a_network_of_this_machine_is_dialled() -> None:
     known = Known(node(1), "mdns", [("203.0.113.1", 7000), ("192.0.2.2", 7000)], 0.0)
     assert known.near_places(NETWORKS) == [("192.0.2.2", 7000)]
     assert known.near_places(()) == []
+    assert known.near_places(NETWORKS) == [("192.0.2.2", 7000)]
+    known.places = [("192.0.2.9", 7000)]
+    assert known.near_places(NETWORKS) == known.places
 
 
 def test_an_address_that_this_machine_has_too_is_dialled_only_where_there_is_no_other() -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 1.0  # between two looks at who is there
 SOON_S: Final = 0.05  # after news: others are on their way
+MANY: Final = 64  # programs that are known; of as many more it is looked so much later
 NETWORKS_S: Final = 3.0  # between two looks at this machine's addresses
 ASLEEP_S: Final = 10.0  # so much more has passed in the world than here: the machine has slept
 DIALS_MAX: Final = 8  # at once
@@ -250,7 +251,8 @@ class Joining:
 
     def look_soon(self) -> None:
         """Something has changed."""
-        self._look_at(self._host.loop.time() + SOON_S)
+        # The more there are, the longer a look takes: who floods the network brings none about sooner.
+        self._look_at(self._host.loop.time() + SOON_S * (1 + len(self._known) // MANY))
 
     def _look_at(self, due: float) -> None:
         if self._stopped or (self._timer is not None and self._due <= due):

@@ -29,7 +29,7 @@ class Known:
     """A program of this bus, as far as is known."""
 
     __slots__ = (
-        *("announced", "dialling", "failures", "how", "next_try", "node_id", "places", "reason"),
+        *("_near", "announced", "dialling", "failures", "how", "next_try", "node_id", "places", "reason"),
         *("refused", "since", "state", "unannounced", "worked", "worked_at"),
     )
 
@@ -47,6 +47,8 @@ class Known:
         self.reason = ""
         self.worked: Place | None = None
         self.worked_at = 0.0  # seconds since 1970
+        # On which networks, of all places, which are near.
+        self._near: tuple[tuple[Network, ...], list[Place], list[Place]] = ((), [], [])
 
     def all_places(self) -> list[Place]:
         """All to dial, the one that worked first."""
@@ -64,9 +66,12 @@ class Known:
         """Of these, those on networks of this machine. Several machines may have one address on networks of
         their own, as of virtual machines: one that is this machine's, too, counts where there is no other.
         """
-        found = [
-            place for place in self.all_places() if place not in self.refused and near(place[0], networks)
-        ]
+        places = self.all_places()
+        if self._near[0] is not networks or self._near[1] != places:  # hundreds are looked at each second
+            self._near = (networks, places, [place for place in places if near(place[0], networks)])
+        found = [place for place in self._near[2] if place not in self.refused]
+        if not found:
+            return found
         own = {each.address for each in networks}
         return [place for place in found if place[0].partition("%")[0] not in own] or found
 
