@@ -145,6 +145,8 @@ class AsyncBus(Calls, BaseBus):
         Twice is once. Hosted objects end first, in up to nine tenths of that time.
         """
         left = check_seconds("timeout", timeout, endless=True)
+        if self._store_client is not None and self._host.failure is None:
+            await self._store_client.finish(left / 5)
         if self._crowd is not None and self._host.failure is None:
             self._host.check()
             left = await self._crowd.close(left)
@@ -493,9 +495,7 @@ class AsyncBus(Calls, BaseBus):
                 out and counted (`refused`). Without, `message.verified` tells them apart.
             once: fetch mail from a store, once: True, or the file that remembers what was taken (`Once`).
 
-        It answers no requests, `serve` does: who sends a request here hears so at once.
-
-        Raises EndpointTaken, ValueError.
+        It answers no requests, `serve` does: who sends one here hears so. Raises EndpointTaken, ValueError.
         """
         words = (kind, realm, queue, policy, cost)
         rest: dict[str, Any] = {"labels": labels, "gone": gone, "sealed": sealed}

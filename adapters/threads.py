@@ -129,6 +129,8 @@ class Bus(BaseBus, Calls):
         """
         left = check_seconds("timeout", timeout, endless=True)
         try:
+            if self._store_client is not None and self._host.failure is None:
+                self._store_client.finish(left / 5)
             if self._crowd is not None and self._host.failure is None:
                 left = self._crowd.close(left)
         except BaseException:

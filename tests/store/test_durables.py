@@ -171,6 +171,19 @@ async def test_what_a_store_has_is_not_given_twice_after_it_was_killed(tmp_path:
             await receiver.receive(0.3)
 
 
+async def test_a_program_that_ends_in_order_has_told_what_it_has_done(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        await published(it, "jobs/a", 1, 2, 3)
+        durable = busway.Durable("work", start="first", explicit=True)
+        worker = await it.other("worker")
+        receiver: Any = worker.subscribe("jobs/*", durable=durable)
+        for _ in range(2):
+            (await receiver.receive(20)).ack()
+        await worker.close()
+        assert await taken(it.receiver.subscribe("jobs/*", durable=durable), 1) == [3]
+        assert it.service.tables.durables()[0].floor == 2
+
+
 async def test_history_in_order_by_time_and_newest(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         await published(it, "lab/1/level", 1, 2)

@@ -201,6 +201,7 @@ class AsyncClient:
         self.outboxes: dict[bytes, Outbox] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self.intakes: set[Any] = set()  # of receivers that fetch mail
+        self.talks: set[asyncio.Task[Any]] = set()  # of these
         self._watching = False
         self._running: set[bytes] = set()
         self._looking: asyncio.Task[list[Found]] | None = None
@@ -217,6 +218,14 @@ class AsyncClient:
         if not self._watching:
             self._watching = True
             self.spawn(self._watch())
+
+    async def finish(self, limit: float) -> None:
+        """Tell stores what receivers have taken, before the bus is closed."""
+        for intake in [*self.intakes]:
+            intake.closed = True
+            intake.kick()
+        if self.talks:
+            await asyncio.wait(self.talks, timeout=limit)
 
     async def _watch(self) -> None:
         async for change in self.bus.changes():
@@ -372,6 +381,7 @@ class BlockingClient:
         self.stores = Stores()
         self.outboxes: dict[bytes, Outbox] = {}
         self.intakes: set[Any] = set()
+        self.talks: set[threading.Thread] = set()
         self._watching = False
         self._turns: dict[bytes, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -384,6 +394,15 @@ class BlockingClient:
         if begin:
             changes = self.bus.changes()
             threading.Thread(target=self._watch, args=(changes,), name="busway stores", daemon=True).start()
+
+    def finish(self, limit: float) -> None:
+        """As AsyncClient.finish."""
+        until = time.monotonic() + limit
+        for intake in [*self.intakes]:
+            intake.closed = True
+            intake.kick()
+        for talk in [*self.talks]:
+            talk.join(max(0.0, until - time.monotonic()))
 
     def _watch(self, changes: Any) -> None:
         try:

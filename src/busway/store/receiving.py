@@ -294,6 +294,7 @@ def talk_blocking(client: Any, intake: Intake, text: str) -> None:
     except BusClosed:
         pass
     finally:
+        client.talks.discard(threading.current_thread())
         client.intakes.discard(intake)
         intake.memory.close()
 
@@ -367,8 +368,12 @@ def _begun(
         raise
     receiver._begin(intake)
     if is_async:
-        client.spawn(talk(client, intake, text))
+        task = client.spawn(talk(client, intake, text))
+        client.talks.add(task)
+        task.add_done_callback(client.talks.discard)
     else:
         words = (client, intake, text)
-        threading.Thread(target=talk_blocking, args=words, name="busway mail", daemon=True).start()
+        thread = threading.Thread(target=talk_blocking, args=words, name="busway mail", daemon=True)
+        client.talks.add(thread)
+        thread.start()
     return receiver
