@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import addressing, growth, nano, shares
+from benchmarks import addressing, backbone, growth, nano, shares
 from benchmarks.instructions import installed
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
@@ -197,3 +197,10 @@ def test_what_hostile_peers_reach_is_measured() -> None:
         "N ms",
     ]
     assert found == ATTACKS
+
+
+def test_how_a_backbone_grows_is_simulated(capsys: pytest.CaptureFixture[str]) -> None:
+    backbone.grow((2, 10))
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| 2 |", "| 10 |"))]
+    assert [row.split("|")[2].strip() for row in rows] == ["601, 1,202", "601, 6,010"]
+    assert "136 bytes" in backbone.question_sizes()
