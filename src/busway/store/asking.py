@@ -97,10 +97,9 @@ def status(service: Service) -> dict[str, Any]:
 async def answer_jobs(service: Service, request: Any, asked: records.Jobs) -> Any:
     """All queues; or the messages of one, of which some are tried again, or dropped."""
     if not asked.queue:
-        return [row for row in await _queues(service) if _may_look(service, request, row)]
-    rows = {row["queue"]: row for row in await _queues(service)}
-    row = rows.get(asked.queue)
-    if row is None or not _may_look(service, request, row):
+        return await _queues(service, request)
+    row = next(iter(await _queues(service, request, asked.queue)), None)
+    if row is None:
         raise StoreError(records.NO_SUCH, f"there is no queue {asked.queue!r}")
     if asked.action == "forget" and row["sort"] == "durable":
         return await _forget(service, row)
@@ -125,13 +124,17 @@ async def answer_jobs(service: Service, request: Any, asked: records.Jobs) -> An
     return [_shown(entry) for entry in found]
 
 
-async def _queues(service: Service) -> list[dict[str, Any]]:
+async def _queues(service: Service, request: Any, wanted: str = "") -> list[dict[str, Any]]:
+    """Those that somebody may look at, or the one with that title; others are answered between two."""
     rows = []
     for endpoint, name, waiting, dead, oldest in service.tables.mail_queues():
+        title = name or uuid_text(endpoint)
+        if wanted not in ("", title) or not service.may(request, codes.MAY_SERVE, bytes(endpoint), name):
+            continue
         queue = service.queues.get(("mail", bytes(endpoint)))
         rows.append(
             {
-                "queue": name or uuid_text(endpoint),
+                "queue": title,
                 "sort": "mail",
                 "endpoint": bytes(endpoint),
                 "pattern": name,
@@ -142,7 +145,11 @@ async def _queues(service: Service) -> list[dict[str, Any]]:
             }
         )
     for durable in service.tables.durables():
-        await asyncio.sleep(0)  # each may take a moment
+        if wanted not in ("", durable.name) or not service.may(
+            request, codes.MAY_SUBSCRIBE, b"", durable.pattern
+        ):
+            continue
+        await asyncio.sleep(0)
         queue = service.queues.get(("durable", durable.name))
         floor = queue.floor() if queue is not None else durable.floor
         marks = service.tables.marks(durable.name)
@@ -161,13 +168,6 @@ async def _queues(service: Service) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _may_look(service: Service, request: Any, row: dict[str, Any]) -> bool:
-    """Whether somebody may look at a queue: who may receive from it may."""
-    if row["sort"] == "durable":
-        return service.may(request, codes.MAY_SUBSCRIBE, b"", row["pattern"])
-    return service.may(request, codes.MAY_SERVE, row["endpoint"], row["pattern"])
 
 
 def _messages(service: Service, row: dict[str, Any], asked: records.Jobs) -> list[Entry]:

@@ -84,7 +84,7 @@ class Store:
 
     def __repr__(self) -> str:
         state = "active" if self.active else "closed" if self._backend is None else "waiting"
-        return f"<Store at {self._place}, {state}, keeps {', '.join(self._keep)}>"
+        return f"<Store at {_shown(self._place)}, {state}, keeps {', '.join(self._keep)}>"
 
     @property
     def active(self) -> bool:
@@ -243,6 +243,15 @@ def backend_of(place: str) -> Any:
     from busway.store.sqlite import SqliteBackend
 
     return SqliteBackend(path)
+
+
+def _shown(place: str) -> str:
+    """A place without the name and password in it."""
+    scheme, colon, rest = place.partition("://")
+    if not colon or "@" not in rest:
+        return place
+    hosts, slash, path = rest.partition("/")
+    return f"{scheme}://{hosts.rpartition('@')[2]}{slash}{path}"
 
 
 def _patterns(keep: Iterable[str]) -> tuple[str, ...]:

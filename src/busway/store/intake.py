@@ -29,7 +29,6 @@ _HEAD = b"\x93\xc4\x10"  # an array of three, of which the first has 16 bytes
 _BATCH = msgspec.msgpack.Decoder(Batch)
 _OLD_MAX = 8
 PAUSE_S = 0.2
-_RUNS_MAX = 1024  # of acknowledgements in one question
 
 
 class Once:
@@ -95,6 +94,11 @@ class Durable:
 def _check_ahead(ahead: int) -> None:
     if not isinstance(ahead, int) or not 1 <= ahead <= records.AHEAD_MAX:
         raise ValueError(f"ahead must be 1 to {records.AHEAD_MAX}, not {ahead!r}")
+
+
+def _pause_of(seconds: float) -> int:
+    """In ms; less than none is none."""
+    return records.milliseconds(seconds) if seconds > 0 else 0
 
 
 class StoredMessage:
@@ -172,7 +176,7 @@ class StoredMessage:
         durable 0.5 s after the first time, then twice as long each time, a minute at the most; mail at once,
         which keeps the order.
         """
-        self._intake.again(self, self._intake.pause_ms(self) if pause is None else round(pause * 1000))
+        self._intake.again(self, self._intake.pause_ms(self) if pause is None else _pause_of(pause))
 
     def give_up(self) -> None:
         """It can never be done: it is dead, and waits for `busway jobs`."""
@@ -235,12 +239,12 @@ class Intake:
             for number in sorted(self._done):
                 if runs and runs[-1][1] + 1 == number:
                     runs[-1] = (runs[-1][0], number)
-                elif len(runs) < _RUNS_MAX:
+                elif len(runs) < records.RUNS_MAX:
                     runs.append((number, number))
                 else:
                     break
             held = min((m.numbers[0] for m in self._queue if m.numbers), default=self._expected)
-            again = [*self._again.items()][:_RUNS_MAX]
+            again = [*self._again.items()][: records.RUNS_MAX]
             return records.Ack(self.session, runs, again, held, self._expected if self._lacking else -1)
 
     def reported(self, ack: records.Ack) -> bool:

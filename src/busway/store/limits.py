@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from busway.store.records import OVERHEAD, PUBLISHED, STORE_FULL, TOO_LARGE, TRIES, Item, StoreError
-from busway.store.tables import Entry, Gone, Tables
+from busway.store.tables import ANSWER, Entry, Gone, Tables
 
 MIB = 1 << 20
 DAY_MS = 86_400_000
@@ -57,7 +57,8 @@ class Usage:
             self.published += count
             self.published_size += size
             return
-        self.mail += count
+        if kind != ANSWER:
+            self.mail += count
         self._of[source] += size
         if not self._of[source]:
             del self._of[source]
@@ -69,21 +70,29 @@ class Usage:
         for entry in entries:
             self._add(entry.kind, entry.source, -1, -entry.size)
 
-    def fault(self, source: bytes, item: Item, beside: list[Entry]) -> StoreError | None:
-        """Why there is no room for a message beside others that are not counted yet; None if there is."""
+    def answer_came(self, owner: bytes, size: int) -> None:
+        """What became of a stored request takes room of who asked, until it is fetched."""
+        self._add(ANSWER, owner, 1, size)
+
+    def has_room(self, source: bytes, size: int) -> bool:
+        """Whether so many bytes more may be kept of one sender."""
+        share = self._of[source] + size <= self._keep.size * self._keep.share
+        return share and self.size + size <= self._keep.size
+
+    def fault(self, source: bytes, item: Item) -> StoreError | None:
+        """Why there is no room for a message; None if there is."""
         size = len(item.payload) + OVERHEAD
         if len(item.payload) > self._keep.message:
             return StoreError(
                 TOO_LARGE, f"the store takes payloads of {self._keep.message} bytes at the most"
             )
-        others = sum(entry.size for entry in beside)
-        if self.size + others + size > self._keep.size:
+        if self.size + size > self._keep.size:
             return StoreError(STORE_FULL, f"the store has its {self._keep.size} bytes: it keeps no more")
         if item.kind == PUBLISHED:
             return None
-        if self.mail + len(beside) >= self._keep.mail:
+        if self.mail >= self._keep.mail:
             return StoreError(STORE_FULL, f"the store has its {self._keep.mail} messages for who is away")
-        if self._of[source] + others + size > self._keep.size * self._keep.share:
+        if not self.has_room(source, size):
             return StoreError(STORE_FULL, "the store has as much of this sender as it keeps of one")
         return None
 

@@ -86,7 +86,11 @@ class Outbox:
 
     def settle(self, reply: Any) -> None:
         """The store has answered."""
-        found = _REPLY.decode(reply)
+        try:
+            found = _REPLY.decode(reply)
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            self.refused(BusError("the store answered with something else than a store does"))
+            return
         batch, self._batch = self._batch, []
         for waiting in batch[: found.stored]:
             waiting.settle(None)

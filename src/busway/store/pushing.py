@@ -11,7 +11,16 @@ import heapq
 from typing import TYPE_CHECKING, Any
 
 from busway.protocol import codes, events
-from busway.store.records import MAIL, ONCE_LABEL, REQUEST, StoreError, pause_ms
+from busway.protocol.errors import LocalError
+from busway.store.records import (
+    BUILT_IN,
+    MAIL,
+    ONCE_LABEL,
+    REQUEST,
+    TIMEOUT_MAX_MS,
+    StoreError,
+    pause_ms,
+)
 from busway.store.tables import Entry, now_ms
 
 if TYPE_CHECKING:
@@ -45,9 +54,7 @@ class Pushing:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._holders: dict[
-            bytes, dict[bytes, bool]
-        ] = {}  # by endpoint and node: whether it fetches its mail
+        self._holders: dict[bytes, dict[bytes, Any]] = {}  # by endpoint and node
         self._due: list[tuple[float, bytes]] = []
         self._next: dict[bytes, float] = {}  # when each is looked at
         self._pause: dict[bytes, float] = {}
@@ -59,7 +66,7 @@ class Pushing:
     def appeared(self, info: Any) -> None:
         """An endpoint is there, or has changed."""
         holders = self._holders.setdefault(info.id, {})
-        holders[info.node] = ONCE_LABEL in info.labels
+        holders[info.node] = info
         if info.id in self._working:
             self._working[info.id] = _SOMEBODY
         elif info.id in self._next:
@@ -74,7 +81,24 @@ class Pushing:
 
     def _is_fetched(self, endpoint: bytes) -> bool:
         queue = self._service.queues.get(("mail", endpoint))
-        return queue is not None or any(self._holders.get(endpoint, {}).values())
+        return queue is not None or any(
+            ONCE_LABEL in info.labels for info in self._holders.get(endpoint, {}).values()
+        )
+
+    def _receiver(self, entry: Entry) -> bytes | None:
+        """The node that is to get a message, b"" for whoever has the endpoint, None for nobody: what is
+        narrower than the store, or the bus's own, is not reached by way of it.
+        """
+        holders = self._holders.get(entry.endpoint, {})
+        narrowest = codes.REALM_NAMES.index(self._service.realm)
+        good = [
+            node
+            for node, info in holders.items()
+            if codes.REALM_NAMES.index(info.realm) >= narrowest and not info.name.startswith(BUILT_IN)
+        ]
+        if len(good) == len(holders):
+            return b"" if good or entry.name else None
+        return good[0] if good else None
 
     # What is to be done when
 
@@ -115,7 +139,7 @@ class Pushing:
 
     async def _work(self, endpoint: bytes) -> None:
         """All mail of a name, until there is none, or nobody takes it."""
-        again = False
+        again = True  # also if something goes wrong
         try:
             again = await self._deliver(endpoint)
         finally:
@@ -164,14 +188,21 @@ class Pushing:
                 await asyncio.wait(requests)
 
     async def _send(self, entry: Entry) -> int:
-        outcome = await self._ask(self._service.bus.node.send, entry, _CONFIRM_MS, confirm=True)
-        if outcome is None or outcome.status == events.TAKEN:
+        node = self._receiver(entry)
+        if node is None:
+            return AWAY
+        outcome = await self._ask(self._service.bus.node.send, entry, _CONFIRM_MS, confirm=True, node_id=node)
+        if outcome is not None and outcome.status == events.TAKEN:
             await self._done(entry)
             return DONE
         return await self._failed(entry, outcome)
 
     async def _request(self, entry: Entry) -> int:
-        outcome = await self._ask(self._service.bus.node.request, entry, entry.timeout or _REQUEST_MS)
+        node = self._receiver(entry)
+        if node is None:
+            return AWAY
+        limit = min(entry.timeout or _REQUEST_MS, TIMEOUT_MAX_MS)
+        outcome = await self._ask(self._service.bus.node.request, entry, limit, node_id=node)
         if outcome is None or outcome.status not in (events.REPLIED, events.FAILED):
             return await self._failed(entry, outcome)
         failed = outcome.status == events.FAILED
@@ -188,18 +219,22 @@ class Pushing:
         return DONE
 
     async def _ask(self, function: Any, entry: Entry, limit_ms: int, **options: Any) -> Any:
+        """The outcome; None if it is no message that this bus sends, such as one that is too large for it."""
         host = self._service.bus._host
-        token, future = host.ask(
-            function,
-            entry.endpoint,
-            entry.payload,
-            host.now_ms(),
-            entry.format,
-            entry.type_id,
-            timeout_ms=limit_ms,
-            priority=entry.priority,
-            **options,
-        )
+        try:
+            token, future = host.ask(
+                function,
+                entry.endpoint,
+                entry.payload,
+                host.now_ms(),
+                entry.format,
+                entry.type_id,
+                timeout_ms=limit_ms,
+                priority=entry.priority,
+                **options,
+            )
+        except (LocalError, ValueError):
+            return None
         return await host.outcome(token, future) if token else None
 
     async def _done(self, entry: Entry) -> None:

@@ -6,12 +6,14 @@ bus and no file.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from busway.errors import BusError
-from busway.names import ascii_safe
+from busway.names import ascii_safe, endpoint_id
 
 STORE_NAME = "busway/store"
 ANSWERS_NAME = "busway/store/answers"
@@ -34,6 +36,10 @@ SESSIONS_MAX = 4096
 DURABLES_MAX = 1024
 NAME_SIZE_MAX = 64
 OVERHEAD = 256  # bytes that an entry counts for besides its payload
+RUNS_MAX = 1024  # of acknowledgements in one question
+NUMBER_MAX = (1 << 62) - 1
+TIME_MAX_MS = (1 << 45) - 1  # a thousand years
+TIMEOUT_MAX_MS = 7 * 86_400_000  # of a handler
 
 NOT_KEPT = 512
 STORE_FULL = 513
@@ -61,9 +67,10 @@ NAMES = {
 }
 
 
-# Numbers that SQLite holds, and times of which the sum with that of day does as well.
-Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=1 << 41)]
+Number = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
+Time = Annotated[int, Meta(ge=0, le=TIME_MAX_MS)]
+Text = Annotated[str, Meta(max_length=1024)]
+Ident = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 
 class StoreError(BusError):
@@ -98,8 +105,8 @@ class Item(msgspec.Struct, array_like=True):
     type_id: bytes
     payload: bytes
     priority: int = 1
-    wait_ms: Milliseconds = 0
-    timeout_ms: Milliseconds = 0  # of a request: how long its handler may take
+    wait_ms: Time = 0
+    timeout_ms: Time = 0  # of a request: how long its handler may take
 
 
 class Delivered(msgspec.Struct, array_like=True):
@@ -130,21 +137,21 @@ class Put(msgspec.Struct, tag_field="op", tag="put"):
     """
 
     stream: bytes
-    numbers: list[Number]
-    items: list[Item]
+    numbers: Annotated[list[Number], Meta(max_length=BATCH_MAX)]
+    items: Annotated[list[Item], Meta(max_length=BATCH_MAX)]
 
 
 class Attach(msgspec.Struct, tag_field="op", tag="attach"):
     """Deliver from now on to the endpoint `to` of the asking node: the mail of a name, or a durable."""
 
-    session: bytes
-    to: bytes
+    session: Ident
+    to: Ident
     ahead: int = AHEAD
-    name: str = ""
+    name: Text = ""
     endpoint: bytes = b""
-    durable: str = ""
-    pattern: str = ""
-    start: str | Number | float = "new"
+    durable: Text = ""
+    pattern: Text = ""
+    start: Text | Number | float = "new"
     visibility: float = VISIBILITY_S
     tries: int = TRIES
     alone: bool = False  # of mail: it has the name alone, so who had it before is gone
@@ -157,10 +164,12 @@ class Ack(msgspec.Struct, tag_field="op", tag="ack"):
     """
 
     session: bytes
-    done: list[tuple[int, int]] = []
-    again: list[tuple[int, Annotated[int, msgspec.Meta(ge=-1, le=1 << 41)]]] = []
-    held: int = 0
-    wanted: int = -1
+    done: Annotated[list[tuple[Number, Number]], Meta(max_length=RUNS_MAX)] = []
+    again: Annotated[
+        list[tuple[Number, Annotated[int, Meta(ge=-1, le=TIME_MAX_MS)]]], Meta(max_length=RUNS_MAX)
+    ] = []
+    held: Number = 0
+    wanted: Annotated[int, Meta(ge=-1, le=NUMBER_MAX)] = -1
 
 
 class Detach(msgspec.Struct, tag_field="op", tag="detach"):
@@ -172,7 +181,7 @@ class Detach(msgspec.Struct, tag_field="op", tag="detach"):
 class Answer(msgspec.Struct, tag_field="op", tag="answer"):
     """Wait a little for what became of a stored request; with `over` it is known and may be forgotten."""
 
-    id: bytes
+    id: Annotated[bytes, Meta(min_length=ID_SIZE, max_length=ID_SIZE)]
     over: bool = False
 
 
@@ -181,28 +190,28 @@ class History(msgspec.Struct, tag_field="op", tag="history"):
     1970) on.
     """
 
-    pattern: str
+    pattern: Text
     after: Number = 0
-    since: Number = 0
-    until: Number = 0
-    count: int = 100
+    since: Time = 0
+    until: Time = 0
+    count: Number = 100
     newest: bool = False
 
 
 class Last(msgspec.Struct, tag_field="op", tag="last"):
     """The newest value of a name."""
 
-    name: str
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_SIZE_MAX)]
 
 
 class Jobs(msgspec.Struct, tag_field="op", tag="jobs"):
     """Queues, as they wait, and with `queue` the messages of one; `action` "retry" or "drop" for some."""
 
-    queue: str = ""
-    action: str = ""
-    positions: list[int] = []
+    queue: Text = ""
+    action: Text = ""
+    positions: list[Number] = []
     dead: bool = False
-    count: int = 100
+    count: Number = 100
 
 
 class Status(msgspec.Struct, tag_field="op", tag="status"):
@@ -231,11 +240,27 @@ class Batch(msgspec.Struct, array_like=True):
 
 
 def milliseconds(seconds: float) -> int:
-    """Seconds in whole milliseconds, 1 at the least."""
-    return max(1, round(seconds * 1000))
+    """Seconds in whole milliseconds, 1 at the least, and no more than a store takes."""
+    return max(1, round(min(seconds * 1000, TIME_MAX_MS)))
 
 
 def pause_ms(tries: int) -> int:
     """The pause before another try, when so many have failed."""
     doubled: int = _PAUSE_FIRST_MS << min(max(tries - 1, 0), 10)
     return min(_PAUSE_MAX_MS, doubled)
+
+
+def own_stream(source: bytes, stream: bytes) -> bytes:
+    """A sender's stream as it is known here: whatever it says, its numbers are nobody else's."""
+    return blake2b(stream, key=source, digest_size=16).digest()
+
+
+def name_problem(name: str, endpoint: bytes) -> str:
+    """The fault of an endpoint and the name that is said to be its own; "" for nothing."""
+    if len(endpoint) != 16:
+        return "an endpoint has 16 bytes"
+    if not name:
+        return ""
+    if "*" in name or not 1 <= len(name.encode()) <= NAME_SIZE_MAX:
+        return "a name has 1 to 64 bytes, and no *"
+    return "" if endpoint_id(name) == endpoint else f"{name!r} is not the name of that endpoint"

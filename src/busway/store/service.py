@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Awaitable, Iterable
@@ -20,6 +21,7 @@ import msgspec
 from busway.errors import BusError, RemoteError
 from busway.names import endpoint_id, uuid_text
 from busway.protocol import codes
+from busway.protocol.errors import LocalError
 from busway.protocol.wire.patterns import check_pattern, matches
 from busway.store import records
 from busway.store.asking import answer_jobs, history, last, status
@@ -29,8 +31,8 @@ from busway.store.limits import Keep, Usage
 from busway.store.pushing import Pushing
 from busway.store.queues import Budget, DurableSource, MailSource, Queue, Session
 from busway.store.recording import Recording, republish
-from busway.store.records import MAIL, REQUEST, StoreError
-from busway.store.tables import Change, Durable, Entry, Tables, now_ms
+from busway.store.records import MAIL, REQUEST, StoreError, name_problem, own_stream
+from busway.store.tables import ANSWER, Change, Durable, Entry, Gone, Tables, now_ms
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -100,8 +102,10 @@ class Service:
         self.queues: dict[tuple[str, bytes | str], Queue] = {}
         self.trouble = ""  # what is wrong with it now, for people
         self._budget = Budget()
+        self._tidied = 0.0
         self.realm = realm
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._writing: set[asyncio.Task[Any]] = set()
         self._sending: dict[bytes, asyncio.Event] = {}
         self._asked: dict[bytes, asyncio.Event] = {}  # who waits for an answer
         self._services: list[Any] = []
@@ -154,8 +158,16 @@ class Service:
         task.add_done_callback(self._ended)
         return task
 
+    def _written(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        """What is being written ends by itself, also if nobody waits for it any more."""
+        task = asyncio.ensure_future(work)
+        self._writing.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
+        self._writing.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, BusError):
             log.error("a task of the store failed", exc_info=error)
@@ -199,6 +211,8 @@ class Service:
         except StoreError as error:
             self.counts[error.reason_name] += 1
             raise RemoteError(error.code, error.message) from None
+        except sqlite3.Error as error:  # of a file that was damaged meanwhile, or a store that ends
+            raise RemoteError(records.NOT_ACTIVE, f"the store cannot read its file: {error}") from None
         return _ENCODER.encode(found) if packed else msgspec.to_builtins(found, builtin_types=(bytes,))
 
     async def _answers(self, request: Any, question: Any) -> Any:
@@ -225,9 +239,14 @@ class Service:
         return status(self)
 
     async def commit(self, changes: list[Change]) -> list[Any]:
-        """Make changes durable. Raises StoreError, which the store then is known to suffer from."""
+        """Make changes durable, and count them, also if who asked waits no longer. Raises StoreError, which
+        the store then is known to suffer from.
+        """
         if not changes:
             return []
+        return await asyncio.shield(self._written(self._commit(changes)))
+
+    async def _commit(self, changes: list[Change]) -> list[Any]:
         try:
             found = await self.backend.commit(changes)
         except StoreError as error:
@@ -237,7 +256,7 @@ class Service:
             raise
         self.trouble = ""
         for change, result in zip(changes, found, strict=True):
-            if change[0] == "remove":
+            if change[0] in ("remove", "answer", "answered", "tidy"):
                 self.usage.gone(result)
         return found
 
@@ -248,39 +267,41 @@ class Service:
             raise StoreError(records.MALFORMED, "a put has a stream of 16 bytes and as many numbers as items")
         if sorted(set(put.numbers)) != put.numbers or not put.items or put.numbers[0] < 0:
             raise StoreError(records.MALFORMED, "the numbers of a put ascend, and there is one at least")
-        lock = self._putting.setdefault(put.stream, Turn())
+        stream = own_stream(request.source, put.stream)
+        lock = self._putting.setdefault(stream, Turn())
         lock.users += 1
         try:
             async with lock.lock:
-                return await self._put_in_turn(request, put)
+                # What is written is given to who waits for it, also if its sender waits no longer.
+                return await asyncio.shield(self._written(self._put_in_turn(request, put, stream)))
         finally:
             lock.users -= 1
             if not lock.users:
-                del self._putting[put.stream]
+                del self._putting[stream]
 
-    async def _put_in_turn(self, request: Any, put: records.Put) -> records.PutReply:
+    async def _put_in_turn(self, request: Any, put: records.Put, stream: bytes) -> records.PutReply:
         now = now_ms()
-        known = self.tables.last_of(put.stream)
+        known = self.tables.last_of(stream)
         entries: list[Entry] = []
         fault: StoreError | None = None
         stored = 0
         for number, item in zip(put.numbers, put.items, strict=True):
             if number > known:
-                fault = self._fault(request, item, entries)
+                fault = self._fault(request, item)
                 if fault is not None:
                     break
-                entries.append(self._entry(request, put.stream, number, item, now))
+                entries.append(self._entry(request, stream, number, item, now))
+                self.usage.came(entries[-1])  # at once: others are asking for room meanwhile
             stored += 1
         if entries:
-            change = ("put", put.stream, put.numbers[stored - 1], now, entries)
+            change = ("put", stream, put.numbers[stored - 1], now, entries)
             try:
                 ((places,)) = await self.commit([change])
             except StoreError as error:
+                self.usage.gone(Gone(entry.kind, entry.source, entry.size) for entry in entries)
                 if not known >= put.numbers[0]:
                     raise
                 return records.PutReply(sum(n <= known for n in put.numbers), error.code, error.message)
-            for entry in entries:
-                self.usage.came(entry)
             self.counts["stored"] += len(entries)
             kept = [entry._replace(pos=pos) for entry, pos in zip(entries, places, strict=True)]
             self.arrived(kept)
@@ -313,10 +334,10 @@ class Service:
             len(item.payload) + records.OVERHEAD,
         )
 
-    def _fault(self, request: Any, item: records.Item, beside: list[Entry]) -> StoreError | None:
+    def _fault(self, request: Any, item: records.Item) -> StoreError | None:
         """Why one is not kept; None if it is."""
-        if item.kind not in _KINDS or not 0 <= item.priority <= 3 or item.wait_ms < 0 or item.timeout_ms < 0:
-            return StoreError(records.MALFORMED, "no kind, priority or time that a store knows")
+        if item.kind not in _KINDS or not 0 <= item.priority <= 3:
+            return StoreError(records.MALFORMED, "no kind or priority that a store knows")
         if item.format not in (codes.RAW, codes.CBOR, codes.TYPED_AS_ENDPOINT, codes.TYPED) or len(
             item.type_id
         ) != (16 if item.format == codes.TYPED else 0):
@@ -334,7 +355,7 @@ class Service:
                 records.NOT_ALLOWED,
                 f"the policy of the store does not let this program do that with {text!r}",
             )
-        return self.usage.fault(request.source, item, beside)
+        return self.usage.fault(request.source, item)
 
     def keeps(self, text: str) -> bool:
         """Whether a name is among those that it is to keep; its own are not."""
@@ -384,16 +405,24 @@ class Service:
         return session
 
     async def _attach(self, request: Any, attach: records.Attach) -> dict[str, Any]:
-        if len(attach.session) != 16 or len(attach.to) != 16 or not 1 <= attach.ahead <= records.AHEAD_MAX:
-            raise StoreError(records.MALFORMED, f"a session has 16 bytes, and 1 to {records.AHEAD_MAX} ahead")
+        if not 1 <= attach.ahead <= records.AHEAD_MAX:
+            raise StoreError(records.MALFORMED, f"a session has 1 to {records.AHEAD_MAX} ahead")
+        if attach.durable:
+            await self._check_durable(request, attach)
+        else:
+            self._check_mail(request, attach)
+        # From here on to where the session is known nothing else happens.
         if attach.session in self.sessions:
             self._session(request, attach.session)
             return {"lease": records.LEASE_S}
-        if len(self.sessions) >= records.SESSIONS_MAX:
+        of_node = sum(each.node == request.source for each in self.sessions.values())
+        if len(self.sessions) >= records.SESSIONS_MAX or of_node >= records.SESSIONS_MAX // 4:
             raise StoreError(
-                records.TOO_MANY, f"the store has {records.SESSIONS_MAX} consumers, the most it takes"
+                records.TOO_MANY,
+                f"the store has {records.SESSIONS_MAX} consumers, the most it takes, or"
+                f" {records.SESSIONS_MAX // 4} of this program",
             )
-        queue = await (self._durable(request, attach) if attach.durable else self._mail(request, attach))
+        queue = self._queue_for(attach)
         session = Session(queue, attach.session, request.source, attach.to, attach.ahead)
         session.visibility = attach.visibility if attach.durable else 0.0
         session.heard = time.monotonic()
@@ -415,7 +444,7 @@ class Service:
         others = [each for each in session.queue.sessions if each is not session]
         return [each for each in others if alone or (each.node, each.to) == (session.node, session.to)]
 
-    async def _mail(self, request: Any, attach: records.Attach) -> Queue:
+    def _check_mail(self, request: Any, attach: records.Attach) -> None:
         if problem := name_problem(attach.name, attach.endpoint):
             raise StoreError(records.MALFORMED, problem)
         if not self.may(request, codes.MAY_SERVE, attach.endpoint, attach.name):
@@ -423,13 +452,26 @@ class Service:
                 records.NOT_ALLOWED,
                 f"the policy of the store does not let this program receive {attach.name!r}",
             )
-        key = ("mail", attach.endpoint)
-        if key not in self.queues:
+
+    def _queue_for(self, attach: records.Attach) -> Queue:
+        """The queue of a consumer, which is made anew if nobody had it. Raises StoreError."""
+        key: tuple[str, bytes | str] = ("mail", attach.endpoint)
+        if attach.durable:
+            key = ("durable", attach.durable)
+        if key in self.queues:
+            return self.queues[key]
+        if not attach.durable:
             source = MailSource(attach.endpoint, attach.name, self.limits.tries)
             self.queues[key] = Queue(source, self.tables, self._budget)
+            return self.queues[key]
+        durable = next((each for each in self.tables.durables() if each.name == attach.durable), None)
+        if durable is None:
+            raise StoreError(records.NO_SUCH, f"the durable {attach.durable!r} was dropped meanwhile")
+        progress = DurableSource(self.tables, durable)
+        self.queues[key] = Queue(progress, self.tables, self._budget, durable.floor)
         return self.queues[key]
 
-    async def _durable(self, request: Any, attach: records.Attach) -> Queue:
+    async def _check_durable(self, request: Any, attach: records.Attach) -> None:
         try:
             check_pattern(attach.pattern)
         except Exception as error:  # noqa: BLE001 - the core's own error, told as it is
@@ -460,11 +502,6 @@ class Service:
                 f"the durable {durable.name!r} subscribes to {durable.pattern!r}, not to {attach.pattern!r}:"
                 " drop it (busway jobs --forget), or take another name",
             )
-        key = ("durable", durable.name)
-        if key not in self.queues:
-            source = DurableSource(self.tables, durable)
-            self.queues[key] = Queue(source, self.tables, self._budget, durable.floor)
-        return self.queues[key]
 
     def _start(self, start: str | int | float) -> int:
         """The place behind which a new durable begins: a word, a place, or a time in seconds since 1970."""
@@ -472,17 +509,19 @@ class Service:
             return self.tables.last_position()
         if start == "first":
             return 0
-        if isinstance(start, (bool, str)) or start < 0:
+        if isinstance(start, (bool, str)) or not 0 <= start <= records.NUMBER_MAX:
             raise StoreError(records.MALFORMED, 'start is "new", "first", a position, or a time')
         if isinstance(start, int):
             return max(0, start - 1)
-        return self.tables.position_at(int(start * 1000))
+        return self.tables.position_at(int(min(start * 1000, records.TIME_MAX_MS)))
 
     async def _ack(self, request: Any, ack: records.Ack) -> dict[str, Any]:
         session = self._session(request, ack.session)
         queue = session.queue
+        left = queue.loaded
         changes = queue.done(session, ack.done)
-        for number, pause in ack.again[: records.AHEAD_MAX]:
+        self.counts["delivered"] += left - queue.loaded
+        for number, pause in ack.again:
             changes += queue.again(session, number, pause, now_ms())
         queue.held(session, ack.held, time.monotonic())
         if ack.wanted >= 0:
@@ -490,7 +529,6 @@ class Service:
             self._sending[session.id].set()
         self.pump(queue)
         await self.commit(changes)
-        self.counts["acknowledged"] += len(ack.done)
         return {}
 
     def pump(self, queue: Queue) -> None:
@@ -510,7 +548,7 @@ class Service:
                 batch = _ENCODER.encode(records.Batch(session.id, first, messages))
                 try:
                     await self.bus.send(session.to, batch, node=session.node, timeout=records.LEASE_S)
-                except BusError:
+                except (BusError, LocalError, ValueError):  # it is away, or its bus does not take as much
                     await self._give_up(session)
                     return
 
@@ -554,25 +592,32 @@ class Service:
     # Time
 
     async def _tick(self) -> None:
-        tidied = 0.0
         while True:
             await asyncio.sleep(_TICK_S)
-            now = time.monotonic()
-            changes: list[Change] = []
-            for session in list(self.sessions.values()):
-                if now - session.heard > records.LEASE_S:
-                    changes += self._lose(session, False)
-                elif late := session.queue.overdue(session, now, now_ms()):
-                    changes += late
-                    self.pump(session.queue)
-            for queue in list(self.queues.values()):
-                if queue.next_due() and queue.next_due() <= now_ms():
-                    self.pump(queue)
-            with contextlib.suppress(StoreError):
-                await self.commit(changes)
-                if now - tidied > _TIDY_S:
-                    tidied = now
-                    await self._tidy()
+            try:
+                await self._look_after()
+            except sqlite3.Error as error:
+                self.trouble = f"the store cannot read its file: {error}"
+                log.warning("%s", self.trouble)
+                await asyncio.sleep(_TIDY_S)
+
+    async def _look_after(self) -> None:
+        now = time.monotonic()
+        changes: list[Change] = []
+        for session in list(self.sessions.values()):
+            if now - session.heard > records.LEASE_S:
+                changes += self._lose(session, False)
+            elif late := session.queue.overdue(session, now, now_ms()):
+                changes += late
+                self.pump(session.queue)
+        for queue in list(self.queues.values()):
+            if queue.next_due() and queue.next_due() <= now_ms():
+                self.pump(queue)
+        with contextlib.suppress(StoreError):
+            await self.commit(changes)
+            if now - self._tidied > _TIDY_S:
+                self._tidied = now
+                await self._tidy()
 
     async def _tidy(self) -> None:
         now = now_ms()
@@ -600,6 +645,10 @@ class Service:
         2 why there is none.
         """
         until = entry.expires or now_ms() + self.limits.age_mail
+        if len(payload) > self.limits.message:
+            state, code, text, format, type_id, payload = 2, codes.MESSAGE_TOO_LARGE, "", codes.RAW, b"", b""
+        elif not self.usage.has_room(entry.source, len(payload) + records.OVERHEAD):
+            state, code, text, format, type_id, payload = 2, codes.QUEUE_FULL, "", codes.RAW, b"", b""
         row = (
             entry.id,
             entry.source,
@@ -611,41 +660,31 @@ class Service:
             type_id,
             payload,
         )
-        await self.commit([("answer", *row)])
+        self.usage.answer_came(entry.source, len(payload) + records.OVERHEAD)
+        try:
+            await self.commit([("answer", *row)])
+        except StoreError:
+            self.usage.gone([Gone(ANSWER, entry.source, len(payload) + records.OVERHEAD)])
+            raise
         if event := self._asked.get(entry.id):
             event.set()
 
     async def _outcome(self, request: Any, answer: records.Answer) -> Any:
+        ident = own_stream(request.source, answer.id[:16]) + answer.id[16:]
         if answer.over:
-            found = self.tables.answer(answer.id)
-            if found is not None and found[0] == request.source:
-                await self.commit([("answered", [answer.id])])
+            if self.tables.answer(ident) is not None:
+                await self.commit([("answered", [ident])])
             return []
-        event = self._asked.setdefault(answer.id, asyncio.Event())
+        event = self._asked.setdefault(ident, asyncio.Event())
         try:
-            found = self.tables.answer(answer.id)
+            found = self.tables.answer(ident)
             if found is None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_ANSWER_S):
                         await event.wait()
                 if self._closed:
                     raise StoreError(records.NOT_ACTIVE, "this store is not the active one any more")
-                found = self.tables.answer(answer.id)
+                found = self.tables.answer(ident)
         finally:
-            self._asked.pop(answer.id, None)
-        if found is None:
-            return []
-        if found[0] != request.source:
-            raise StoreError(records.NOT_ALLOWED, "that request is another program's")
-        return list(found[1:])
-
-
-def name_problem(name: str, endpoint: bytes) -> str:
-    """The fault of an endpoint and the name that is said to be its own; "" for nothing."""
-    if len(endpoint) != 16:
-        return "an endpoint has 16 bytes"
-    if not name:
-        return ""
-    if "*" in name or not 1 <= len(name.encode()) <= records.NAME_SIZE_MAX:
-        return "a name has 1 to 64 bytes, and no *"
-    return "" if endpoint_id(name) == endpoint else f"{name!r} is not the name of that endpoint"
+            self._asked.pop(ident, None)
+        return [] if found is None else list(found[1:])

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from busway.names import endpoint_id
 from busway.protocol.wire.patterns import is_pattern, matches
+from busway.store.records import OVERHEAD
 
 SCAN_MAX = 100_000  # entries that one question looks at, at the most
 _SCHEMA = """
@@ -40,10 +41,19 @@ _COLUMNS = (
     "pos, kind, name, endpoint, source, label, id, stored, expires, priority, timeout, format, type, payload,"
     " size, tries, due, dead"
 )
+_EXPECTED = (
+    ("entries", _COLUMNS),
+    ("senders", "stream, last, at"),
+    ("durables", "name, pattern, floor, tries, owner"),
+    ("marks", "durable, pos, done, tries, due, dead"),
+    ("answers", "id, owner, expires, status, code, text, format, type, payload"),
+)
 _PUT = (
     "INSERT INTO entries (pos, kind, name, endpoint, source, label, id, stored, expires, priority, timeout,"
     " format, type, payload, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+ANSWER = 3  # beside the kinds of entries: what became of a stored request
+SENDERS_MAX = 1_000_000  # that are remembered; of more those that were heard last
 Change = tuple[Any, ...]
 
 
@@ -76,7 +86,7 @@ class Entry(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """An entry that was removed."""
+    """An entry or answer that was removed."""
 
     kind: int
     source: bytes
@@ -110,6 +120,8 @@ class Tables:
         self.db = connection
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        for table, columns in _EXPECTED:  # raises for a file with other tables
+            connection.execute(f"SELECT {columns} FROM {table} LIMIT 1").fetchone()
 
     # Changes
 
@@ -170,20 +182,34 @@ class Tables:
             (name, name),
         )
 
-    def _do_answer(self, *row: Any) -> None:
-        """The outcome of a stored request, until it is fetched or expires."""
-        self.db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    def _do_answer(self, *row: Any) -> list[Gone]:
+        """The outcome of a stored request, until it is fetched or expires; returns those that it replaces."""
+        found = self._do_answered(row[:1])
+        self.db.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return found
 
-    def _do_answered(self, ids: Sequence[bytes]) -> None:
-        self.db.executemany("DELETE FROM answers WHERE id = ?", [(each,) for each in ids])
+    def _do_answered(self, ids: Sequence[bytes]) -> list[Gone]:
+        return [gone for each in ids for gone in self._forget_answers("id = ?", each)]
+
+    def _forget_answers(self, where: str, value: Any) -> list[Gone]:
+        rows = self.db.execute(
+            f"DELETE FROM answers WHERE {where} RETURNING owner, length(payload)", (value,)
+        ).fetchall()
+        return [Gone(ANSWER, owner, size + OVERHEAD) for owner, size in rows]
 
     def _do_meta(self, key: str, value: bytes) -> None:
         self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _do_tidy(self, now: int, senders_before: int) -> None:
-        """Forget answers that have expired, and senders that were last heard before that."""
-        self.db.execute("DELETE FROM answers WHERE expires < ?", (now,))
+    def _do_tidy(self, now: int, senders_before: int) -> list[Gone]:
+        """Forget answers that have expired, which are returned, and senders not heard since then."""
         self.db.execute("DELETE FROM senders WHERE at < ?", (senders_before,))
+        (count,) = self.db.execute("SELECT count(*) FROM senders").fetchone()
+        if count > SENDERS_MAX:
+            self.db.execute(
+                "DELETE FROM senders WHERE stream IN (SELECT stream FROM senders ORDER BY at LIMIT ?)",
+                (count - SENDERS_MAX,),
+            )
+        return self._forget_answers("expires < ?", now)
 
     # Reading
 
@@ -208,7 +234,9 @@ class Tables:
     def usage(self) -> list[tuple[int, bytes, int, int]]:
         """Kind, source, how many entries and their bytes."""
         return self.db.execute(
-            "SELECT kind, source, count(*), sum(size) FROM entries GROUP BY kind, source"
+            "SELECT kind, source, count(*), sum(size) FROM entries GROUP BY kind, source UNION ALL"
+            " SELECT ?, owner, count(*), sum(length(payload) + ?) FROM answers GROUP BY owner",
+            (ANSWER, OVERHEAD),
         ).fetchall()
 
     def mail(self, endpoint: bytes, kinds: tuple[int, int], after: int, count: int) -> list[Entry]:
@@ -259,8 +287,18 @@ class Tables:
         return self._at(places), after if looked == scan else max(after, end)
 
     def count_published(self, pattern: str, after: int, without: set[int]) -> tuple[int, int]:
-        """The number of messages that were published to names of a pattern, and the time of the first, ms."""
+        """The number of messages that were published to names of a pattern, of the next SCAN_MAX, and the
+        time of the first, ms.
+        """
         count = first = 0
+        if not is_pattern(pattern):
+            rows = self.db.execute(
+                "SELECT pos, stored FROM entries WHERE endpoint = ? AND kind = 2 AND pos > ? ORDER BY pos"
+                " LIMIT ?",
+                (endpoint_id(pattern), after, SCAN_MAX),
+            ).fetchall()
+            found = [stored for place, stored in rows if place not in without]
+            return len(found), found[0] if found else 0
         for place, name, stored in self.db.execute(
             "SELECT pos, name, stored FROM entries WHERE kind = 2 AND pos > ? ORDER BY pos LIMIT ?",
             (after, SCAN_MAX),
@@ -271,7 +309,16 @@ class Tables:
         return count, first
 
     def newest(self, pattern: str, count: int, since: int, until: int) -> list[Entry]:
-        """The newest that was published to names of a pattern, the oldest of these first."""
+        """The newest that was published to names of a pattern, the oldest of these first: of the last
+        SCAN_MAX where it is not a name.
+        """
+        if not is_pattern(pattern):
+            places = self.db.execute(
+                "SELECT pos FROM entries WHERE endpoint = ? AND kind = 2 AND stored >= ?"
+                " AND (? = 0 OR stored < ?) ORDER BY pos DESC LIMIT ?",
+                (endpoint_id(pattern), since, until, until, count),
+            ).fetchall()
+            return self._at(place for (place,) in reversed(places))
         found: list[int] = []
         for place, name in self.db.execute(
             "SELECT pos, name FROM entries WHERE kind = 2 AND stored >= ? AND (? = 0 OR stored < ?)"
