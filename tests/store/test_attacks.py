@@ -18,7 +18,7 @@ from tests.store.test_hostile import code_of, item, put
 
 
 async def test_a_sender_s_numbers_are_nobody_else_s(tmp_path: Path) -> None:
-    """Who has had a message knows the stream of its sender, and could have used up its numbers."""
+    """Receivers know the stream of a sender, and could have used up its numbers."""
     async with lab(tmp_path) as it:
         await it.sender.send("lab/pump", 1, store=True)
         receiver: Any = it.receiver.register("lab/pump", once=True)
