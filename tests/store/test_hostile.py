@@ -175,10 +175,10 @@ async def test_acknowledging_what_was_never_given_costs_nothing(tmp_path: Path) 
         it.sender.register(b"e" * 16)
         attach = records.Attach(b"s" * 16, b"e" * 16, name="lab/pump", endpoint=PUMP)
         assert await code_of(it, attach) == 0
-        runs = [(-(1 << 60), -1), (3, 2), (5, 1 << 60)] * 2000
+        runs = [(9, 2), (5, 1 << 60)] * 500
         assert await code_of(it, records.Ack(b"s" * 16, runs)) == 0
         assert it.service.usage.mail == 5
-        assert await code_of(it, records.Ack(b"s" * 16, [(-9, 1 << 60)])) == 0
+        assert await code_of(it, records.Ack(b"s" * 16, [(0, 1 << 60)])) == 0
         assert it.service.usage.mail == 0
 
 
