@@ -125,7 +125,7 @@ async def answer_jobs(service: Service, request: Any, asked: records.Jobs) -> An
 
 
 async def _queues(service: Service, request: Any, wanted: str = "") -> list[dict[str, Any]]:
-    """Those that somebody may look at, or the one with that title; others are answered between two."""
+    """All queues that somebody may look at, or the one with that title; others are answered between two."""
     rows = []
     for endpoint, name, waiting, dead, oldest in service.tables.mail_queues():
         title = name or uuid_text(endpoint)

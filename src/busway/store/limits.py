@@ -71,7 +71,7 @@ class Usage:
             self._add(entry.kind, entry.source, -1, -entry.size)
 
     def answer_came(self, owner: bytes, size: int) -> None:
-        """What became of a stored request takes room of who asked, until it is fetched."""
+        """Count an outcome of a stored request, which takes room of who asked until it is fetched."""
         self._add(ANSWER, owner, 1, size)
 
     def has_room(self, source: bytes, size: int) -> bool:

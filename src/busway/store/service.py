@@ -159,7 +159,7 @@ class Service:
         return task
 
     def _written(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
-        """What is being written ends by itself, also if nobody waits for it any more."""
+        """Run what writes to its end, also if nobody waits for it any more."""
         task = asyncio.ensure_future(work)
         self._writing.add(task)
         task.add_done_callback(self._ended)
