@@ -33,4 +33,4 @@ def install(extra: str) -> str:
     """The command that installs what an extra needs. A plain `pip` may be that of another Python."""
     import shlex
 
-    return f"{shlex.quote(sys.executable or 'python3')} -m pip install {' '.join(LIBRARIES[extra])}"
+    return f"{shlex.quote(sys.executable or 'python3')} -m pip install {shlex.join(LIBRARIES[extra])}"

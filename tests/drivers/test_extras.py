@@ -23,7 +23,7 @@ def of_pyproject() -> dict[str, tuple[str, ...]]:
         found: tuple[str, ...] = ()
         for wanted in named[extra]:
             inner = re.fullmatch(r"busway\[(\w+)\]", wanted)
-            found += libraries(inner[1]) if inner else (re.split(r"[<>=!~;\[ ]", wanted)[0],)
+            found += libraries(inner[1]) if inner else (re.split(r"[<>=!~; ]", wanted)[0],)
         return found
 
     return {extra: libraries(extra) for extra in named if extra not in NOT_FOR_USERS}
@@ -41,6 +41,7 @@ def test_the_command_is_for_this_python(monkeypatch: pytest.MonkeyPatch) -> None
     assert shlex.split(extras.install("ble")) == ["/home/a b/python", "-m", "pip", "install", "bleak"]
     monkeypatch.setattr(sys, "executable", "")  # as in a program that embeds Python
     assert extras.install("ble") == "python3 -m pip install bleak"
+    assert extras.install("nats") == "python3 -m pip install 'nats-py[nkeys]'"
 
 
 def test_no_message_asks_pip_for_busway_itself() -> None:

@@ -520,7 +520,7 @@ def _read_options(reader: Reader, frame: Frame) -> None:
             frame["lane"] = value.u8()
             if frame["lane"] == 1 or frame["lane"] > 7:
                 raise Fault(9, "LANE is none")
-        elif which == 6 and kind in ("SEND", "PUBLISH"):
+        elif which == 6 and kind in ("SEND", "PUBLISH", "SIGNAL"):
             if "name" in frame or not 1 <= value.left() <= 64:
                 raise Fault(9, "NAME twice, or not of 1 to 64 bytes")
             frame["name"] = decoded(value.rest())

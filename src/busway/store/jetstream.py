@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from busway.drivers import extras
 from busway.errors import MissingLibrary
 from busway.store.records import DISK_FULL, NOT_ACTIVE, StoreError
 from busway.store.tables import Change, Durable, Entry, Mark, Tables
@@ -47,9 +48,7 @@ class JetStreamBackend:
         try:
             import nats
         except ImportError:
-            raise MissingLibrary(
-                "stores at NATS need a library that is not installed: pip install 'busway[nats]'"
-            ) from None
+            raise MissingLibrary(extras.missing("stores at NATS need", "nats")) from None
         parts = urlsplit(place)
         self.name = parts.path.strip("/") or "busway"
         if not self.name.replace("_", "").replace("-", "").isalnum():
