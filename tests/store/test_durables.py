@@ -228,6 +228,37 @@ async def test_what_is_old_goes_unless_a_durable_has_not_had_it(tmp_path: Path) 
         receiver.close()
 
 
+async def test_what_a_durable_has_not_had_keeps_nothing_else_from_going(tmp_path: Path) -> None:
+    async with lab(tmp_path, count=10) as it:
+        receiver = it.receiver.subscribe("rare/*", durable=busway.Durable("away", start="first"))
+        await until(lambda: it.service.sessions)
+        receiver.close()
+        await until(lambda: not it.service.sessions)
+        await asyncio.gather(*(it.sender.publish("rare/one", each, store=True) for each in range(1200)))
+        await asyncio.gather(*(it.sender.publish("lab/level", each, store=True) for each in range(30)))
+        for _ in range(2):
+            await it.service.recording.trim()
+            assert it.service.usage.published == 1210
+        assert len((await ask(it, records.History("lab/level")))["messages"]) == 10
+        receiver = it.receiver.subscribe("rare/*", durable="away")
+        assert await taken(receiver, 1199) == list(range(1199))
+        newest: Any = await receiver.receive(20)
+        newest.ack()
+        await until(lambda: it.service.tables.durables()[0].floor >= 1200)
+        await it.service.recording.trim()
+        assert it.service.usage.published == 10
+
+
+async def test_what_was_published_with_a_priority_is_recorded_with_it(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        await until(lambda: [each for each in it.sender.endpoints() if each.name == "**"])
+        await it.sender.publish("jobs/a", "later", priority="low")
+        await it.sender.publish("jobs/a", "first", priority="urgent")
+        await until(lambda: it.service.usage.published == 2)
+        durable = busway.Durable("work", ahead=1, start="first")
+        assert await taken(it.receiver.subscribe("jobs/a", durable=durable), 2) == ["first", "later"]
+
+
 async def test_a_durable_is_forgotten(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         receiver = it.receiver.subscribe("lab/level", durable="panel")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from busway.adapters.asyncio_ends import Receiver
 from busway.names import endpoint_id
 from busway.payloads import SEALED
+from busway.protocol import codes
 from busway.protocol.wire.patterns import matches
 from busway.store.queues import DurableSource
 from busway.store.records import OVERHEAD, PUBLISHED, StoreError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("busway")
 QUEUE = 65_536  # messages that wait to be recorded, of each pattern
 _TOGETHER = 512
+_PAGE = 1000  # messages that are looked at together, for what may go
+_PAGES = 4  # ... and how many times, before it is somebody else's turn
 
 
 class RawReceiver(Receiver[Any]):
@@ -41,6 +44,8 @@ class Recording:
         self._receivers: list[RawReceiver] = []
         self._number = 0
         self.refused = 0  # that were not recorded, for want of room
+        # The place up to which all that is left is needed, as far as was looked, and how much that is.
+        self._passed_to = self._passed = self._passed_size = 0
 
     @property
     def missed(self) -> int:
@@ -95,7 +100,6 @@ class Recording:
         self.refused += count
 
     def _entry(self, message: Any) -> Entry:
-
         service = self._service
         self._number += 1
         payload = bytes(message.payload)
@@ -110,7 +114,7 @@ class Recording:
             service.stream + self._number.to_bytes(8, "big"),
             now_ms(),
             0,
-            1,
+            codes.PRIORITY_NAMES.index(message.priority),
             0,
             format,
             type_id,
@@ -127,33 +131,38 @@ class Recording:
 
     async def trim(self, size: int = 0) -> None:
         """Let go of the oldest that was published, as far as it is more than is kept and no durable that has
-        not had it means it; `size` bytes more are to come.
+        not had it means it; `size` bytes more are to come. What is needed is passed over, a part each time.
         """
-
-        service, limits = self._service, self._service.limits
+        usage, limits = self._service.usage, self._service.limits
         floors = self._floors()
-        while True:
-            usage = service.usage
-            too_old = now_ms() - limits.age
-            over = usage.published_size + size - limits.history
-            more = usage.published - limits.count
-            doomed: list[Entry] = []
-            needed = 0
-            rows = service.tables.oldest_published(1000)
-            for pos, bytes_of, stored in rows:
-                if over <= 0 and more <= 0 and stored >= too_old:
-                    break
-                over -= bytes_of
-                more -= 1
-                entry = service.tables.entry(pos)
-                if entry is None or self._is_needed(entry, floors):
-                    needed += 1
-                    continue
-                doomed.append(entry)
+        for _ in range(_PAGES):
+            over = usage.published_size + size - limits.history - self._passed_size
+            more = usage.published - limits.count - self._passed
+            rows = self._service.tables.oldest_published(_PAGE, self._passed_to)
+            doomed, whole = self._doomed(rows, over, more, floors)
             if doomed:
-                await service.remove(doomed, "retired")
-            if len(doomed) + needed < 1000 or not doomed:
+                await self._service.remove(doomed, "retired")
+            if not whole or len(rows) < _PAGE:
+                self._passed_to = self._passed = self._passed_size = 0
                 return
+
+    def _doomed(
+        self, rows: list[tuple[int, int, int]], over: int, more: int, floors: list[tuple[str, int]]
+    ) -> tuple[list[Entry], bool]:
+        """Of these what is to go, and whether all of them were more than is kept."""
+        too_old = now_ms() - self._service.limits.age
+        doomed: list[Entry] = []
+        for pos, bytes_of, stored in rows:
+            if over <= 0 and more <= 0 and stored >= too_old:
+                return doomed, False
+            over, more = over - bytes_of, more - 1
+            self._passed_to = pos
+            entry = self._service.tables.entry(pos)
+            if entry is None or self._is_needed(entry, floors):
+                self._passed, self._passed_size = self._passed + 1, self._passed_size + bytes_of
+            else:
+                doomed.append(entry)
+        return doomed, True
 
     def _floors(self) -> list[tuple[str, int]]:
         """The pattern of each durable, and up to where it is done."""

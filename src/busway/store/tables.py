@@ -338,11 +338,10 @@ class Tables:
         ).fetchall()
         return self._at(row[0] for row in rows)
 
-    def oldest_published(self, count: int) -> list[tuple[int, int, int]]:
-        """Place, bytes and time of what was published first, of what is there."""
-        return self.db.execute(
-            "SELECT pos, size, stored FROM entries WHERE kind = 2 ORDER BY pos LIMIT ?", (count,)
-        ).fetchall()
+    def oldest_published(self, count: int, after: int) -> list[tuple[int, int, int]]:
+        """Place, bytes and time of what was published first behind a place, of what is there."""
+        text = "SELECT pos, size, stored FROM entries WHERE kind = 2 AND pos > ? ORDER BY pos LIMIT ?"
+        return self.db.execute(text, (after, count)).fetchall()
 
     def position_at(self, since: int) -> int:
         """The place before the first that was published at or after a time, in ms."""
