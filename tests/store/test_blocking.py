@@ -47,6 +47,20 @@ def test_mail_between_threads(buses: tuple[busway.Bus, busway.Bus], tmp_path: Pa
         mail.close()
 
 
+def test_what_is_acknowledged_is_gone_when_its_bus_is_closed(
+    buses: tuple[busway.Bus, busway.Bus], tmp_path: Path
+) -> None:
+    sender, receiver = buses
+    with busway.Store(sender, tmp_path):
+        for number in range(2):
+            sender.send("lab/pump", number, store=True)
+        with busway.Bus(sender.name, label="first") as first:
+            mail: Any = first.register("lab/pump", once=True)
+            mail.receive(20).ack()
+        again: Any = receiver.register("lab/pump", once=True)
+        assert again.receive(20).payload == 1
+
+
 def test_durables_of_threads(buses: tuple[busway.Bus, busway.Bus], tmp_path: Path) -> None:
     sender, receiver = buses
     with busway.Store(sender, tmp_path):

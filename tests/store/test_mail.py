@@ -56,6 +56,21 @@ async def test_payloads_arrive_as_they_were_sent(tmp_path: Path, payload: object
         assert message.endpoint == endpoint_id(target)
 
 
+async def test_what_is_acknowledged_is_gone_when_its_receivers_bus_is_closed(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        for number in range(3):
+            await it.sender.send("lab/pump", number, store=True)
+            await it.sender.publish("lab/level", number, store=True)
+        mail = it.receiver.register("lab/pump", once=True)
+        levels = it.receiver.subscribe("lab/*", durable=busway.Durable("panel", start="first"))
+        for each in (mail, levels):
+            (await each.receive(20)).ack()  # type: ignore[attr-defined]
+        await it.receiver.close()
+        other = await it.other("other")
+        assert await taken(other.register("lab/pump", once=True), 2) == [1, 2]
+        assert await taken(other.subscribe("lab/*", durable="panel"), 2) == [1, 2]
+
+
 async def test_who_takes_once_drops_what_comes_again(tmp_path: Path) -> None:
     memory = tmp_path / "taken.db"
     async with lab(tmp_path / "store") as it:
