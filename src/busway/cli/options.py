@@ -184,11 +184,15 @@ def _checked(value: Any, patterns: bool) -> Any:
     return value
 
 
+def is_given(name: str) -> bool:
+    """Whether the option of this command stands on the command line."""
+    return click.get_current_context().get_parameter_source(name) is _GIVEN
+
+
 def refuse_beside(flag: str, *names: str) -> None:
     """Raises UsageError for an option of these that was given and would do nothing beside `flag`."""
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        if parameter.name in names and context.get_parameter_source(parameter.name) is _GIVEN:
+    for parameter in click.get_current_context().command.params:
+        if parameter.name in names and is_given(parameter.name):
             remedy = "give --where in its place" if flag == "NAME" else "leave one of them out"
             raise click.UsageError(f"{parameter.opts[-1]} does nothing with {flag}: {remedy}")
 

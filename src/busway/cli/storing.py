@@ -6,8 +6,9 @@ import asyncio
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -18,13 +19,19 @@ from busway.cli.failures import Failure
 from busway.cli.options import Examples, Place, check_subscribed, joins, json_option, policy_option
 from busway.cli.talk import REALMS
 from busway.errors import BusError, RemoteError
+from busway.protocol import codes
 from busway.store import finding, records
 from busway.store.records import StoreError
+
+if TYPE_CHECKING:
+    from busway.store.front import Store
 
 _ENCODER = msgspec.msgpack.Encoder()
 _UNITS = {"": 1, "k": 1000, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 _SPANS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400, "": 1}
 _ASK_S = 10.0
+_LOOK_S = 0.2  # between looks whether a store is active
+_TURN_S = 1.0  # one that is not by then waits for another
 
 
 class Size(click.ParamType[int]):
@@ -55,6 +62,17 @@ class Span(click.ParamType[float]):
         return float(found[1]) * _SPANS[found[2]]
 
 
+class Server(click.ParamType[str]):
+    """The URL of a NATS server."""
+
+    name = "URL"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if not value.startswith(("nats://", "tls://")):
+            self.fail(f"{value!r} is no NATS server: write nats://host:4222 or tls://host:4222", param, ctx)
+        return str(value)
+
+
 def default_place(bus: str) -> Path:
     """The folder of the store of a bus, if none is said."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
@@ -63,8 +81,19 @@ def default_place(bus: str) -> Path:
 
 
 @click.command(cls=Examples)
-@click.option("--at", "folder", metavar="DIR", help="The folder that it keeps all in.")
-@click.option("--nats", "url", metavar="URL", help="Keep all in the JetStream of this NATS server instead.")
+@click.option(
+    "--at",
+    "folder",
+    metavar="DIR",
+    help="The folder that it keeps all in.  [default: ~/.local/state/busway/store-BUS]",
+)
+@click.option(
+    "--nats",
+    "url",
+    type=Server(),
+    metavar="URL",
+    help="Keep all in the JetStream of this NATS server, nats://host:port/NAME of the stream, instead.",
+)
 @click.option(
     "--keep",
     "keep",
@@ -103,7 +132,7 @@ def default_place(bus: str) -> Path:
     help="After so many a message is dead.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr at the start.")
-@json_option("One JSON document when it begins.")
+@json_option("JSON lines: that it keeps, or waits while another is active.")
 @joins
 @policy_option
 def store(
@@ -123,76 +152,107 @@ def store(
     as_json: bool,
 ) -> int:
     """Examples:
-      busway store                                    in ~/.local/state/busway
+      busway store                                    in ~/.local/state/busway/store-BUS
       busway store --at /var/lib/busway --keep 'lab/**' --size 4GiB
       busway store --nats nats://10.0.0.5:4222        one of several: another takes over
       busway send lab/pump '{"rpm": 300}' --store     in another terminal
 
     Until it is interrupted it keeps mail for programs that are away (`send(…, store=True)`), and what is
     published, for durable subscriptions and `busway history`. What was confirmed outlives it. A second one
-    with the same folder, or for the same names on this bus, is refused with exit status 1.
+    with the same folder, or for the same names on this bus, is refused with exit status 1; of several at the
+    same NATS one is active, and the others wait.
     """
     from busway.store.front import Store
 
     if folder and url:
         raise click.UsageError("--at and --nats are two places: leave one of them out")
     at = url or str(folder or default_place(place.bus))
+    names = list(keep) or ["**"]
+    shown = re.sub(r"//[^/]*@", "//", at) if url else at  # no password on a screen
 
     async def job(bus: AsyncBus) -> int:
         limits = {"size": size, "history": history, "count": count, "age": age, "mail_age": mail_age}
-        made = Store(bus, at, keep=keep or ("**",), last=last, realm=realm, tries=tries, **limits)  # type: ignore[arg-type]
         try:
+            made = Store(bus, at, keep=names, last=last, realm=realm, tries=tries, **limits)  # type: ignore[arg-type]
             async with made:
-                kept = " ".join(keep or ("**",))
-                if as_json:
-                    output.say_json(
-                        {"what": "keeping", "place": at, "keep": keep or ["**"], "bus": place.bus}
-                    )
-                elif not quiet:
-                    output.note(f"keeping {kept} of bus {place.bus!r} in {at}")
-                await asyncio.Event().wait()
+                await _tell_turns(made, tell)
         except StoreError as error:
             raise Failure(failures.NEGATIVE, error.message, error.reason_name) from None
+        except ValueError as error:
+            raise Failure(failures.USAGE, str(error)) from None
+        except OSError as error:
+            raise Failure(failures.NEGATIVE, f"cannot keep anything in {at}: {error.strerror}") from None
         return failures.OK
+
+    def tell(what: str) -> None:
+        if as_json:
+            output.say_json({"what": what, "place": shown, "keep": names, "bus": place.bus})
+        elif not quiet:
+            kept = f"until no other store at {shown} is active" if what == "waiting" else " ".join(names)
+            output.note(f"{what} {kept}" + (f" of bus {place.bus!r} in {shown}" if what == "keeping" else ""))
 
     return session.run(place, "store", job, leaf=False, endless=True, transit=False)
 
 
-async def ask(bus: AsyncBus, question: Any, text: str = "") -> Any:
-    """The answer of the store that keeps a name; of any store for "". Raises Failure."""
-    for found in await finding.stores(bus):
-        if not text or found.keeps(text):
-            break
-    else:
-        raise Failure(
-            failures.NEGATIVE, f"no store on bus {bus.name!r} keeps {text or 'anything'}", "NO_ENDPOINT"
-        )
+async def _tell_turns(store: Store, tell: Callable[[str], None]) -> None:
+    """Tell whether the store is active, as that changes."""
+    told = ""
+    patience = _TURN_S
+    while True:
+        now = "keeping" if store.active else "waiting"
+        if now != told and (now == "keeping" or told or patience <= 0):
+            tell(now)
+            told = now
+        await asyncio.sleep(_LOOK_S)
+        patience -= _LOOK_S
+
+
+async def stores_for(bus: AsyncBus, text: str = "") -> list[finding.Found]:
+    """The stores that keep a name, or some that a pattern means; all for "". Raises Failure for none."""
+    found = await finding.stores(bus)
+    chosen = [each for each in found if not text or each.keeps(text)]
+    if found and not chosen:
+        raise Failure(failures.NEGATIVE, f"no store on bus {bus.name!r} keeps {text}", "NOT_KEPT")
+    if not chosen:
+        why = f"no store is on bus {bus.name!r}: start `busway store`"
+        raise Failure(failures.NEGATIVE, why, "NO_ENDPOINT")
+    return chosen
+
+
+async def ask(bus: AsyncBus, store: finding.Found, question: Any) -> Any:
+    """The answer of a store. Raises Failure, BusError."""
     try:
         reply = await bus.request(
-            records.STORE_NAME, _ENCODER.encode(question), node=found.node, timeout=_ASK_S
+            records.STORE_NAME, _ENCODER.encode(question), node=store.node, timeout=_ASK_S
         )
     except RemoteError as error:
-        name = records.NAMES.get(error.code, "")
-        raise Failure(failures.NEGATIVE, error.message, name or f"REMOTE_{error.code}") from None
-    except BusError:
-        raise
+        name = records.NAMES.get(error.code) or f"REMOTE_{error.code}"
+        raise Failure(failures.NEGATIVE, error.message, name) from None
     return msgspec.msgpack.decode(reply)
 
 
-def run(place: Place, command: str, question: Any, text: str, show: Any) -> int:
-    """Ask a store, and show what it says."""
-
-    async def job(bus: AsyncBus) -> int:
-        show(await ask(bus, question, text))
-        return failures.OK
-
-    return session.run(place, command, job, leaf=True)
+async def ask_all(bus: AsyncBus, question: records.Jobs) -> list[Any]:
+    """The answers of all stores, together: of a queue says the one that has it."""
+    rows: list[Any] = []
+    unknown: Failure | None = None
+    found = False
+    for store in await stores_for(bus):
+        try:
+            rows += await ask(bus, store, question)
+            found = True
+        except Failure as failure:
+            if failure.name != records.NAMES[records.NO_SUCH]:
+                raise
+            unknown = failure
+    if unknown is not None and not found:
+        raise unknown
+    return rows
 
 
 @click.command(cls=Examples)
 @click.argument("name", metavar="NAME", callback=check_subscribed)
 @click.option("--since", type=Span(), metavar="TIME", help="Only of so long ago or later, as in 1h.")
-@click.option("-c", "--count", type=click.IntRange(1, 1_000_000), metavar="N", help="Only the newest N.")
+@click.option("-c", "--count", type=click.IntRange(1, 1000), metavar="N", help="Only the newest N.")
 @json_option("One JSON document a line for each message.")
 @joins
 def history(place: Place, name: str, since: float | None, count: int | None, as_json: bool) -> int:
@@ -216,12 +276,15 @@ def history(place: Place, name: str, since: float | None, count: int | None, as_
         if as_json:
             output.say_json(
                 {
-                    "position": message.position,
                     "time": round(when, 3),
-                    "name": message.name,
+                    "position": message.position,
+                    "endpoint": message.name,
+                    "endpoint_id": output.uuid_text(message.endpoint),
                     "source": output.uuid_text(message.source),
                     "source_label": message.label,
+                    "format": "bytes" if isinstance(value, bytes) else "cbor",
                     "payload": value,
+                    "priority": codes.PRIORITY_NAMES[message.priority & 3],
                 }
             )
         else:
@@ -230,15 +293,17 @@ def history(place: Place, name: str, since: float | None, count: int | None, as_
             output.say(f"{day} {output.clock_text(when)}  {message.name}  {who}  {output.value_text(value)}")
 
     async def job(bus: AsyncBus) -> int:
-        left = count or 0
-        question = records.History(name, since=after_ms, count=min(left or 1000, 1000), newest=bool(count))
-        while True:
-            answer = await ask(bus, question, name)
-            for row in answer["messages"]:
-                show(msgspec.convert(row, records.Delivered))
-            if not answer["more"]:
-                return failures.OK
-            question.after = answer["reached"]
+        for store in await stores_for(bus, name):
+            question = records.History(
+                name, since=after_ms, count=min(count or 1000, 1000), newest=bool(count)
+            )
+            answer: dict[str, Any] = {"more": True}
+            while answer["more"]:
+                answer = await ask(bus, store, question)
+                for row in answer["messages"]:
+                    show(msgspec.convert(row, records.Delivered))
+                question.after, question.newest = answer["reached"], False
+        return failures.OK
 
     return session.run(place, "history", job, leaf=True)
 
@@ -249,10 +314,18 @@ _ACTIONS = ("retry", "drop")
 @click.command(cls=Examples)
 @click.argument("queue", metavar="[QUEUE]", required=False, default="")
 @click.option("--dead", is_flag=True, help="Only what is given up.")
-@click.option("--retry", "retry", is_flag=True, help="Try these again.")
-@click.option("--drop", "drop", is_flag=True, help="Remove these.")
+@click.option("--retry", "retry", is_flag=True, help="Try again what is given up.")
+@click.option("--drop", "drop", is_flag=True, help="Remove messages.")
 @click.option("--forget", is_flag=True, help="Remove QUEUE, a durable, itself.")
-@click.option("-p", "--position", "positions", multiple=True, type=int, metavar="N", help="Only this one.")
+@click.option(
+    "-p",
+    "--position",
+    "positions",
+    multiple=True,
+    type=int,
+    metavar="N",
+    help="Only this one; may be given several times.",
+)
 @click.option(
     "-c",
     "--count",
@@ -284,6 +357,7 @@ def jobs(
 
     Mail that waits for who is away, by name, and durable subscriptions, by theirs. What is dead was tried too
     often, or given up by its receiver; with --retry it is tried again, with --drop it is gone.
+    What was tried again or dropped is printed. Times in JSON are seconds since 1970, or null.
     """
     chosen = [word for word, given in (("retry", retry), ("drop", drop), ("forget", forget)) if given]
     if len(chosen) > 1:
@@ -296,12 +370,18 @@ def jobs(
     )
 
     def show(rows: Any) -> None:
-        if queue:
+        if action == "forget":
+            output.say_json([]) if as_json else output.note(f"{queue} is removed")
+        elif queue:
             _show_messages(rows, as_json, action)
         else:
             _show_queues(rows, as_json)
 
-    return run(place, "jobs", question, "", show)
+    async def job(bus: AsyncBus) -> int:
+        show(await ask_all(bus, question))
+        return failures.OK
+
+    return session.run(place, "jobs", job, leaf=True)
 
 
 def _ago(stored: int) -> str:
@@ -309,7 +389,10 @@ def _ago(stored: int) -> str:
 
 
 def _show_queues(rows: list[dict[str, Any]], as_json: bool) -> None:
-    documents = [{key: value for key, value in row.items() if key != "endpoint"} for row in rows]
+    documents = [
+        {key: value for key, value in row.items() if key != "endpoint"} | {"oldest": _seconds(row["oldest"])}
+        for row in rows
+    ]
     cells = [
         (
             row["queue"],
@@ -324,6 +407,27 @@ def _show_queues(rows: list[dict[str, Any]], as_json: bool) -> None:
     ]
     headings = ("QUEUE", "SORT", "OF", ">WAITING", ">DEAD", ">CONSUMERS", "OLDEST")
     output.listing(documents, as_json, "nothing waits in the store", headings, cells)
+
+
+def _seconds(time_ms: int) -> float | None:
+    return round(time_ms / 1000, 3) if time_ms else None
+
+
+def _document(row: dict[str, Any]) -> dict[str, object]:
+    """A message as other commands show one."""
+    return {
+        "position": row["position"],
+        "endpoint": row["name"],
+        "sort": row["sort"],
+        "source": output.uuid_text(row["source"]),
+        "source_label": row["label"],
+        "stored": _seconds(row["stored"]),
+        "expires": _seconds(row["expires"]),
+        "due": _seconds(row["due"]),
+        "tries": row["tries"],
+        "dead": row["dead"],
+        "bytes": row["bytes"],
+    }
 
 
 def _show_messages(rows: list[dict[str, Any]], as_json: bool, action: str) -> None:
@@ -341,4 +445,4 @@ def _show_messages(rows: list[dict[str, Any]], as_json: bool, action: str) -> No
     ]
     headings = (">POSITION", "NAME", "SOURCE", "AGE", ">BYTES", ">TRIES", "DEAD")
     nothing = "there was nothing to be done" if action else "nothing waits there"
-    output.listing(rows, as_json, nothing, headings, cells)
+    output.listing([_document(row) for row in rows], as_json, nothing, headings, cells)

@@ -22,6 +22,7 @@ from busway.cli.options import (
     Place,
     check_endpoint,
     check_subscribed,
+    is_given,
     joins,
     json_option,
     node_option,
@@ -292,8 +293,11 @@ def send(
         refuse_beside("NAME", "copies")
     if store:
         refuse_beside("--store", "confirm", "node")
+        options = (
+            {"timeout": timeout} if is_given("timeout") else {}
+        )  # else it is soon told that none is there
         return run_storing(
-            place, "send", name, payload, ttl=ttl, timeout=timeout, priority=priority, as_json=as_json
+            place, "send", name, payload, ttl=ttl, priority=priority, as_json=as_json, **options
         )
 
     async def selected(bus: AsyncBus, selector: Selector) -> int:
@@ -328,15 +332,18 @@ def send(
 def run_storing(
     place: Place, command: str, name: str, payload: object, *, as_json: bool, **options: Any
 ) -> int:
-    """Bring a message into a store."""
+    """Bring a message into a store; print the reply to a request."""
 
     async def job(bus: AsyncBus) -> int:
-        call = bus.send if command == "send" else bus.publish
+        call: Any = getattr(bus, command)
+        began = time.perf_counter()
         try:
-            await call(session.target(bus, name), _value(bus, payload), store=True, **options)
-        except Undeliverable as error:  # it is the store that is not there, not the receiver
-            raise Failure(failures.NEGATIVE, error.message, error.reason_name) from None
-        if as_json:
+            reply = await call(session.target(bus, name), _value(bus, payload), store=True, **options)
+        except Undeliverable as error:  # mostly it is the store that is not there, not the receiver
+            raise Failure(failures.NEGATIVE, error.message or str(error), error.reason_name) from None
+        if command == "request":
+            _show_reply(_sent(name), reply, began, as_json)
+        elif as_json:
             output.say_json(_sent(name) | {"verdict": "kept"})
         return failures.OK
 
@@ -427,6 +434,7 @@ def publish(
       busway publish lab/reading '{"celsius": 21.5}' --type lab/reading
       busway publish lab/temperature 21.5 --realm global
       busway publish lab/mode idle --retain        and stays there, with the value
+      busway publish lab/level 7.5 --store         and `busway history lab/level` shows it
 
     {payload}
 
@@ -434,7 +442,7 @@ def publish(
     gets it, too, and `busway last` prints it; it goes with its program, so this one stays until Ctrl-C.
     """
     if store:
-        refuse_beside("--store", "realm", "retain")
+        refuse_beside("--store", "realm", "retain", "timeout")
         return run_storing(place, "publish", name, payload, priority=priority, as_json=as_json)
 
     async def job(bus: AsyncBus) -> int:
@@ -507,6 +515,7 @@ def last(place: Place, name: str, realm: Realm, timeout: float, as_json: bool) -
 @click.option(
     "--stream", is_flag=True, help="Take a reply in parts, one a line; --timeout counts from part to part."
 )
+@click.option("--store", is_flag=True, help="By way of a store, of who may be away; --ttl says for how long.")
 @TTL
 @PRIORITY
 @node_option(_HOLDER)
@@ -520,6 +529,7 @@ def request(
     payload: object,
     everyone: bool,
     stream: bool,
+    store: bool,
     ttl: float,
     priority: Priority,
     node: str,
@@ -533,6 +543,7 @@ def request(
       busway request lab/camera > picture.jpg
       busway request lab/scan --stream
       busway request --where renderer --all --timeout 2
+      busway request lab/pump '{"rpm": 300}' --store --timeout 3600    asked once somebody serves lab/pump
 
     {payload}
 
@@ -543,11 +554,15 @@ def request(
     """
 
     if where is not None:
-        refuse_beside("--where", "node")
+        refuse_beside("--where", "node", "store")
     else:
         refuse_beside("NAME", "everyone")
     if everyone:
         refuse_beside("--all", "stream")
+    if store:
+        refuse_beside("--store", "stream", "node")
+        options: dict[str, Any] = {"ttl": ttl, "timeout": timeout, "priority": priority}
+        return run_storing(place, "request", name, payload, as_json=as_json, **options)
 
     async def job(bus: AsyncBus) -> int:
         value = _value(bus, payload)
@@ -565,15 +580,17 @@ def request(
             return failures.OK
         began = time.perf_counter()
         reply = await bus.request(whom, value, timeout=timeout, ttl=ttl, node=to, priority=priority)
-        if as_json:
-            output.say_json(
-                _replied(_sent(name, where), reply) | {"ms": round((time.perf_counter() - began) * 1000, 3)}
-            )
-        else:
-            output.write_value(reply)
+        _show_reply(_sent(name, where), reply, began, as_json)
         return failures.OK
 
     return run_asking(place, "request", name, job, leaf=not ttl and not everyone, where=where)
+
+
+def _show_reply(asked: dict[str, object], reply: object, began: float, as_json: bool) -> None:
+    if as_json:
+        output.say_json(_replied(asked, reply) | {"ms": round((time.perf_counter() - began) * 1000, 3)})
+    else:
+        output.write_value(reply)
 
 
 def _replied(asked: dict[str, object], reply: object) -> dict[str, object]:

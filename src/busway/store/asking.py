@@ -35,18 +35,20 @@ def history(service: Service, request: Any, asked: records.History) -> Any:
         found, reached = service.tables.published(
             asked.pattern, asked.after, count, asked.since, asked.until, scan=SCAN_MAX
         )
+    more = reached < service.tables.last_position() and not asked.newest
     size = 0
     for index, entry in enumerate(found):
         size += entry.size
         if index and size > _SIZE:
             found = found[:index]
             reached = found[-1].pos
+            more = True
             break
     shown = [entry for entry in found if _may_read(service, request, entry)]
     return {
         "messages": [delivered(entry) for entry in shown],
         "reached": reached,
-        "more": reached < service.tables.last_position() and not asked.newest,
+        "more": more,
     }
 
 
@@ -101,7 +103,7 @@ async def answer_jobs(service: Service, request: Any, asked: records.Jobs) -> An
     row = next(iter(await _queues(service, request, asked.queue)), None)
     if row is None:
         raise StoreError(records.NO_SUCH, f"there is no queue {asked.queue!r}")
-    if asked.action == "forget" and row["sort"] == "durable":
+    if asked.action == "forget":
         return await _forget(service, row)
     found = _messages(service, row, asked)
     if not asked.action:
@@ -210,6 +212,10 @@ def _acted(service: Service, row: dict[str, Any], entry: Entry, action: str) -> 
 
 
 async def _forget(service: Service, row: dict[str, Any]) -> Any:
+    if row["sort"] != "durable":
+        raise StoreError(
+            records.MALFORMED, f"{row['queue']!r} is mail, no durable: drop its messages instead"
+        )
     if row["consumers"]:
         raise StoreError(records.NOT_ALLOWED, f"{row['queue']!r} has consumers: end them first")
     await service.commit([("forget", row["queue"])])
