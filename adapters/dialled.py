@@ -15,7 +15,7 @@ from typing import Any
 
 from busway.adapters import opening, refusals
 from busway.adapters.attempts import Attempt
-from busway.adapters.closing import Done
+from busway.adapters.closing import Done, resolve
 from busway.adapters.frozen import replace
 from busway.adapters.links import Host, LinkRunner, next_id
 from busway.adapters.making import Terms
@@ -426,14 +426,7 @@ class Dialling:
 
     def _resolve(self, failure: BaseException | None) -> None:
         waiters, self._waiters = self._waiters, []
-        for future in waiters:
-            if future.done():
-                continue
-            if failure is None:
-                future.set_result(None)
-            else:
-                future.set_exception(failure)
-                future.exception()  # whoever waited may have been cancelled
+        resolve(waiters, failure)
 
     def _now(self) -> float:
         return self._host.now_ms() / 1000

@@ -347,7 +347,7 @@ async def test_without_nats_py_it_is_said_how_to_get_it(monkeypatch: pytest.Monk
         if name.partition(".")[0] == "nats":
             monkeypatch.setitem(sys.modules, name, None)
     async with AsyncBus("missing", ipc=False) as bus:
-        with pytest.raises(busway.MissingLibrary, match=r"pip install nats-py\[nkeys\]"):
+        with pytest.raises(busway.MissingLibrary, match=r"pip install 'nats-py\[nkeys\]'"):
             await bus.connect("nats://127.0.0.1:4222")
 
 

@@ -13,6 +13,7 @@ import logging
 from random import random
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from busway.adapters.closing import resolve
 from busway.adapters.dialled import DialledLink, Options
 from busway.adapters.links import next_id
 from busway.adapters.records import Change, LinkInfo
@@ -304,14 +305,7 @@ class Cluster:
 
     def _resolve(self, failure: BaseException | None) -> None:
         waiters, self._waiters = self._waiters, []
-        for future in waiters:
-            if future.done():
-                continue
-            if failure is None:
-                future.set_result(None)
-            else:
-                future.set_exception(failure)
-                future.exception()  # whoever waited may have been cancelled
+        resolve(waiters, failure)
 
     @staticmethod
     def _time(host: BusHost) -> float:
