@@ -127,6 +127,12 @@ def check_served(endpoint: Any) -> None:
         raise TypeError(f'serve takes an endpoint first, as in @bus.serve("lab/pump"), not {endpoint!r}')
 
 
+def check_stored(ttl: Any) -> None:
+    """Raises ValueError for `ttl` of what is published past a store."""
+    if ttl:
+        raise ValueError("ttl= of publish is for store=True: who is there gets a copy now, or none")
+
+
 def check_seconds(name: str, value: Any, *, endless: bool = False) -> float:
     """Seconds; with `endless` None stands for as long as it takes. Raises ValueError."""
     if value is None and endless:

@@ -16,6 +16,7 @@ from busway.adapters.arguments import (
     NO_TTL_S,
     TIMEOUT_S,
     check_node,
+    check_stored,
     for_users,
     milliseconds,
     patience_ms,
@@ -261,6 +262,7 @@ class Calls:
         sealed: Any = False,
         priority: Any = "normal",
         store: Any = False,
+        ttl: Any = NO_TTL_S,
     ) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
@@ -277,16 +279,18 @@ class Calls:
         and `last` asks for it. `retain=None`, without a payload, keeps it no longer. Raises BusError where as
         many are kept as may be (`retained` of the bus).
 
-        With `store` it goes into a store, which publishes it; returns when the store has it durably.
+        With `store` it goes into a store, which publishes it; returns when the store has it durably. Whoever
+        has not had it from there after `ttl` seconds, 0 for any time, does not get it any more.
         """
         others = wait is not False or best_effort is not False or sealed is not False
         if store is not False:
             from busway.store.client import publish_stored
 
             others = others or realm != "localnet" or retain is not False
-            await publish_stored(self, to, payload, store, others, priority)
+            await publish_stored(self, to, payload, store, others, priority, ttl)
             return
-        if others or realm != "localnet" or priority != "normal" or retain is not False:
+        if others or realm != "localnet" or priority != "normal" or retain is not False or ttl:
+            check_stored(ttl)
             await cast(Any, self)._publish_as(to, payload, retain, wait, best_effort, realm, sealed, priority)
             return
         done = _post_copies(self, to, payload)
@@ -335,7 +339,7 @@ class Calls:
         payload: Any = None,
         *,
         timeout: Any = 30.0,
-        ttl: Any = 0.0,
+        ttl: Any = NO_TTL_S,
         node: Any = ANY_NODE,
         reply: Any = None,
         sealed: Any = False,

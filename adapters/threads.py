@@ -21,6 +21,7 @@ from busway.adapters.arguments import (
     check_handler,
     check_node,
     check_seconds,
+    check_stored,
     check_window,
     milliseconds,
     no_last,
@@ -286,12 +287,14 @@ class Bus(BaseBus, Calls):
         sealed: bool = False,
         priority: Priority = "normal",
         store: bool = False,
+        ttl: float = NO_TTL_S,
     ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
         if store is not False:
             others = wait or best_effort or sealed or realm != "localnet" or retain is not False
-            self._stored("publish", to, payload, store, others, priority)
+            self._stored("publish", to, payload, store, others, priority, ttl)
             return
+        check_stored(ttl)
         if retain is not False:
             token, promise = self._retain(to, payload, retain, wait, best_effort, realm, sealed, priority)
         elif sealed is not False:

@@ -141,6 +141,7 @@ if TYPE_CHECKING:
         sealed: bool
         priority: Priority
         store: bool
+        ttl: float
 
     class FutureOptions(TypedDict, total=False):
         timeout: float | None

@@ -60,6 +60,7 @@ def test_what_is_wrong_is_told(kept: tuple[str, Running]) -> None:
     assert (refused.status, refused.document["error"]["name"]) == (1, "NOT_KEPT")
     assert busway("jobs", "nothing", "--json", bus=bus).document["error"]["name"] == "NO_SUCH"
     assert busway("history", "lab/x", "--since", "soon", bus=bus).status == 2
+    assert "--ttl is for --store" in busway("publish", "lab/x", "1", "--ttl", "5", bus=bus).stderr
     assert busway("jobs", "--retry", bus=bus).status == 2
     assert busway("jobs", "a", "--retry", "--drop", bus=bus).status == 2
     assert busway("send", "lab/pump", "1", "--store", "--confirm", bus=bus).status == 2

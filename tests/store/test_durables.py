@@ -259,6 +259,20 @@ async def test_what_was_published_with_a_priority_is_recorded_with_it(tmp_path: 
         assert await taken(it.receiver.subscribe("jobs/a", durable=durable), 2) == ["first", "later"]
 
 
+async def test_what_was_published_expires(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        durable = busway.Durable("work", start="first")
+        await it.sender.publish("jobs/a", "too late", store=True, ttl=0.001)
+        await it.sender.publish("jobs/a", "in time", store=True, ttl=1000)
+        await asyncio.sleep(0.01)
+        receiver: Any = it.receiver.subscribe("jobs/a", durable=durable)
+        assert await taken(receiver, 1) == ["in time"]
+        (left,) = (await ask(it, records.History("jobs/a")))["messages"]
+        assert msgspec.convert(left, records.Delivered).position == 2
+        with pytest.raises(ValueError, match="ttl= of publish is for store=True"):
+            await it.sender.publish("jobs/a", "now", ttl=1)
+
+
 async def test_a_durable_is_forgotten(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         receiver = it.receiver.subscribe("lab/level", durable="panel")

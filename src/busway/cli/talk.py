@@ -414,6 +414,13 @@ def run_asking(
     "--retain", is_flag=True, help="Keep it for who subscribes later, until this command is interrupted."
 )
 @click.option("--store", is_flag=True, help="Into a store, which publishes it once it has it.")
+@click.option(
+    "--ttl",
+    type=click.FloatRange(min=0, max=2_000_000),
+    default=0.0,
+    metavar="S",
+    help="With --store, for how long it is of use, in seconds.  [default: any time]",
+)
 @timeout_option(30.0, "How long to wait for room on the links, in seconds.")
 @json_option("The outcome as one JSON document.")
 @joins
@@ -425,6 +432,7 @@ def publish(
     priority: Priority,
     retain: bool,
     store: bool,
+    ttl: float,
     timeout: float,
     as_json: bool,
 ) -> int:
@@ -443,7 +451,9 @@ def publish(
     """
     if store:
         refuse_beside("--store", "realm", "retain", "timeout")
-        return run_storing(place, "publish", name, payload, priority=priority, as_json=as_json)
+        return run_storing(place, "publish", name, payload, ttl=ttl, priority=priority, as_json=as_json)
+    if ttl:
+        raise click.UsageError("--ttl is for --store: who is there gets a copy now, or none")
 
     async def job(bus: AsyncBus) -> int:
         kind = session.kind_of(bus, name)

@@ -11,7 +11,7 @@ from busway.protocol.wire.patterns import check_pattern, is_pattern
 from busway.store import records
 from busway.store.queues import delivered
 from busway.store.records import StoreError
-from busway.store.tables import SCAN_MAX, Change, Entry, Mark
+from busway.store.tables import SCAN_MAX, Change, Entry, Mark, now_ms
 
 if TYPE_CHECKING:
     from busway.store.service import Service
@@ -44,7 +44,8 @@ def history(service: Service, request: Any, asked: records.History) -> Any:
             reached = found[-1].pos
             more = True
             break
-    shown = [entry for entry in found if _may_read(service, request, entry)]
+    now = now_ms()
+    shown = [entry for entry in found if not entry.is_over(now) and _may_read(service, request, entry)]
     return {
         "messages": [delivered(entry) for entry in shown],
         "reached": reached,
@@ -58,7 +59,7 @@ def last(service: Service, request: Any, name: str) -> Any:
         raise StoreError(records.MALFORMED, "a last value is of one name, not of a pattern")
     _check_subscriber(service, request, name)
     found = service.tables.newest(name, 1, 0, 0)
-    return [delivered(entry) for entry in found]
+    return [delivered(entry) for entry in found if not entry.is_over(now_ms())]
 
 
 def _check_subscriber(service: Service, request: Any, pattern: str) -> None:

@@ -164,12 +164,12 @@ def send_stored(
     return client_of(bus).send(records.MAIL, to, payload, ttl, timeout, priority, patient)
 
 
-def publish_stored(bus: Any, to: Any, payload: Any, store: Any, others: bool, priority: Any) -> Any:
+def publish_stored(bus: Any, to: Any, payload: Any, store: Any, others: bool, priority: Any, ttl: Any) -> Any:
     """`publish` with store=True."""
     check_flag("store", store)
     if others:
         raise ValueError("a stored publish has no retain=, wait=, best_effort=, realm= or sealed=")
-    return client_of(bus).send(records.PUBLISHED, to, payload, 0, TIMEOUT_S, priority, False)
+    return client_of(bus).send(records.PUBLISHED, to, payload, ttl, TIMEOUT_S, priority, False)
 
 
 def request_stored(

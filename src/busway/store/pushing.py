@@ -171,7 +171,7 @@ class Pushing:
                 for entry in entries:
                     if entry.due > now_ms():
                         return True
-                    if 0 < entry.expires <= now_ms():
+                    if entry.is_over(now_ms()):
                         after = entry.pos  # it is removed soon
                         continue
                     while len(requests) >= REQUESTS:

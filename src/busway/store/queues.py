@@ -236,7 +236,7 @@ class Queue:
             entry = self._known.get(pos)
             if entry is None or pos in self._given:
                 continue
-            if 0 < entry.expires <= now_ms:
+            if entry.is_over(now_ms):
                 self.gone(pos)  # it is removed soon
                 continue
             session = min(open_to, key=lambda each: (len(each.has), each.turn))

@@ -84,6 +84,10 @@ class Entry(NamedTuple):
     due: int = 0
     dead: str = ""
 
+    def is_over(self, now: int) -> bool:
+        """Whether it has expired: then it is removed soon."""
+        return 0 < self.expires <= now
+
 
 class Gone(NamedTuple):
     """An entry or answer that was removed."""
