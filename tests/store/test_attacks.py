@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +193,26 @@ async def test_what_is_no_answer_of_a_store_ends_the_wait(reply: Any) -> None:
         liar.serve(records.STORE_NAME, lambda request: hello if request.payload == asked else reply)
         with pytest.raises(busway.BusError, match="something else"):
             await sender.send("lab/pump", 1, store=True, timeout=20)
+
+
+@pytest.mark.parametrize("damage", ["schema", "table", "header"])
+async def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, damage: str) -> None:
+    async with lab(tmp_path / "one") as it:
+        await it.sender.send("lab/pump", 1, store=True)
+    file = tmp_path / "one" / "store.db"
+    if damage == "table":
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            db.execute("DROP TABLE durables")
+    else:
+        data = file.read_bytes()
+        assert b"CREATE TABLE durables" in data
+        data = data.replace(b"CREATE TABLE durables", b"CREAT\xdd TABLE durables")
+        file.write_bytes(data if damage == "schema" else b"x" * 100 + data[100:])
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    async with Network() as network:
+        bus = await network.bus("store")
+        for _ in range(2):
+            with pytest.raises(busway.StoreError, match="cannot be used"):
+                await busway.Store(bus, tmp_path / "one").open()
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) <= before

@@ -45,8 +45,12 @@ def fcntl_lock(file: int) -> bool:
 def connected(path: str | os.PathLike[str], synchronous: str) -> sqlite3.Connection:
     """A connection in autocommit mode, for one thread at a time."""
     connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -104,7 +108,11 @@ class SqliteBackend:
                     " give this one another",
                 )
             self._writer = self._open()
-            self.tables = Tables(connected(self._path, "FULL"))
+            try:
+                self.tables = Tables(connected(self._path, "FULL"))
+            except BaseException:
+                self._writer.db.close()
+                raise
         except BaseException:
             os.close(self._lock)
             raise
@@ -128,7 +136,7 @@ class SqliteBackend:
             fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if fault == "ok":
                 return Tables(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a schema that is none
             fault = str(error)
         if connection is not None:
             connection.close()
