@@ -326,6 +326,26 @@ async def test_somebody_on_the_cluster_without_the_token_is_a_nuisance_at_most()
             await until(lambda: len(gate.links()) == 3, 30)
 
 
+async def test_who_has_an_endpoint_is_believed_though_another_says_that_nobody_has(server: Server) -> None:
+    async with sites(server.url, "nobody", token=TOKEN) as [(_, here), (far_gate, there)]:
+        await serve(there)
+        far: Any = far_gate._host.backbone
+        answer = far._answer
+        far._answer = lambda reply, what: far._after(0.3, partial(answer, reply, what))
+        evil = await nats.connect(server.url)
+        said: list[str] = []
+
+        async def deny(message: Any) -> None:
+            said.append(message.reply)
+            await evil.publish(message.reply, b"", headers={"Status": "503"})
+
+        await evil.subscribe("busway.*.who.>", cb=deny)
+        await evil.flush()
+        assert await here.request("pump", 1, ttl=8.0, timeout=9.0) == [1, "inner 1"]
+        assert said
+        await evil.close()
+
+
 async def test_a_leaf_and_other_realms_are_refused(server: Server) -> None:
     async with AsyncBus("refused", ipc=False) as bus:
         with pytest.raises(ValueError, match="of realm"):

@@ -199,14 +199,17 @@ class Asking(Cluster):
         if number not in self._questions or self._over:
             return
         uuid = self._questions[number][0]
-        if nobody:
-            del self._questions[number]
+        if (
+            nobody
+        ):  # which anybody may say who has seen the question: who does have it is believed all the same
             if self._is_last(uuid, number):
                 if uuid in self._heard:
                     self._heard[uuid] = self._now() + _SILENT_S
                 self._lookups.done(uuid, self._host.now_ms())
             return
         self._open.pop(uuid, None)
+        if uuid in self._heard:
+            self._heard[uuid] = 0.0
         if len(data) == 2 * ID_SIZE and data[ID_SIZE:] in (uuid, codes.PATTERNS):
             self._meet(data[:ID_SIZE], data[ID_SIZE:], uuid)
 
