@@ -64,14 +64,14 @@ def parse(url: str) -> Place:
         whole = part.strip() if "://" in part else f"{first}://{part.strip()}"
         scheme, _, rest = whole.partition("://")
         if scheme.lower() not in SCHEMES:
-            raise ValueError(f"{url!r}: all servers of a cluster are nats:// or tls://, not {scheme}://")
+            raise ValueError(f"{shown(url)!r}: all servers of a cluster are nats:// or tls://, not {scheme}://")
         try:
             found = urlsplit(f"nats://{rest}")
             host, port = found.hostname, found.port or PORT
         except ValueError as error:
-            raise ValueError(f"{url!r}: {error}") from None
+            raise ValueError(f"{shown(url)!r}: {error}") from None
         if not host or found.path.strip("/") or found.query or found.fragment:
-            raise ValueError(f"{url!r}: expected nats://host:port, or several with commas between")
+            raise ValueError(f"{shown(url)!r}: expected nats://host:port, or several with commas between")
         tls = tls or scheme.lower() != "nats"
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         user = found.netloc.rpartition("@")[0]
@@ -80,8 +80,17 @@ def parse(url: str) -> Place:
         )
         names.append(place)
     if len(servers) > SERVERS_MAX:
-        raise ValueError(f"{url!r}: at most {SERVERS_MAX} servers; a cluster tells of its others itself")
+        raise ValueError(f"{shown(url)!r}: at most {SERVERS_MAX} servers; a cluster tells of its others itself")
     return Place(tuple(servers), tls, f"{'tls' if tls else 'nats'}://{','.join(names)}")
+
+
+def shown(url: str) -> str:
+    """A URL for people, without names, passwords and tokens."""
+    found = []
+    for part in url.split(","):
+        scheme, mark, rest = part.rpartition("://")
+        found.append(f"{scheme}{mark}{rest.rpartition('@')[2]}")
+    return ",".join(found)
 
 
 def user_of(server: str) -> tuple[str, str]:

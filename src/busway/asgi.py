@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LISTENER: Final = "asgi"  # what a policy calls it
 _LOOPBACK = "beyond this machine this application needs token=, open=True, or a bus with trust="
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")  # the first is never an address alone
 _PLAIN: Final = "text/plain; charset=utf-8"
 _ABOUT: Final = (
     "This is a WebSocket of a Busway node. Programs join its bus with "
@@ -126,18 +127,21 @@ class BusApp:
             return 403, wrong
         if SUBPROTOCOL not in (scope.get("subprotocols") or ()):
             return 400, f"Sec-WebSocket-Protocol must offer {SUBPROTOCOL}."
-        if not self._may_come_from(scope):
+        if not self._may_come_from(scope, headers):
             return 403, f"From another machine nobody may come: {_LOOPBACK}."
         most = self._server.rules.max_connections
         if most is not None and self._open >= most + SPARE_MAX:
             return 503, "This server has as many clients as it may (max_connections)."
         return None
 
-    def _may_come_from(self, scope: Scope) -> bool:
+    def _may_come_from(self, scope: Scope, headers: Mapping[str, str]) -> bool:
         terms = self._terms
         if terms.token is not None or terms.open or self._host.identity.trust is not None:
             return True
-        return _is_loopback((scope.get("client") or ("",))[0])
+        # A proxy on this machine names those from elsewhere, whether or not the server believes it.
+        named = [text for key in _FORWARDED if key in headers for text in headers[key].split(",")]
+        hosts = [(scope.get("client") or ("",))[0], *(text.strip() for text in named)]
+        return all(map(_is_loopback, hosts))
 
     async def _join(self, channel: AsgiChannel) -> Refused | None:
         """Make it a link of the bus; why not, if that cannot be."""

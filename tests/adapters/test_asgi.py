@@ -101,6 +101,30 @@ async def test_from_elsewhere_nobody_comes_without_more(client: Any) -> None:
             assert sent[:1] in ([{"type": "websocket.accept", "subprotocol": SUBPROTOCOL}], [])
 
 
+@pytest.mark.parametrize(
+    ("named", "comes"),
+    [
+        ((b"X-Forwarded-For", b"192.0.2.7"), False),
+        ((b"X-Forwarded-For", b"127.0.0.1, 192.0.2.7"), False),
+        ((b"X-Forwarded-For", b"127.0.0.1"), True),
+        ((b"X-Real-IP", b"2001:db8::7"), False),
+        ((b"Forwarded", b"for=192.0.2.7"), False),
+        ((b"X-Forwarded-For", b""), False),
+    ],
+)
+async def test_who_comes_by_a_proxy_on_this_machine_comes_from_elsewhere(
+    named: tuple[bytes, bytes], comes: bool
+) -> None:
+    here = scope(client=("127.0.0.1", 5))
+    headers = [*here["headers"], named]
+    come = ({"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1006})
+    async with AsyncBus(ipc=False) as bus:
+        sent = await answered(busway.asgi(bus), here | {"headers": headers}, *come)
+        assert (sent == [] or sent[0]["type"] == "websocket.accept") is comes
+        if not comes:
+            assert sent[0]["status"] == 403
+
+
 async def test_a_server_that_sends_no_answer_of_ours_sends_its_own() -> None:
     async with AsyncBus(ipc=False) as bus:
         (sent,) = await answered(busway.asgi(bus), scope(extensions=None, subprotocols=[]))

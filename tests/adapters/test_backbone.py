@@ -346,6 +346,26 @@ async def test_who_has_an_endpoint_is_believed_though_another_says_that_nobody_h
         await evil.close()
 
 
+async def test_passwords_of_servers_stand_in_no_log_and_no_view(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    there = server.url.partition("://")[2]
+    url = f"nats://joe:xyzzy-1@{there}"
+    async with AsyncBus("secret", ipc=False) as bus:
+        link = await bus.connect(url)
+        assert await bus.connect(url) is link
+        with pytest.raises(ValueError, match="has a backbone"):
+            await bus.connect(f"nats://joe:xyzzy-2@{there}")
+        shown = [repr(link), link.url, *(repr(each) + each.url for each in bus.links())]
+        for wrong in (f"{url}/x", "nats://joe:xyzzy-3@host:99999", f"{url},ftp://ann:xyzzy-4@b"):
+            with pytest.raises(ValueError) as caught:
+                await bus.connect(wrong)
+            shown.append(str(caught.value))
+    assert "xyzzy" not in caplog.text + " ".join(shown)
+    assert f"nats://{there} to" in caplog.text
+
+
 async def test_a_leaf_and_other_realms_are_refused(server: Server) -> None:
     async with AsyncBus("refused", ipc=False) as bus:
         with pytest.raises(ValueError, match="of realm"):

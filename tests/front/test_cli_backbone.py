@@ -42,6 +42,16 @@ def test_doctor_where_nobody_is() -> None:
     assert "give a URL such as nats://host:4222" in done.text
 
 
+def test_who_is_not_there_is_named_without_the_password() -> None:
+    port = nats_servers.free_ports(1)[0]
+    url = f"nats://joe:xyzzy@127.0.0.1:{port}"
+    for words in (("connect", url, "--wait", "0.1"), ("bridge", f"{url}/x"), ("doctor", url)):
+        done = busway(*words, bus=new_bus())
+        assert done.status != 0
+        assert "127.0.0.1" in done.text + done.stderr
+        assert "xyzzy" not in done.text + done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -38,7 +38,8 @@ class Cluster:
 
     def __init__(self, host: BusHost, url: str, options: Options) -> None:
         self.place = parse(url)
-        self.url = url
+        self.asked = url
+        self.url = self.place.name  # for people and logs: without the name and password in it
         self.options = options
         self.id = next_id()
         self.link = DialledLink(cast(Any, self))

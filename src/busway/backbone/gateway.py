@@ -228,7 +228,7 @@ def connect(host: BusHost, url: str, options: Options) -> Backbone:
         raise ValueError(f'a backbone is of realm "global", not {options.terms.realm!r}')
     former = host.backbone
     if former is not None:
-        if former.url == url and former.options.same(options):
+        if former.asked == url and former.options.same(options):
             return cast(Backbone, former)
         raise ValueError(f"this bus has a backbone, {former.place.name}: close it first")
     made = Backbone(host, url, options)

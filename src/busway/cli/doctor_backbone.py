@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from busway.drivers.nats import parse
+from busway.drivers.nats import parse, shown
 from busway.errors import BusError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def check_servers(report: Report, url: str, timeout: float, **options: Any
     except ModuleNotFoundError:
         from busway.drivers.extras import missing
 
-        report.find(f"{url}: nats-py is not installed", missing("nats:// needs", "nats"))
+        report.find(f"{shown(url)}: nats-py is not installed", missing("nats:// needs", "nats"))
         return
     except ValueError as error:
         report.find(str(error), "give a URL such as nats://host:4222")

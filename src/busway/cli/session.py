@@ -242,10 +242,17 @@ async def connect(
     it says so. Raises Failure.
     """
     try:
-        with output.noted_if_slow(f"waiting for {url} to answer", told):
+        with output.noted_if_slow(f"waiting for {_shown(url)} to answer", told):
             return await bus.connect(url, **options, **place.dialling(url))
     except (OSError, ValueError, TypeError, busway.BusError) as error:
-        raise failures.cannot_connect(url, error) from None
+        raise failures.cannot_connect(_shown(url), error) from None
+
+
+def _shown(url: str) -> str:
+    """A URL without the name and password that one of NATS servers may have."""
+    from busway.drivers import nats
+
+    return nats.shown(url) if nats.is_nats(url) else url
 
 
 async def listen(bus: AsyncBus, url: str, place: Place, accept: Accept) -> str:
