@@ -97,7 +97,7 @@ class DialledLink:
 
     @property
     def url(self) -> str:
-        """The address it leads to, as `connect` was told, with the port."""
+        """The address it leads to, as `connect` was told, with the port; of NATS servers without passwords."""
         return self._dialling.url
 
     @property

@@ -64,7 +64,9 @@ def parse(url: str) -> Place:
         whole = part.strip() if "://" in part else f"{first}://{part.strip()}"
         scheme, _, rest = whole.partition("://")
         if scheme.lower() not in SCHEMES:
-            raise ValueError(f"{shown(url)!r}: all servers of a cluster are nats:// or tls://, not {scheme}://")
+            raise ValueError(
+                f"{shown(url)!r}: all servers of a cluster are nats:// or tls://, not {scheme}://"
+            )
         try:
             found = urlsplit(f"nats://{rest}")
             host, port = found.hostname, found.port or PORT
@@ -80,7 +82,9 @@ def parse(url: str) -> Place:
         )
         names.append(place)
     if len(servers) > SERVERS_MAX:
-        raise ValueError(f"{shown(url)!r}: at most {SERVERS_MAX} servers; a cluster tells of its others itself")
+        raise ValueError(
+            f"{shown(url)!r}: at most {SERVERS_MAX} servers; a cluster tells of its others itself"
+        )
     return Place(tuple(servers), tls, f"{'tls' if tls else 'nats'}://{','.join(names)}")
 
 
