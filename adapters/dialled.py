@@ -97,7 +97,7 @@ class DialledLink:
 
     @property
     def url(self) -> str:
-        """The address it leads to, as `connect` was told, with the port; of NATS servers without passwords."""
+        """The address it leads to, as `connect` was told, with the port, and without a password."""
         return self._dialling.url
 
     @property
