@@ -119,7 +119,7 @@ async def test_who_comes_by_a_proxy_on_this_machine_comes_from_elsewhere(
     headers = [*here["headers"], named]
     come = ({"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1006})
     async with AsyncBus(ipc=False) as bus:
-        sent = await answered(busway.asgi(bus), here | {"headers": headers}, *come)
+        sent = await answered(busway.asgi(bus), {**here, "headers": headers}, *come)
         assert (sent == [] or sent[0]["type"] == "websocket.accept") is comes
         if not comes:
             assert sent[0]["status"] == 403

@@ -346,6 +346,19 @@ async def test_who_has_an_endpoint_is_believed_though_another_says_that_nobody_h
         await evil.close()
 
 
+async def test_a_name_that_is_none_is_compared_with_no_pattern(server: Server) -> None:
+    async with sites(server.url, "levels", token=TOKEN) as [(_, here), (far_gate, there)]:
+        got = there.subscribe("**/pump", realm="global")
+        await until(lambda: far_gate._host.backbone._patterns)
+        far: Any = far_gate._host.backbone
+        asked = far.counters["answered"]
+        for data in (b"lab/pump", b"a/" * 40 + b"pump", b"\xff" * 500_000):
+            far.heard("name.x.$", os.urandom(16) + data, far._hub._inbox + "=1")
+        assert far.counters["answered"] == asked + 1
+        await here.publish("lab/pump", 1, realm="global")
+        got.close()
+
+
 async def test_passwords_of_servers_stand_in_no_log_and_no_view(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -237,6 +237,8 @@ class Asking(Cluster):
             if uuid in self._offered:
                 self._answer(reply, uuid)
         elif where.startswith(subjects.NAME):
+            if len(data) > ID_SIZE + codes.TEXT_SIZE_MAX:  # no name: to compare it could take seconds
+                return
             name = data[ID_SIZE:].decode(errors="replace")
             if any(matches(pattern, name) for pattern in self._patterns.values()):
                 self._answer(reply, codes.PATTERNS)
