@@ -275,6 +275,31 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
+def access_of(
+    place: Place, credentials: str | None, nkey: str | None, tls: ssl.SSLContext | None, cafile: str | None
+) -> dict[str, Any]:
+    """The options of nats-py that say where the servers are, and who comes. Raises OSError for files that
+    cannot be read, ValueError.
+    """
+    if credentials is not None and nkey is not None:
+        raise ValueError("credentials= has a key of its own: give it or nkey=, not both")
+    for file in (credentials, nkey, cafile):
+        if file is not None:
+            os.stat(file)
+    if tls is None and (place.tls or cafile is not None):
+        tls = ssl.create_default_context(cafile=cafile)
+    options: dict[str, Any] = {"servers": list(place.servers)}
+    options |= {"user_credentials": credentials} if credentials is not None else {}
+    options |= {"nkeys_seed": nkey} if nkey is not None else {}
+    options |= {"tls": tls} if tls is not None else {}
+    user, password = user_of(place.servers[0])
+    if user and password:
+        options |= {"user": user, "password": password}
+    elif user:
+        options |= {"token": user}
+    return options
+
+
 def _options(
     place: Place,
     credentials: str | None,
@@ -283,16 +308,9 @@ def _options(
     cafile: str | None,
     label: str,
 ) -> dict[str, Any]:
-    """The options of nats-py. Raises OSError for files that cannot be read, ValueError."""
-    if credentials is not None and nkey is not None:
-        raise ValueError("credentials= has a key of its own: give it or nkey=, not both")
-    for file in (credentials, nkey, cafile):
-        if file is not None:
-            os.stat(file)
-    if tls is None and (place.tls or cafile is not None):
-        tls = ssl.create_default_context(cafile=cafile)
-    options: dict[str, Any] = {
-        "servers": list(place.servers),
+    """The options of nats-py. Raises as `access_of`."""
+    return {
+        **access_of(place, credentials, nkey, tls, cafile),
         "name": label,
         "connect_timeout": 2,
         "reconnect_time_wait": _AGAIN_S,
@@ -303,15 +321,11 @@ def _options(
         "max_outstanding_pings": 2,
         "skip_subject_validation": True,
     }
-    options |= {"user_credentials": credentials} if credentials is not None else {}
-    options |= {"nkeys_seed": nkey} if nkey is not None else {}
-    options |= {"tls": tls} if tls is not None else {}
-    user, password = user_of(place.servers[0])
-    if user and password:
-        options |= {"user": user, "password": password}
-    elif user:
-        options |= {"token": user}
-    return options
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the servers, or their certificate, have to be looked to: another try would end alike."""
+    return _is_telling(_told(error))
 
 
 def _is_telling(error: Exception | None) -> bool:

@@ -16,7 +16,15 @@ import msgspec
 from busway.adapters.asyncio import AsyncBus
 from busway.cli import failures, output, session
 from busway.cli.failures import Failure
-from busway.cli.options import Examples, Place, check_subscribed, joins, json_option, policy_option
+from busway.cli.options import (
+    Examples,
+    Place,
+    check_subscribed,
+    joins,
+    json_option,
+    nats_options,
+    policy_option,
+)
 from busway.cli.talk import REALMS
 from busway.errors import BusError, RemoteError
 from busway.protocol import codes
@@ -134,6 +142,7 @@ def default_place(bus: str) -> Path:
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr at the start.")
 @json_option("JSON lines: that it keeps, or waits while another is active.")
 @joins
+@nats_options
 @policy_option
 def store(
     place: Place,
@@ -155,6 +164,7 @@ def store(
       busway store                                    in ~/.local/state/busway/store-BUS
       busway store --at /var/lib/busway --keep 'lab/**' --size 4GiB
       busway store --nats nats://10.0.0.5:4222        one of several: another takes over
+      busway store --nats tls://n1:4222,n2:4222/plant?replicas=3 --credentials store.creds
       busway send lab/pump '{"rpm": 300}' --store     in another terminal
 
     Until it is interrupted it keeps mail for programs that are away (`send(…, store=True)`), and what is
@@ -171,9 +181,10 @@ def store(
     shown = re.sub(r"//[^/]*@", "//", at) if url else at  # no password on a screen
 
     async def job(bus: AsyncBus) -> int:
-        limits = {"size": size, "history": history, "count": count, "age": age, "mail_age": mail_age}
+        options: dict[str, Any] = {"size": size, "history": history, "count": count, "age": age}
+        options |= {"mail_age": mail_age, "tries": tries, "last": last, **place.at_servers(at)}
         try:
-            made = Store(bus, at, keep=names, last=last, realm=realm, tries=tries, **limits)  # type: ignore[arg-type]
+            made = Store(bus, at, keep=names, realm=realm, **options)
             async with made:
                 await _tell_turns(made, tell)
         except StoreError as error:

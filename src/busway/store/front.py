@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
 from busway.adapters.asyncio import AsyncBus
+from busway.adapters.opening import is_backbone
 from busway.errors import BusError
 from busway.protocol.errors import LocalError
 from busway.protocol.wire.patterns import check_pattern
@@ -41,6 +42,7 @@ class Store:
         mail: messages that may wait for who is away, each for `mail_age` seconds at the most.
         history: bytes, `count` messages and `age` seconds of what was published.
         tries: after so many a message is dead.
+        access: `credentials`, `nkey`, `cafile` and `tls` for NATS, as of `connect` to a backbone.
 
     Use it as `async with busway.Store(bus, …) as store:`; with a Bus as `with busway.Store(…):`.
     """
@@ -61,9 +63,11 @@ class Store:
         count: int = 1_000_000,
         age: float = 86_400.0,
         tries: int = TRIES,
+        **access: Any,
     ) -> None:
         self._bus = bus
         self._place = os.fspath(place)
+        self._access = _checked(self._place, access)
         self._keep = _patterns(keep)
         self._last = _patterns(last) if last else ()
         self._realm: Realm = realm
@@ -103,7 +107,9 @@ class Store:
     async def _open(self, bus: AsyncBus) -> None:
         if self._backend is not None:
             raise BusError("the store is open already")
-        backend = await asyncio.get_running_loop().run_in_executor(None, backend_of, self._place)
+        backend = await asyncio.get_running_loop().run_in_executor(
+            None, backend_of, self._place, self._access
+        )
         self._backend = backend
         try:
             if backend.shared:
@@ -226,15 +232,24 @@ class Apart:
                 await self._store.aclose()
 
 
-def backend_of(place: str) -> Any:
-    """The keeper of the state at a place. Raises ValueError, StoreError, MissingLibrary."""
+def _checked(place: str, access: dict[str, Any]) -> dict[str, Any]:
+    """Raises TypeError for what says nothing about NATS servers, ValueError where there are none."""
+    if unknown := access.keys() - {"credentials", "nkey", "cafile", "tls"}:
+        raise TypeError(f"a store has no argument {min(unknown)!r}")
+    if access and not is_backbone(place):
+        raise ValueError(f"{min(access)}= is for a store at nats://host:port or tls://host:port")
+    return access
+
+
+def backend_of(place: str, access: dict[str, Any]) -> Any:
+    """The keeper of the state at a place. Raises ValueError, OSError, StoreError, MissingLibrary."""
     scheme, colon, rest = place.partition("://")
     if not colon:
         rest = place
-    elif scheme in ("nats", "tls"):
+    elif is_backbone(place):
         from busway.store.jetstream import JetStreamBackend
 
-        return JetStreamBackend(place)
+        return JetStreamBackend(place, access)
     elif scheme != "sqlite":
         raise ValueError(f"a store is at sqlite:///path or nats://host:port, not at {place!r}")
     path = unquote(rest) if colon else rest

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from busway.drivers import extras
+from busway.drivers.nats import parse
 from busway.errors import MissingLibrary
 from busway.store.records import DISK_FULL, NOT_ACTIVE, StoreError
 from busway.store.tables import Change, Durable, Entry, Mark, Tables
@@ -27,6 +28,7 @@ RENEW_S = 1.5
 DEDUPE_S = 600.0  # in which a sender's repetition is known by NATS itself, whoever is active
 _TRY_S = 0.5
 _ASK_S = 10.0
+_CLOSE_S = 2.0
 _ACK_S = 8.0
 _FULL = (10023, 10047, 10077)  # of NATS: no resources, no storage, as many bytes as the stream may have
 _CONNECT_S = 5.0
@@ -39,14 +41,17 @@ Job = tuple[list[Change], "asyncio.Future[list[Any]]"]
 
 class JetStreamBackend:
     """Args: `place` is nats://host:port/NAME, of several servers with commas between the hosts; NAME is that
-    of the stream (busway). `?replicas=3` in a cluster. Raises MissingLibrary, ValueError.
+    of the stream (busway). `?replicas=3` in a cluster. `access` as the options of `connect` to a backbone.
+    Raises MissingLibrary, ValueError, OSError.
     """
 
     shared = True
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, access: dict[str, Any]) -> None:
         try:
             import nats
+
+            from busway.drivers import nats_session
         except ImportError:
             raise MissingLibrary(extras.missing("stores at NATS need", "nats")) from None
         parts = urlsplit(place)
@@ -54,7 +59,10 @@ class JetStreamBackend:
         if not self.name.replace("_", "").replace("-", "").isalnum():
             raise ValueError(f"the name of a stream has letters, digits, - and _: not {self.name!r}")
         self._replicas = int(parse_qs(parts.query).get("replicas", ["1"])[0])
-        self._servers = [f"{parts.scheme}://{host}" for host in parts.netloc.split(",")]
+        names = ("credentials", "nkey", "tls", "cafile")
+        servers = parse(f"{parts.scheme}://{parts.netloc}")
+        self._access = nats_session.access_of(servers, *map(access.get, names))
+        self._is_refusal = nats_session.is_refusal
         self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{self.name}"
         self._nats: Any = nats
         self._connection: Any = None
@@ -75,10 +83,7 @@ class JetStreamBackend:
         """Reach the server, and make what is not there. Raises StoreError."""
         js = self._nats.js
         try:
-            async with asyncio.timeout(_CONNECT_S):
-                self._connection = await self._nats.connect(
-                    self._servers, connect_timeout=2, max_reconnect_attempts=-1, error_cb=_quiet
-                )
+            await self._reach()
             self._js = self._connection.jetstream(timeout=_ASK_S)
             for name, subject, each in ((self.name, "e", -1), (f"{self.name}_state", "s.>", 1)):
                 config = js.api.StreamConfig(
@@ -97,6 +102,31 @@ class JetStreamBackend:
             raise StoreError(
                 NOT_ACTIVE, f"{self.place} cannot be used: {str(error) or type(error).__name__}"
             ) from None
+
+    async def _reach(self) -> None:
+        """Connect; what the servers refuse is told at once, and no answer after a while. Raises as nats-py,
+        TimeoutError.
+        """
+        self._connection = self._nats.aio.client.Client()
+        refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        trouble: list[Exception] = []
+
+        async def failed(error: Exception) -> None:
+            trouble[:] = [error]
+            if self._is_refusal(error) and not refused.done():
+                refused.set_result(error)
+
+        options = {"connect_timeout": 2, "max_reconnect_attempts": -1, "error_cb": failed, **self._access}
+        connecting = asyncio.ensure_future(self._connection.connect(**options))
+        try:
+            await asyncio.wait((connecting, refused), timeout=_CONNECT_S, return_when="FIRST_COMPLETED")
+            if refused.done():
+                raise refused.result()
+            if not connecting.done():
+                raise trouble[0] if trouble else TimeoutError(f"no answer within {_CONNECT_S:g} s")
+            connecting.result()
+        finally:
+            connecting.cancel()
 
     async def start(self) -> None:
         """Wait until no other is active, and be it: then the copy has all that is kept. Raises StoreError."""
@@ -134,7 +164,8 @@ class JetStreamBackend:
                 await self.stop()
             connection, self._connection = self._connection, None
             with contextlib.suppress(Exception):
-                await connection.close()
+                async with asyncio.timeout(_CLOSE_S):  # one that TLS did not begin never closes
+                    await connection.close()
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
@@ -378,7 +409,3 @@ class JetStreamBackend:
             await self._js.purge_stream(f"{self.name}_state", subject=subject)
         else:
             await self._js.publish(subject, _ENCODER.encode(value))
-
-
-async def _quiet(_: Exception) -> None:
-    """Pass over what the library tells of its connection, which heals by itself."""
