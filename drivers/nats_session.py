@@ -372,7 +372,6 @@ async def look(
         refusals[str(error)] = None
 
     options = _options(place, credentials, nkey, tls, cafile, "busway doctor")
-    options["max_reconnect_attempts"] = 0
     options["allow_reconnect"] = False
     try:
         await client.connect(**options, error_cb=failed)

@@ -3,7 +3,7 @@ taken twice, and the order is kept.
 
 `python -m tests.store.crash --seed N --messages M` lets senders bring messages into a store, and receivers
 take them once, each a process that is killed and begun anew, until M were confirmed. `--kills K` kills a
-program that writes to a store's file alone, at its n-th statement or at a random instant, K times; `--cuts C`
+program that writes to a store's file alone, at each statement, then at random instants, K times; `--cuts C`
 cuts its files short; `--disk` fills a small file system; with `--nats` two stores take turns at a NATS
 server. Each prints a line, and raises what is wrong.
 """
@@ -38,6 +38,7 @@ NAMES = 3
 WINDOW = 200
 PAUSE_S = (0.4, 2.0)  # between two kills
 DRAIN_S = 240.0
+EACH = 60  # statements of a writer that begins, at each of which it is killed once
 _NOTE = struct.Struct(">QQ")
 
 
@@ -259,12 +260,15 @@ def numbers(folder: Path) -> list[int]:
 
 
 def kills(seed: int, count: int, folder: Path) -> str:
-    """Kill a writer so often; after each the file has all that was told. Raises AssertionError."""
+    """Kill a writer so often, if that is enough at each of its first statements, and at random; after each
+    the file has all that was told. Raises AssertionError.
+    """
     rng = random.Random(seed)
     first = 0
     told: set[int] = set()
-    for _ in range(count):
-        statement = rng.choice((0, rng.randrange(1, 60), rng.randrange(1, 400)))
+    each = [*range(1, EACH + 1)] if count >= EACH else []
+    for turn in range(count):
+        statement = each[turn] if turn < len(each) else rng.choice((0, rng.randrange(1, 400)))
         read, written = os.pipe()
         child = os.fork()
         if child == 0:
