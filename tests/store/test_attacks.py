@@ -216,3 +216,23 @@ async def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, damage: 
                 await busway.Store(bus, tmp_path / "one").open()
     if sys.platform == "linux":
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_what_is_published_leaves_room_for_mail(tmp_path: Path) -> None:
+    async with lab(tmp_path, size=100_000, history=20_000) as it:
+        for _ in range(40):  # the oldest goes at once, and not when it is tidied
+            await it.sender.publish("lab/level", bytes(4_000), store=True)
+        assert it.service.usage.published_size <= 20_000
+        it.receiver.subscribe("lab/level", durable=busway.Durable("idle", start="first", ahead=1))
+        await until(lambda: it.service.sessions)
+
+        async def publish_all() -> None:
+            for _ in range(40):
+                await it.sender.publish("lab/level", bytes(4_000), store=True)
+
+        with pytest.raises(busway.StoreError) as caught:  # what a durable has not had stays
+            await publish_all()
+        assert caught.value.reason_name == "STORE_FULL"
+        await it.sender.publish("lab/level", bytes(4_000))
+        await until(lambda: it.service.recording.refused)
+        await it.sender.send("lab/pump", bytes(20_000), store=True)

@@ -79,6 +79,14 @@ class Usage:
         share = self._of[source] + size <= self._keep.size * self._keep.share
         return share and self.size + size <= self._keep.size
 
+    def has_room_for_published(self, size: int) -> bool:
+        """Whether so many bytes more may be kept of what is published: beyond the history for durables that
+        have not had it, but a sender's share always remains for mail.
+        """
+        keep = self._keep
+        most = max(keep.history, keep.size * (1 - keep.share))
+        return self.size + size <= keep.size and self.published_size + size <= most
+
     def fault(self, source: bytes, item: Item) -> StoreError | None:
         """Why there is no room for a message; None if there is."""
         size = len(item.payload) + OVERHEAD
@@ -89,7 +97,11 @@ class Usage:
         if self.size + size > self._keep.size:
             return StoreError(STORE_FULL, f"the store has its {self._keep.size} bytes: it keeps no more")
         if item.kind == PUBLISHED:
-            return None
+            if self.has_room_for_published(size):
+                return None
+            return StoreError(
+                STORE_FULL, "the store has as much of what was published as it keeps beside mail"
+            )
         if self.mail >= self._keep.mail:
             return StoreError(STORE_FULL, f"the store has its {self._keep.mail} messages for who is away")
         if not self.has_room(source, size):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +73,14 @@ class Recording:
             entries = [self._entry(message) for message in messages if self._wants(message, before)]
             if not entries:
                 continue
-            await self._make_room(sum(entry.size for entry in entries))
-            if service.usage.size + sum(entry.size for entry in entries) > service.limits.size:
-                self._refuse(len(entries), "it has no room")
-                continue
+            size = sum(entry.size for entry in entries)
             try:
+                await self.make_room(size)
+                if not service.usage.has_room_for_published(size):
+                    self._refuse(len(entries), "it has no room")
+                    continue
                 ((places,)) = await service.commit([("put", b"", 0, 0, entries)])
-            except StoreError as error:
+            except (StoreError, sqlite3.Error) as error:
                 self._refuse(len(entries), str(error))
                 await asyncio.sleep(0.1)  # a disk that is full is not asked at every message
                 continue
@@ -124,9 +126,10 @@ class Recording:
 
     # Retention
 
-    async def _make_room(self, size: int) -> None:
+    async def make_room(self, size: int) -> None:
+        """Let go of the oldest where so many bytes more would be too much."""
         service = self._service
-        if service.usage.published_size + size > service.limits.history:
+        if size and service.usage.published_size + size > service.limits.history:
             await self.trim(size)
 
     async def trim(self, size: int = 0) -> None:

@@ -282,6 +282,9 @@ class Service:
     async def _put_in_turn(self, request: Any, put: records.Put, stream: bytes) -> records.PutReply:
         now = now_ms()
         known = self.tables.last_of(stream)
+        await self.recording.make_room(
+            sum(len(item.payload) + records.OVERHEAD for item in put.items if item.kind == records.PUBLISHED)
+        )
         entries: list[Entry] = []
         fault: StoreError | None = None
         stored = 0
