@@ -342,7 +342,8 @@ class Exchange(RoutingHost):
 
     def name_of(self, uuid: bytes) -> str:
         name_of = self.supplements.name_of
-        return "" if name_of is None else name_of(uuid)
+        name = "" if name_of is None else name_of(uuid)
+        return name or self.origin.leaf_casts.called(uuid)
 
     def make_peer(self, node_id: bytes, incarnation: bytes) -> Peer:
         return Correspondent(self.mesh, node_id, incarnation)

@@ -27,13 +27,16 @@ class LeafCasts:
         self._names: "dict[LinkFace, dict[bytes, str]]" = {}
 
     def came(self, link: "LinkFace", frame: Frame, now: int) -> "list[bytes]":
-        """A broadcast came from a leaf: the patterns that mean its name, which it need not say again."""
+        """A broadcast came from a leaf: the patterns that mean its name, which it need not say again. Who
+        subscribes behind slow links, and beyond a fabric, is asked for in the leaf's place.
+        """
         uuid = uuid_of(frame.endpoint)
         options = frame.options
         if options is not None and options.name:
             self._note(link, uuid, options.name)
             self._lookups.patterns.want(now)
             frame.options = with_name(options, "")
+        self._lookups.ask_gateways(uuid, now)
         return self.patterns_of(link, uuid)
 
     def patterns_of(self, link: "LinkFace", uuid: bytes) -> "list[bytes]":
@@ -47,6 +50,13 @@ class LeafCasts:
         """The name of an endpoint, as the leaf at that link has told it; "" if it has not."""
         names = self._names.get(link)
         return "" if names is None else names.get(uuid, "")
+
+    def called(self, uuid: bytes) -> str:
+        """The name by which a leaf calls an endpoint; "" if none does."""
+        for names in self._names.values():
+            if uuid in names:
+                return names[uuid]
+        return ""
 
     def _note(self, link: "LinkFace", uuid: bytes, name: str) -> None:
         names = self._names.get(link)

@@ -362,6 +362,7 @@ class Forwarder:
         links = [link for link in links if link.realm <= reach]
         if frame.options is not None and frame.options.name:
             links = self.permitted(links, uuid, frame.options.name)
+        self._show(links, source)
         for link in links:
             out = Frame(
                 codes.PUBLISH,
@@ -378,6 +379,12 @@ class Forwarder:
             link.broadcast(out)
         return bool(links)
 
+    def _show(self, links: "list[LinkFace]", source: "Peer") -> None:
+        """Gateways beyond the fabric believe what is of a node that they know the way to."""
+        if self._mesh.fabric:
+            for link in links:
+                show(self._mesh, link, source.key)
+
     def branch(
         self, connection: "LinkFace", source: "Peer", frame: Frame, came: "RoutingHeader | None"
     ) -> "Branch | None":
@@ -393,6 +400,7 @@ class Forwarder:
         links = [link for link in self.links_for(root, source, frame.endpoint) if link.realm <= reach]
         if not links:
             return None
+        self._show(links, source)
         route = RoutingHeader(source.key, realm, hops - 1)
         named = b"" if root.key == source.key else root.key
         return TreeBranch(frame, named, route, links, self._growing, self._mesh, self.counters)

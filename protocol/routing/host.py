@@ -11,7 +11,7 @@ class RoutingHost(LinkHost):
     """The node, as routing knows it."""
 
     def name_of(self, uuid: bytes) -> str:
-        """The name by which this node's program calls an endpoint; "" if by none."""
+        """The name by which this node's program, or a leaf of it, calls an endpoint; "" if by none."""
         raise NotImplementedError
 
     def make_peer(self, node_id: bytes, incarnation: bytes) -> Peer:

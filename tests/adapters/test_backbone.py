@@ -18,7 +18,8 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, Undeliverable
-from busway.drivers.nats import token_of
+from busway.drivers import nats_session
+from busway.drivers.nats import parse, token_of
 from tests.adapters import threads_tools
 from tests.adapters.tools import Program, join, until
 from tests.rigs import nats_servers
@@ -70,6 +71,21 @@ async def test_a_program_behind_one_gateway_calls_one_behind_another(server: Ser
         assert await far_gate.request("pump", 3) == [3, "inner 1"]
         await here.send("pump", 4, confirm=True)
         assert {node.id for node in here.nodes()} == {each.id for each in (here, gate, far_gate, there)}
+
+
+async def test_subscribers_elsewhere_get_what_leaves_publish(server: Server) -> None:
+    async with (
+        sites(server.url, "leaves") as [(gate, _), (_, there)],
+        AsyncBus("leaves", ipc=False, leaf=True) as leaf,
+    ):
+        await join(gate, leaf)
+        by_name = there.subscribe("hall/lamp", realm="global")
+        by_pattern = there.subscribe("hall/*", realm="global")
+        waiting = [asyncio.ensure_future(each.receive()) for each in (by_name, by_pattern)]
+        while not all(each.done() for each in waiting):
+            await leaf.publish("hall/lamp", 1, realm="global")
+            await asyncio.sleep(0.05)
+        assert [each.result().payload for each in waiting] == [1, 1]
 
 
 async def test_streams_and_large_messages_go_through(server: Server) -> None:
@@ -420,6 +436,18 @@ async def test_a_server_that_comes_later_is_waited_for() -> None:
             await asyncio.sleep(0.1)
             server.start()
             assert (await connecting).state == "connected"
+
+
+async def test_a_server_without_tls_is_told_nothing_where_it_was_asked_for(server: Server) -> None:
+    """nats-py leaves it to the server, and to who is between: they would hear the password."""
+    url = f"tls://site:secret@127.0.0.1:{server.port}"
+    async with AsyncBus("plain", ipc=False) as bus:
+        with pytest.raises(ConnectionRefusedError, match="offers no TLS"):
+            await bus.connect(url)
+        with pytest.raises(busway.StoreError, match="offers no TLS"):
+            await busway.Store(bus, url).open()
+    with pytest.raises(ConnectionRefusedError, match="offers no TLS"):
+        await nats_session.look(parse(url))
 
 
 async def test_servers_that_refuse_are_told_of_and_not_asked_again() -> None:

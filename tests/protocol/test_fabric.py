@@ -277,6 +277,31 @@ def test_a_leaf_of_a_gateway_is_in_touch_too() -> None:
     assert verdicts(net, net["l"], token) == [(events.REPLIED, 0)]
 
 
+@pytest.mark.parametrize("router", ["g", "a"])
+def test_subscribers_of_other_sides_get_what_leaves_publish(router: str) -> None:
+    net = Fabric("ga", "hb")
+    net.leaf("l", router)
+    receiver = net["b"].register(E, BROADCAST, realm=GLOBAL)
+    net.settle()
+    for number in (b"0", b"1", b"2"):  # the first finds out who there is
+        net["l"].publish(E, number, net.now, realm=GLOBAL)
+        net.settle()
+    assert net.payloads("b", receiver) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("router", ["g", "a"])
+def test_patterns_of_other_sides_get_what_leaves_publish_by_name(router: str) -> None:
+    net = Fabric("ga", "hb")
+    leaf = net.leaf("l", router)
+    uuid = name_it(leaf, "hall/lamp")
+    means = net["b"].register(endpoint_id("hall/*"), BROADCAST, name="hall/*", realm=GLOBAL)
+    net.settle()
+    for number in (b"0", b"1", b"2"):
+        net["l"].publish(uuid, number, net.now, realm=GLOBAL)
+        net.settle()
+    assert net.payloads("b", means)[-1:] == [b"2"]
+
+
 def test_a_leaf_of_a_router_inside_is_in_touch_too() -> None:
     net = Fabric("ga", "hb")
     net.leaf("l", "a")
