@@ -34,6 +34,8 @@ _INBOX_MESSAGES: Final = 65536  # that have come and were not taken yet: beyond 
 _INBOX_BYTES: Final = 64 << 20
 _REFUSED: Final = ("authorization", "authentication", "user authentication", "permissions", "account")
 
+_NO_TLS: Final = "the server offers no TLS, so it was not told who this is"
+
 Post = Callable[[Callable[[], object]], object]
 
 
@@ -41,6 +43,25 @@ class Refused(ConnectionRefusedError):
     """A refusal of the servers: another try would end alike."""
 
     hopeless = True
+
+
+class SafeClient(Client):
+    """nats-py's client, which says over TLS only who it is where that is asked for. By itself it leaves it to
+    the server whether there is TLS, and to whoever is between: they would be told passwords.
+
+    Args: `tls` whether it is asked for.
+    """
+
+    def __init__(self, tls: bool) -> None:
+        super().__init__()
+        self._tls_only = tls
+
+    def _connect_command(self) -> bytes:
+        """The first words of a connection, and of each that takes its place."""
+        if self._tls_only and not self._server_info.get("tls_required"):
+            raise Refused(errno.ECONNREFUSED, _NO_TLS)
+        command: bytes = super()._connect_command()
+        return command
 
 
 class NatsSession:
@@ -79,7 +100,7 @@ class NatsSession:
         self._on_message = on_message
         self._commands: deque[Callable[[], Coroutine[Any, Any, object]]] = deque()
         self._subscriptions: dict[str, Subscription] = {}
-        self._client = Client()
+        self._client = SafeClient(place.tls or tls is not None or cafile is not None)
         self._closed = False
         self._options = _options(place, credentials, nkey, tls, cafile, label)
         self._thread: threading.Thread | None = None
@@ -366,7 +387,7 @@ async def look(
 ) -> Look:
     """Connect, do what gateways do, and leave. Raises OSError, ValueError."""
     refusals: dict[str, None] = {}
-    client = Client()
+    client = SafeClient(place.tls or tls is not None or cafile is not None)
 
     async def failed(error: Exception) -> None:
         refusals[str(error)] = None

@@ -58,6 +58,7 @@ def test_who_is_not_there_is_named_without_the_password() -> None:
         ("nats: maximum connections exceeded", "max_connections"),
         ("certificate verify failed", "cafile="),
         ("nats: secure connection required", "tls://"),
+        ("the server offers no TLS, so it was not told who this is", "configure TLS"),
     ],
 )
 def test_each_refusal_has_its_advice(text: str, words: str) -> None:

@@ -16,6 +16,7 @@ _ADVICE = {
     "authorization": "give its user and password (nats://user:password@host), credentials= or nkey=",
     "permissions violation": 'let this user publish and subscribe to "busway.>"',
     "secure connection": "the server wants TLS: tls:// for nats://, and cafile= for an authority of your own",
+    "offers no tls": "configure TLS there, or write nats:// where nobody can be in between",
     "certificate": "give cafile=, the authority that made the server's certificate",
     "maximum connections": "the server takes no more clients: raise max_connections",
     "account": "this user's account may not do that: see the server's accounts",

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -63,6 +64,7 @@ class JetStreamBackend:
         servers = parse(f"{parts.scheme}://{parts.netloc}")
         self._access = nats_session.access_of(servers, *map(access.get, names))
         self._is_refusal = nats_session.is_refusal
+        self._client = partial(nats_session.SafeClient, servers.tls or "tls" in self._access)
         self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{self.name}"
         self._nats: Any = nats
         self._connection: Any = None
@@ -99,15 +101,16 @@ class JetStreamBackend:
             )
         except Exception as error:  # noqa: BLE001 - whatever the library raises is told in our words
             await self.close()
-            raise StoreError(
-                NOT_ACTIVE, f"{self.place} cannot be used: {str(error) or type(error).__name__}"
-            ) from None
+            why = str(error) or type(error).__name__
+            if isinstance(error, js.errors.ServiceUnavailableError):
+                why = "its server runs without JetStream (nats-server -js)"
+            raise StoreError(NOT_ACTIVE, f"{self.place} cannot be used: {why}") from None
 
     async def _reach(self) -> None:
         """Connect; what the servers refuse is told at once, and no answer after a while. Raises as nats-py,
         TimeoutError.
         """
-        self._connection = self._nats.aio.client.Client()
+        self._connection = self._client()
         refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         trouble: list[Exception] = []
 
