@@ -1,4 +1,4 @@
-"""A chat in the terminal (pip install 'busway[monitor,websocket]'). On one machine: python chat.py ann
+"""A chat in the terminal (pip install '.[monitor,websocket]'). On one machine: python chat.py ann
 
 python chat.py ann --listen ws://127.0.0.1:8765     lets others come
 python chat.py bob --ws ws://127.0.0.1:8765         is there over a WebSocket, as from another machine

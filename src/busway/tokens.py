@@ -30,7 +30,7 @@ def make() -> str:
     return base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
 
 
-def check_strength(token: str | None, weak: object = False) -> None:
+def check_strength(token: str | None, weak: object = False, remedy: str = ", or say weak=True") -> None:
     """Raises ValueError for a token that can be guessed, unless `weak`; the sentence does not tell it."""
     if not isinstance(weak, bool):
         raise TypeError(f"weak must be True or False, not {weak!r}")
@@ -42,7 +42,7 @@ def check_strength(token: str | None, weak: object = False) -> None:
         fault = "repeats itself, and can be guessed"
     else:
         return
-    raise ValueError(f"the token {fault}: make one with `busway token`, or say weak=True")
+    raise ValueError(f"the token {fault}: make one with `busway token`{remedy}")
 
 
 def read_file(path: str) -> str:
