@@ -174,32 +174,17 @@ Pair = tuple[Child, Child]
 
 def pairs(stack: ExitStack, url: str) -> dict[str, Pair]:
     """All pairs of programs that are compared, ready."""
-    made: dict[str, Pair] = {}
 
-    def add(name: str, far: Child, near: Child) -> None:
-        made[name] = (far, near)
-
-    for role in ("far", "near"):
-        child = Child(stack, "--run", "plain", url, role)
+    def ready(*words: str) -> Child:
+        child = Child(stack, "--run", *words)
         assert child.line() == "ready"
-        if role == "far":
-            far = child
-        else:
-            add("plain nats-py", far, child)
-    far = Child(stack, "--run", "program", url, "far", "")
-    assert far.line() == "ready"
-    near = Child(stack, "--run", "program", url, "near", "")
-    assert near.line() == "ready"
-    add("two gateways", far, near)
-    with contextlib.suppress(KeyError):
-        gates = [Child(stack, "--run", "gateway", url) for _ in range(2)]
-        urls = [gate.line() for gate in gates]
-        far = Child(stack, "--run", "program-behind", url, "far", urls[0])
-        assert far.line() == "ready"
-        near = Child(stack, "--run", "program-behind", url, "near", urls[1])
-        assert near.line() == "ready"
-        add("programs behind two gateways", far, near)
-    return made
+        return child
+
+    plain = ready("plain", url, "far"), ready("plain", url, "near")
+    programs = ready("program", url, "far", ""), ready("program", url, "near", "")
+    there, here = [Child(stack, "--run", "gateway", url).line() for _ in range(2)]
+    behind = ready("program-behind", url, "far", there), ready("program-behind", url, "near", here)
+    return {"plain nats-py": plain, "two gateways": programs, "programs behind two gateways": behind}
 
 
 def speed(rounds: int) -> None:
