@@ -172,11 +172,14 @@ class AsgiChannel:
                 await self._room.wait()
 
     def _feed(self, data: bytes) -> None:
-        if not data:
+        if not data or self._goodbye is not None:  # nobody reads it any more
             return
+        parts = [data]
+        if len(data) > READ_SIZE:  # the rest of a large one is not copied at each read
+            parts = [data[at : at + READ_SIZE] for at in range(0, len(data), READ_SIZE)]
         with self._lock:
             first = not self._parts
-            self._parts.append(data)
+            self._parts += parts
             self._size += len(data)
         if first:
             self._announce()

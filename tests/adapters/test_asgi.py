@@ -12,6 +12,8 @@ import pytest
 import busway
 import busway.asgi as module
 from busway import AsyncBus
+from busway.drivers.asgi import AsgiChannel
+from busway.drivers.channel import READ_SIZE, Asked
 from busway.drivers.upgrades import SUBPROTOCOL
 from tests.adapters.tools import until
 
@@ -123,6 +125,27 @@ async def test_who_comes_by_a_proxy_on_this_machine_comes_from_elsewhere(
         assert (sent == [] or sent[0]["type"] == "websocket.accept") is comes
         if not comes:
             assert sent[0]["status"] == 403
+
+
+async def test_what_comes_behind_the_goodbye_is_not_kept_and_large_messages_come_in_parts() -> None:
+    channel = AsgiChannel("ws://here", Asked("", {}), scope())
+    come: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def send(message: dict[str, Any]) -> None:
+        pass
+
+    running = asyncio.create_task(channel.run(come.get, send, {"type": "websocket.accept"}))
+    large = bytes(range(256)) * 1000
+    come.put_nowait({"type": "websocket.receive", "bytes": large})
+    await until(lambda: channel._size)
+    assert max(map(len, channel._parts)) <= READ_SIZE
+    assert b"".join(iter(lambda: channel.read(50_001) or b"", b"")) == large
+    channel.close()
+    for _ in range(100):
+        come.put_nowait({"type": "websocket.receive", "bytes": large})
+    come.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    await asyncio.wait_for(running, 30)
+    assert channel._size == 0
 
 
 async def test_a_server_that_sends_no_answer_of_ours_sends_its_own() -> None:
