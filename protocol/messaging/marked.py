@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 class MarkedMessage(Message):
     """One of which there is more to say than of others: they pay nothing for that."""
 
-    __slots__ = ("_last_word", "_name", "_retained")
+    __slots__ = ("_last_word", "_name", "_retained", "reach")
 
-    def mark(self, name: str, retained: bool = False, last_word: bool = False) -> None:
-        """Say it; `name` "": the endpoint's own."""
+    def mark(self, name: str, retained: bool = False, last_word: bool = False, reach: int = 0) -> None:
+        """Say it; `name` "": the endpoint's own; `reach`: the widest realm that it is for, 0 where its sender
+        has not said it.
+        """
+        self.reach = reach
         self._name = name
         self._retained = retained
         self._last_word = last_word
@@ -40,7 +43,7 @@ class MarkedMessage(Message):
         copy = MarkedMessage(
             self.flow, self.seq, self.payload, self.format, self.type_id, self.missed, self.arrived
         )
-        copy.mark(self._name, self._retained, self._last_word)
+        copy.mark(self._name, self._retained, self._last_word, self.reach)
         return copy
 
 

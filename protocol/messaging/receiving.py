@@ -318,11 +318,12 @@ class Receiving(Replaying):
     def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
         """The message or request that a frame which continues `flow` makes."""
         if frame.kind <= codes.PUBLISH:
-            if frame.options is not None and frame.options.name:
+            options = frame.options
+            if options is not None and (options.name or options.reach):
                 marked = MarkedMessage(
                     flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now
                 )
-                marked.mark(frame.options.name)
+                marked.mark(options.name, reach=options.reach)
                 return marked
             return Message(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
         request = Request(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)

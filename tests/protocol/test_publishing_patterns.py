@@ -166,6 +166,25 @@ def test_realms_hold_as_for_names(realm: int, reach: int, comes: bool) -> None:
     assert got(net, net["b"], receiver) == [("lab/x", b"x")] * comes
 
 
+@pytest.mark.parametrize("called", ["lab/*", "lab/x"])
+def test_the_reach_that_a_publisher_has_said_is_known_to_who_subscribes(called: str) -> None:
+    net = Mesh()
+    net.add("ab")
+    net.join("ab", realm=USERSPACE)
+    knows_names(net["a"])
+    receivers = [subscribe(net["b"], called, LOCALNET) for _ in range(2)]
+    net.pump()
+    publish(net, net["a"], "lab/x", b"far")
+    publish(net, net["a"], "lab/x", b"near", realm=USERSPACE)
+    net.pump()
+    for receiver in receivers:
+        found = net.drain(net["b"], receiver)
+        assert [(m.name, m.payload, getattr(m, "reach", 0)) for m in found] == [
+            ("lab/x", b"far", 0),
+            ("lab/x", b"near", USERSPACE),
+        ]
+
+
 def test_objects_of_this_process_reach_its_own_patterns_only() -> None:
     net, a, _, c = line()
     far = subscribe(c, "lab/*")

@@ -236,3 +236,19 @@ async def test_what_is_published_leaves_room_for_mail(tmp_path: Path) -> None:
         await it.sender.publish("lab/level", bytes(4_000))
         await until(lambda: it.service.recording.refused)
         await it.sender.send("lab/pump", bytes(20_000), store=True)
+
+
+@pytest.mark.parametrize("keep", ["**", "lab/level"])
+async def test_what_is_published_for_this_machine_is_not_read_from_another(tmp_path: Path, keep: str) -> None:
+    async with lab(tmp_path, keep=[keep]) as it:
+
+        def recorded() -> list[bytes]:
+            return [entry.payload for entry in it.service.tables.published("lab/level", 0, 1000)[0]]
+
+        while not recorded():  # the sender has to hear of the store first
+            await it.sender.publish("lab/level", 0)
+            await asyncio.sleep(0.05)
+        await it.sender.publish("lab/level", 1, realm="userspace")
+        await it.sender.publish("lab/level", 2)
+        await until(lambda: b"\x02" in recorded())
+        assert b"\x01" not in recorded()

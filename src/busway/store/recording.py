@@ -90,7 +90,12 @@ class Recording:
             service.arrived([entry._replace(pos=pos) for entry, pos in zip(entries, places, strict=True)])
 
     def _wants(self, message: Any, before: tuple[str, ...]) -> bool:
-        """Whether to record it: not its own, nor what is sealed, nor what another pattern has."""
+        """Whether to record it: not its own, nor what is sealed, nor what another pattern has, nor what is
+        for a narrower realm than the store, from beyond which it would be read.
+        """
+        narrowest = codes.REALM_NAMES.index(self._service.realm)
+        if 0 < getattr(message, "reach", 0) < narrowest:
+            return False
         if message.source == self._service.bus.id or message.type_id == SEALED or message.retained:
             return False
         name = message.name
