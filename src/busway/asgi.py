@@ -250,7 +250,7 @@ def _path(scope: Scope) -> str:
 
 
 def _address(scope: Scope) -> str:
-    """Where somebody comes from, as links name it."""
+    """The address that somebody comes from, as links name it."""
     scheme = "wss" if scope.get("scheme") == "wss" else "ws"
     client = scope.get("client")
     if not client:

@@ -14,6 +14,7 @@ import pytest
 import busway
 from busway import AsyncBus, Bus, Client, ClientMessage, where
 from busway.adapters import clients as module
+from busway.adapters.bus import host_of
 from busway.protocol import codes
 from tests.adapters.tools import until
 
@@ -395,7 +396,8 @@ async def test_messages_are_not_told_to_a_hook_that_is_stuck() -> None:
     async with served(on_message=on_message, hook_timeout=0.05) as (bus, url), client(url, "one") as one:
         (found,) = bus.clients()
         await one.request("echo", 1)
-        await asyncio.sleep(0.2)
+        (runner,) = host_of(bus).registry.seats
+        await until(lambda: runner.server._lines[runner].stuck)
         for number in range(3):
             assert await one.request("echo", number) == number
         assert found.unheard == 3

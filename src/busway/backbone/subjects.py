@@ -34,7 +34,7 @@ def uuid_in(where: str) -> bytes:
 
 
 def name(called: str) -> str:
-    """Where patterns are asked for that mean a name."""
+    """The subject at which patterns are asked for that mean a name."""
     return NAME + ".".join([*map(_level, called.split("/")), _END])
 
 

@@ -293,8 +293,8 @@ class Joining:
         return {node_id: self._one_of(node_id, runners) for node_id, runners in found.items()}
 
     def _one_of(self, node_id: bytes, runners: list[LinkRunner]) -> LinkRunner:
-        """Where both have dialled at once the link of the one with the smaller id stays; the other ends its
-        own.
+        """The link that stays: where both have dialled at once that of the one with the smaller id; the other
+        ends its own.
         """
         mine = [runner for runner in runners if runner.owner is not None]
         theirs = [runner for runner in runners if runner.owner is None]
