@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from busway import Bus
 from busway.cli.doctor_backbone import advice_for
 from tests.front.cli_rig import busway, new_bus
 from tests.rigs import nats_servers
@@ -17,6 +18,21 @@ def test_doctor_says_whether_gateways_can_meet() -> None:
     assert done.status == 0
     assert f"{server.url} answers: nats-server 2." in done.text
     assert f"{server.url} lets gateways ask and answer" in done.text
+
+
+def test_what_a_command_publishes_gets_to_other_sites() -> None:
+    name = new_bus()
+    with (
+        nats_servers.one() as server,
+        Bus(name, label="gateway") as gateway,
+        Bus(name, ipc=False, label="elsewhere") as elsewhere,
+    ):
+        for bus in (gateway, elsewhere):
+            bus.connect(server.url)
+        lamp = elsewhere.subscribe("hall/lamp", realm="global")
+        for _ in range(2):  # the first finds out who there is
+            assert busway("publish", "hall/lamp", "1", "--realm", "global", bus=name).status == 0
+        assert lamp.receive(60).payload == 1
 
 
 def test_doctor_understands_what_servers_refuse() -> None:

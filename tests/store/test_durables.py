@@ -320,3 +320,18 @@ async def test_last_values_outlive_their_publisher(tmp_path: Path) -> None:
         await again.publish("lab/oven/mode", "off", retain=True)
         await until(lambda: not it.service.lasting._kept)
         assert (await it.receiver.last("lab/oven/mode", timeout=20)).payload == "off"
+
+
+@pytest.mark.parametrize("wrong", [{"visibility": -1.0}, {"visibility": 1e6}, {"tries": 0}, {"tries": 1001}])
+def test_durables_that_no_store_takes(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        busway.Durable("panel", **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": -1}, {"share": 7.0}, {"tries": 0}, {"age": -1.0}, {"count": True}]
+)
+async def test_stores_that_cannot_be(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    async with busway.AsyncBus(ipc=False) as bus:
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            busway.Store(bus, tmp_path, **wrong)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 KINDS = click.Choice(["unicast", "anycast", "broadcast"])
 POLICIES = click.Choice(["refuse", "drop_oldest", "drop_newest", "latest"])
 REALMS = click.Choice(["userspace", "localnet", "global"])
+_LINGER_S = 0.2  # beyond a backbone nobody believes what is of a program whose way was never told
 NOT_ANSWERED = 256  # the error that `listen` answers requests with
 
 _HOLDER = "The holder to take, of several: a node's label, or the beginning of its id or label."
@@ -469,6 +470,8 @@ def publish(
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"no link had room within {timeout:g} s") from None
         if not retain:
+            if reach == "global":
+                await asyncio.sleep(_LINGER_S)
             await bus.close(timeout)
         if as_json:
             output.say_json(_sent(name) | {"nodes": [output.uuid_text(node) for node in subscribers]})

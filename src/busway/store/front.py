@@ -71,6 +71,19 @@ class Store:
         self._keep = _patterns(keep)
         self._last = _patterns(last) if last else ()
         self._realm: Realm = realm
+        for what, limit, least in (
+            ("size", size, 0),
+            ("mail", mail, 0),
+            ("mail_age", mail_age, 0),
+            ("history", history, 0),
+            ("count", count, 0),
+            ("age", age, 0),
+            ("tries", tries, 1),
+        ):
+            if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= least:
+                raise ValueError(f"{what} is {least} or more, not {limit!r}")
+        if not 0 < share <= 1:
+            raise ValueError(f"share is a part of all, more than 0 and at most 1, not {share!r}")
         self._limits = Keep(
             size=size,
             share=share,

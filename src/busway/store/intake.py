@@ -84,6 +84,10 @@ class Durable:
             start = float(start.timestamp())
         if start not in ("new", "first") and (isinstance(start, (str, bool)) or start < 0):
             raise ValueError(f'start must be "new", "first", a position or a time, not {start!r}')
+        if not 0 <= visibility <= records.VISIBILITY_MAX_S:
+            raise ValueError(f"visibility is 0 to {records.VISIBILITY_MAX_S} seconds, not {visibility!r}")
+        if isinstance(tries, bool) or not isinstance(tries, int) or not 1 <= tries <= records.TRIES_MAX:
+            raise ValueError(f"tries is 1 to {records.TRIES_MAX}, not {tries!r}")
         self.name = name
         self.start = start
         self.visibility = visibility

@@ -479,9 +479,12 @@ class Service:
             check_pattern(attach.pattern)
         except Exception as error:  # noqa: BLE001 - the core's own error, told as it is
             raise StoreError(records.MALFORMED, str(error)) from None
-        if not 1 <= len(attach.durable.encode()) <= records.NAME_SIZE_MAX or not 1 <= attach.tries <= 1000:
+        if (
+            not 1 <= len(attach.durable.encode()) <= records.NAME_SIZE_MAX
+            or not 1 <= attach.tries <= records.TRIES_MAX
+        ):
             raise StoreError(records.MALFORMED, "a durable has a name of 1 to 64 bytes, and 1 to 1000 tries")
-        if not 0 <= attach.visibility <= 86_400:
+        if not 0 <= attach.visibility <= records.VISIBILITY_MAX_S:
             raise StoreError(records.MALFORMED, "visibility is 0 to 86400 seconds")
         if not self.may(request, codes.MAY_SUBSCRIBE, b"", attach.pattern):
             raise StoreError(
