@@ -71,3 +71,8 @@ def test_a_bridge_to_the_local_network_needs_a_token_or_keys(monkeypatch: pytest
         monkeypatch.delenv(name, raising=False)
     assert "token" in command("bridge", "--lan", bus=new_bus()).failed(2)
     assert "guessed" in command("bridge", "--lan", bus=new_bus(), BUSWAY_TOKEN="x").failed(2)
+
+
+def test_who_watches_where_nobody_looks_is_told() -> None:
+    with busway_started("found", "--watch", bus=new_bus()) as watching:
+        assert "waiting for one" in watching.complaint()

@@ -48,6 +48,8 @@ def found(place: Place, watch: bool, node: str, timeout: float, as_json: bool) -
 
     async def job(bus: AsyncBus) -> int:
         if watch:
+            if not session.holders(bus, FOUND_NAME):
+                output.note(f"{_NOBODY.format(bus.node.bus)}; waiting for one")
             changes = _changes(bus, node, timeout)
             return await session.follow(changes, lambda row: _show(row, as_json), None, None)
         rows, silent = await _ask_all(bus, node, timeout)
