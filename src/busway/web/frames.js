@@ -300,7 +300,7 @@ function readOptions(reader, header) {
       const realm = value.left === 1 ? value.u8() : 1;
       header.reach = Math.min(header.reach ?? 3, realm >= 1 && realm <= 3 ? realm : 1);
     } else if (which === 5) readLane(value, header);
-    else if (which === 6 && header.kind <= PUBLISH) {
+    else if (which === 6 && (header.kind <= PUBLISH || header.kind === SIGNAL)) {
       if (!value.left || value.left > 64 || header.name)
         throw new Refusal(MALFORMED, "option NAME has not 1 to 64 bytes, or comes twice");
       header.name = value.text(value.left);
