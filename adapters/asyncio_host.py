@@ -149,8 +149,8 @@ class Host(Pump, BusHost):
             self._release()
             for task in list(self._hooks):
                 task.cancel()
-            if self.backbone is not None:
-                await self.backbone.gone()
+            for session in self.sessions:
+                await session.gone()
             end, self._end = self._end, None
             if end is not None:
                 await end.aclose()

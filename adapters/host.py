@@ -73,6 +73,7 @@ class BusHost:
         self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
         self.dialled: set[Dialling] = set()
         self.backbone: Any = None  # by which this node is a gateway (busway/backbone)
+        self.sessions: list[Any] = []  # its connections, also those that are about to end
         self.runners: set[LinkRunner] = set()
         self.unsettled: set[LinkRunner] = set()  # those whose `ready` may not be done yet
         self.listeners: set[ListenerRunner] = set()

@@ -127,7 +127,7 @@ class Host(BusHost):
         finally:
             steps: list[Callable[[], object]] = [
                 partial(self.engine.call, self._release),
-                *([] if self.backbone is None else [self.backbone.join]),
+                *[session.join for session in self.sessions],
                 partial(self.engine.stop, _JOIN_S),
                 lambda: self.pool.stop(max(0.0, end - time.monotonic())),
             ]

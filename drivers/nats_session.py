@@ -153,6 +153,12 @@ class NatsSession:
         if self._thread is not None:
             self._thread.join(2 * _CLOSE_S)
 
+    def is_gone(self) -> bool:
+        """Whether it has ended."""
+        if self._thread is not None:
+            return not self._thread.is_alive()
+        return self._task is not None and self._task.done()
+
     def abandon(self) -> None:
         """In a forked child: it is the parent's."""
         self._closed = True

@@ -160,16 +160,6 @@ class Cluster:
         if self._session is not None:
             self._session.close()
 
-    async def gone(self) -> None:
-        """Wait until that is so, where the connection is on asyncio's loop."""
-        if self._session is not None:
-            await self._session.gone()
-
-    def join(self) -> None:
-        """... and where it has a thread."""
-        if self._session is not None:
-            self._session.join()
-
     def abandon(self) -> None:
         """In a forked child: the connection is the parent's."""
         self._over = True
@@ -213,6 +203,7 @@ class Cluster:
         except Exception as error:  # noqa: BLE001 - somebody waits to be told
             self._failed(error)
             return
+        self._host.sessions = [each for each in self._host.sessions if not each.is_gone()] + [session]
         digest = hashlib.blake2b(self._node.bus.encode(), digest_size=9).digest()
         self._hub = Hub(session, digest, self._node.node_id, self._name, self)
 
