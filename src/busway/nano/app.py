@@ -243,6 +243,7 @@ class Running:
 
     def _start_processes(self, plans: list[Plan], method: str | None) -> None:
         import multiprocessing
+        import multiprocessing.connection  # what Ctrl-C interrupts while it imports keeps others from it
 
         context: Any = multiprocessing.get_context(method)
         for plan in plans:
