@@ -381,12 +381,12 @@ async def test_an_exception_in_the_midst_of_a_stream_follows_the_parts_before_it
 async def test_a_streams_timeout_counts_from_its_last_part() -> None:
     async def halting(_: busway.Request) -> AsyncIterator[int]:
         for number in range(6):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
             yield number
         await asyncio.Event().wait()
 
     async with served(halting) as (a, b, _):
-        stream = a.request_stream("it", timeout=0.4)
+        stream = a.request_stream("it", timeout=2.0)
         assert [await anext(stream) for _ in range(6)] == list(range(6))
         with pytest.raises(busway.RequestTimeout):
             await anext(stream)

@@ -39,8 +39,8 @@ class Lasting:
         """Begin with what is there, once it is known who is there."""
         if not self.patterns:
             return
-        for entry in self._service.tables.newest_of_each(NAMES_MAX):
-            if self.means(entry.name) and entry.name not in self._newest:
+        for entry in self._service.tables.newest_of_each(NAMES_MAX, self.means):
+            if entry.name not in self._newest:
                 self._newest[entry.name] = (entry.pos, entry.source)
         await asyncio.sleep(settle)
         there = {info.id for info in self._service.bus.nodes()}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from busway.names import endpoint_id
@@ -335,12 +336,12 @@ class Tables:
                     break
         return self._at(reversed(found))
 
-    def newest_of_each(self, count: int) -> list[Entry]:
-        """The newest that was published to each name, the newest names first."""
+    def newest_of_each(self, count: int, means: Callable[[str], bool]) -> list[Entry]:
+        """The newest that was published to each name that is meant, the newest names first."""
         rows = self.db.execute(
-            "SELECT max(pos) FROM entries WHERE kind = 2 GROUP BY endpoint ORDER BY 1 DESC LIMIT ?", (count,)
-        ).fetchall()
-        return self._at(row[0] for row in rows)
+            "SELECT max(pos), name FROM entries WHERE kind = 2 GROUP BY endpoint ORDER BY 1 DESC"
+        )
+        return self._at(list(islice((pos for pos, name in rows if means(name)), count)))
 
     def oldest_published(self, count: int, after: int) -> list[tuple[int, int, int]]:
         """Place, bytes and time of what was published first behind a place, of what is there."""
