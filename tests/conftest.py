@@ -16,7 +16,6 @@ from tests.rigs import compiled, loops, micropython
 
 # A shared machine makes single examples slow now and then, which is no failure.
 hypothesis.settings.register_profile("busway", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("fewer", hypothesis.settings.get_profile("busway"), max_examples=20)
 hypothesis.settings.load_profile("busway")
 
 

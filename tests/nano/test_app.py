@@ -151,23 +151,10 @@ SHOWN = [
 ]
 
 
-@pytest.mark.parametrize("processes", [False, "fork"], ids=["threads", "fork"])
 @pytest.mark.parametrize("codec", ["msgspec", "cbor", "pickle"])
 def test_every_sort_of_message_arrives_as_it_was(
     bus: Log, processes: Any, codec: str, tmp_path: Path
 ) -> None:
-    takes_every_sort(bus, processes, codec, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("bus", "codec"), [("ring", "msgspec"), ("blocking", "cbor"), ("file", "pickle")], indirect=["bus"]
-)
-def test_it_does_so_in_processes_that_are_begun_anew(bus: Log, codec: str, tmp_path: Path) -> None:
-    """Each bus and each codec once: to start so takes longest."""
-    takes_every_sort(bus, "spawn", codec, tmp_path)
-
-
-def takes_every_sort(bus: Log, processes: Any, codec: str, tmp_path: Path) -> None:
     path = tmp_path / "got"
     app = nano.App(
         bus=bus,
