@@ -16,7 +16,6 @@ from busway.protocol.wire.messages import Frame
 from tests.protocol.helpers import B, assert_settled, payloads, verdicts
 from tests.protocol.nets import Mesh, chain
 from tests.protocol.pairs import E, F, Net, Pair, bodies
-from tests.rigs.drawn import examples
 
 
 def ready(count: int = 1, **options: Any) -> tuple[Pair, Receiver, OutFlow]:
@@ -256,7 +255,7 @@ def act(steps: list[tuple[str, str, int]], kind: int, policy: int, many: bool) -
         (codes.BROADCAST, codes.LATEST),
     ],
 )
-@settings(max_examples=examples(12))
+@settings(max_examples=12)
 def test_taken_at_once_is_what_is_taken_one_by_one(
     kind: int, policy: int, steps: list[tuple[str, str, int]]
 ) -> None:
@@ -360,7 +359,7 @@ RUNS = st.lists(
 
 
 @given(RUNS, st.sampled_from([64, 1000, 65536]), st.booleans())
-@settings(max_examples=examples(25))
+@settings(max_examples=25)
 def test_runs_mean_what_single_messages_mean(steps: list[tuple[str, int, int]], size: int, far: bool) -> None:
     """The same traffic sent at once and one by one: the same messages, in the same order, of each flow."""
     got = [carried(steps, size, far, many) for many in (False, True)]

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from busway.protocol import Receiver, codes, events
 from busway.protocol.wire.fields import frame, varint
-from tests.rigs.drawn import examples
 
 from .pairs import E, G, Pair, bodies
 from .streams import (
@@ -71,7 +70,7 @@ def test_a_stream_cut_evenly_is_the_same_stream(size: int) -> None:
 
 
 @given(st.integers(0, 1 << 30))
-@settings(max_examples=examples(40))
+@settings(max_examples=40)
 def test_a_stream_cut_at_random_is_the_same_stream(seed: int) -> None:
     assert replay(at_random(seed)) == WHOLE
 
@@ -191,7 +190,7 @@ def test_what_follows_a_sleep_ends_it_wherever_the_bytes_are_cut() -> None:
 
 @pytest.mark.parametrize("state", STATES)
 @given(data=st.binary(max_size=300), seed=st.integers(0, 99))
-@settings(max_examples=examples(40))
+@settings(max_examples=40)
 def test_arbitrary_bytes(state: str, data: bytes, seed: int) -> None:
     listener = STATES[state]()
     before = listener.connection.state
@@ -335,7 +334,7 @@ def mostly_valid(draw: st.DrawFn) -> bytes:
 
 @pytest.mark.parametrize("state", STATES)
 @given(data=mostly_valid(), seed=st.integers(0, 99))
-@settings(max_examples=examples(60))
+@settings(max_examples=60)
 def test_valid_frames_in_any_order_and_damaged(state: str, data: bytes, seed: int) -> None:
     listener, other = STATES[state](), STATES[state]()
     before = listener.connection.state
@@ -347,7 +346,7 @@ def test_valid_frames_in_any_order_and_damaged(state: str, data: bytes, seed: in
 
 
 @given(data=st.lists(FRAME_BYTES, max_size=6), seed=st.integers(0, 99))
-@settings(max_examples=examples(40))
+@settings(max_examples=40)
 def test_what_was_read_before_a_broken_frame_counts(data: list[bytes], seed: int) -> None:
     listener = opened()
     first = frame(b"\x80\x00\x01" + E + b"\x12\x34first")

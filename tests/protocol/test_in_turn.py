@@ -13,7 +13,6 @@ from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.aliases import AliasTable, AliasWriter
 from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.messages import read_frame, write_header
-from tests.rigs.drawn import examples
 from tests.rigs.steps import steps
 
 from .helpers import B, payloads
@@ -82,7 +81,7 @@ SENT = st.lists(
 
 
 @given(SENT, st.sampled_from([3, 17, 4096]))
-@settings(max_examples=examples(40))
+@settings(max_examples=40)
 def test_the_numbers_of_each_go_on_whatever_is_sent_in_between(
     sent: list[tuple[int, str]], size: int
 ) -> None:

@@ -11,7 +11,6 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from busway.protocol import Limits, Receiver, codes
-from tests.rigs.drawn import examples
 
 from .nets import UNICAST, Mesh
 from .pairs import E, F
@@ -32,7 +31,7 @@ ACTS = st.one_of(
 )
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     hops=st.integers(1, 4),
     queue_max=st.sampled_from([2, 5, 64]),

@@ -14,7 +14,6 @@ from busway.protocol.messaging.correspondent import talk
 from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.messages import Frame, signal, write_header
-from tests.rigs.drawn import examples
 
 from ..rigs.effort import effort
 from .pairs import E, F, G, Pair, bodies, node_of
@@ -204,7 +203,7 @@ def test_messages_and_broadcasts_take_turns() -> None:
 
 
 @given(st.integers(1, 40), st.randoms(use_true_random=False))
-@settings(max_examples=examples(15))
+@settings(max_examples=15)
 def test_any_sizes_asked_for_give_the_same_messages(size: int, rng: random.Random) -> None:
     check_a_mix(size, rng)
 
@@ -440,7 +439,7 @@ def test_a_link_that_ends_between_two_large_messages_gives_back_only_what_was_no
         st.tuples(st.sampled_from([E, E, F, G]), st.sampled_from([0, 9, 139, 141, 300, 700])), max_size=60
     )
 )
-@settings(max_examples=examples(30))
+@settings(max_examples=30)
 @example([(E, 300), (E, 300), *[(E, 9)] * 60, (E, 300), (F, 300)])
 def test_however_large_and_small_ones_mix_each_lane_keeps_its_order(what: list[tuple[bytes, int]]) -> None:
     fed = HandFed(Limits(frame_size_max=FRAME_MAX, message_size_max=5000, partials_max=2))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from busway.protocol.packet import cobs, packets
 from busway.protocol.packet.packets import ANSWER, DATA, LOSSY, SYN, PacketLayer
 from busway.protocol.packet.texts import TextLayer
-from tests.rigs.drawn import examples
 
 A, B, C = b"aaaa", b"bbbb", b"cccc"
 SERIAL = st.just(0)
@@ -678,7 +677,7 @@ def test_nothing_is_written_to_who_sleeps() -> None:
 
 
 # Derandomized: of what is damaged beyond three bits 16 bits of checksum let one in 65,536 through.
-@settings(max_examples=examples(120), deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**9), mtu=st.sampled_from([0, 20, 64]), harm=st.floats(0, 0.3))
 def test_whatever_the_link_does_the_stream_is_whole(seed: int, mtu: int, harm: float) -> None:
     rng = random.Random(seed)
@@ -719,7 +718,7 @@ def damage(data: bytes, rng: random.Random, *, whole: bool) -> bytes:
     return rng.choice([b"", data[:at], data[at:], changed, data[:at] + rng.randbytes(5) + data[at:]])
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=200) | st.sampled_from([b"\0", syn(B), syn(C, A), syn(C)]), max_size=30))
 def test_any_bytes_lead_to_counts(pieces: list[bytes]) -> None:
     for mtu in (0, 20):

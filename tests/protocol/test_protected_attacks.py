@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from busway.protocol import Link, Node, codes
 from busway.protocol.wire.control import write_close
 from busway.protocol.wire.fields import frame
-from tests.rigs.drawn import examples
 
 from .pairs import AES, E, Entropy, Pair, bodies, guard
 from .streams import NOW, SMALL, Listener, at_random, check_outcome
@@ -237,7 +236,7 @@ STARTS = [
 
 @pytest.mark.parametrize("state", STATES)
 @given(start=st.sampled_from(STARTS), data=st.binary(max_size=200), seed=st.integers(0, 99))
-@settings(max_examples=examples(25))
+@settings(max_examples=25)
 def test_arbitrary_bytes(state: str, start: bytes, data: bytes, seed: int) -> None:
     listener = STATES[state]()
     connection = listener.connection

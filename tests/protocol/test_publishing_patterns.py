@@ -13,7 +13,6 @@ from busway.protocol import FullError, Guard, Node, Receiver, codes, events
 from busway.protocol.wire.patterns import matches
 from tests.protocol.nets import BROADCAST, GLOBAL, LOCALNET, USERSPACE, Liar, Mesh, alias, chain, ring
 from tests.protocol.pairs import Net
-from tests.rigs.drawn import examples
 from tests.rigs.effort import calls_of
 
 NAMES: dict[bytes, str] = {}
@@ -484,7 +483,7 @@ SHAPES = {"chain": chain, "ring": ring}
 REALMS = st.sampled_from([USERSPACE, LOCALNET])
 
 
-@settings(deadline=None, max_examples=examples(40))
+@settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(sorted(SHAPES)),
     st.dictionaries(st.tuples(st.sampled_from(LETTERS), PATTERNS), REALMS, max_size=8),

@@ -14,7 +14,6 @@ from busway.protocol import Receiver, codes, events
 from busway.protocol.fifo import Fifo
 from busway.protocol.messaging.fairness import Crew
 from busway.protocol.messaging.ranks import Ranks
-from tests.rigs.drawn import examples
 
 from .helpers import assert_settled
 from .nets import ANYCAST, BROADCAST, UNICAST, Mesh, chain
@@ -89,7 +88,7 @@ def test_while_all_wait_they_share_as_is_promised() -> None:
     assert [round(count / 100) for count in counts] == [1, 2, 4, 16]
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ataatardD"), st.integers(0, 3)), max_size=120), st.integers(0, 9))
 def test_whatever_happens_each_priority_is_in_order(steps: list[tuple[str, int]], before: int) -> None:
     queue = Fifo()

@@ -15,7 +15,6 @@ from busway.protocol.wire.patterns import matches
 from tests.protocol.nets import GLOBAL, LOCALNET, USERSPACE, Mesh, chain, ring
 from tests.protocol.pairs import Net, node_of
 from tests.protocol.test_publishing_patterns import guarded, id_of, knows_names, publish, subscribe
-from tests.rigs.drawn import examples
 
 
 def retain(net: Net, node: Node, name: str, payload: bytes, **options: Any) -> int:
@@ -529,7 +528,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=60)
 @given(st.sampled_from(sorted(SHAPES)), STEPS)
 def test_after_the_last_change_each_subscriber_has_each_last_value_once(
     shape: str, steps: list[tuple[str, Any, Any]]

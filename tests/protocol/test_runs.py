@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from busway.protocol import Limits, codes, events
 from busway.protocol.messaging.endpoints import _read_run
 from busway.protocol.wire.fields import frame
-from tests.rigs.drawn import examples
 
 from .pairs import E, F, G
 from .streams import NOW, RECORD, Cut, Listener, at_random, one_by_one, opened, whole
@@ -46,7 +45,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.sampled_from([whole, one_by_one, at_random(5)]))
-@settings(max_examples=examples(60))
+@settings(max_examples=60)
 def test_plain_messages_are_numbered_counted_and_bounded_on_every_way(
     steps: list[tuple[int, int, int]], cut: Cut
 ) -> None:

@@ -13,7 +13,6 @@ from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.fields import frame
 from busway.protocol.wire.messages import Frame, RoutingHeader
-from tests.rigs.drawn import examples
 
 from .helpers import payloads
 from .nets import ANYCAST, UNICAST, USERSPACE, Mesh, chain, id_of
@@ -72,7 +71,7 @@ SENDS = st.lists(
 
 @pytest.mark.parametrize("letters", ["abc", "abcd"])
 @given(sends=SENDS, size=st.sampled_from([50, 1000, 65536]), split=st.sampled_from([0, 3, 1000]))
-@settings(max_examples=examples(15))
+@settings(max_examples=15)
 def test_what_passes_through_comes_whole_and_in_order(
     letters: str, sends: list[tuple[bytes, int, int]], size: int, split: int
 ) -> None:

@@ -20,7 +20,6 @@ from busway.protocol.wire.fields import Reader, frame, u16, varint
 from busway.protocol.wire.hello import read_hello
 from busway.protocol.wire.messages import Frame, RoutingHeader
 from busway.protocol.wire.runs import FEATURE, count_run, write_together
-from tests.rigs.drawn import examples
 
 from .helpers import payloads
 from .nets import ANYCAST, BROADCAST, UNICAST, Mesh, chain
@@ -120,7 +119,7 @@ def singles_of(head: int, alias: bytes, number: int, sizes: list[int]) -> bytes:
 
 
 @given(STEPS, st.sampled_from([whole, one_by_one, at_random(5)]), st.booleans())
-@settings(max_examples=examples(60))
+@settings(max_examples=60)
 def test_a_run_is_taken_in_as_its_messages_are(
     steps: list[tuple[int, int, list[int]]], cut: Cut, tells: bool
 ) -> None:
@@ -246,7 +245,7 @@ LIMITS = [Limits(), Limits(frame_size_max=128), Limits(frame_size_max=1500, mess
     runs=st.lists(st.booleans(), min_size=3, max_size=3),
     limits=st.lists(st.sampled_from(LIMITS[:2]), min_size=4, max_size=4),
 )
-@settings(max_examples=examples(25))
+@settings(max_examples=25)
 def test_what_is_sent_comes_whole_and_in_order_and_in_frames_of_the_agreed_size(
     letters: str,
     sends: list[tuple[bytes, int, int, int]],
