@@ -15,7 +15,7 @@ from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.last_words import give_last_word
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
-from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf, show
+from busway.protocol.routing.advertising import Advertiser, adverts, introduce, is_leaf, show
 from busway.protocol.routing.belief import believes, is_near, may_pass_on, tells_of
 from busway.protocol.routing.departures import Departures
 from busway.protocol.routing.host import RoutingHost
@@ -181,6 +181,7 @@ class Exchange(RoutingHost):
             return None  # each is looked at
         if self.mesh.fabric:
             show(self.mesh, to.hop, source)
+        introduce(self.mesh, to.hop, source)
         return Path(to, to.hop, frame, RoutingHeader(source, max(route.realm, link.realm), route.hops - 1))
 
     def _meaning_of_broadcast(
@@ -276,6 +277,8 @@ class Exchange(RoutingHost):
         """From the parent of its tree it is passed on and taken, from others it is not."""
         forwarder = self.forwarder
         root = forwarder.root_of(link, source, frame.destination)
+        if root is None:
+            root = forwarder.former_root_of(link, source, frame.destination, now)
         if root is None:
             forwarder.counters["misrouted"] += 1
             return

@@ -63,10 +63,21 @@ def show(mesh: Topology, link: "LinkFace | None", key: bytes) -> None:
             mesh.router.show(neighbour, route)
 
 
+def introduce(mesh: Topology, link: LinkFace, key: bytes) -> None:
+    """Something of a node goes out over a link: who reads it there has heard of that node by then, also if
+    it is gone before anything is written, or was before it came here.
+    """
+    told = adverts(link)
+    route = mesh.router.routes.get(key)
+    if route is None or route not in told.neighbour.told:
+        told.tell_early(key, route)
+
+
 # As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
 _NO_KEYS: "dict[bytes, bool]" = {}
 _NO_ROUTES: "dict[Route, bool]" = {}
 _NONE_RETRACTED: "dict[bytes, int]" = {}
+_NONE_EARLY: "dict[bytes, int]" = {}
 _NONE_SHOWN: "dict[bytes, tuple[int, int]]" = {}
 _NONE_WATCHED: "dict[bytes, HaveFrame | None]" = {}
 _NOTHING_KEPT: "list[bytes]" = []
@@ -76,6 +87,7 @@ class Advertiser(Telling):
     """The advertisements of one link in both directions."""
 
     __slots__ = (
+        "_early",
         "_gone",
         "_news",
         "_shown",
@@ -107,6 +119,7 @@ class Advertiser(Telling):
         self.reader = node_reader(b"", b"", codes.ROUTES_MAX)
         self.long = _NO_ROUTES
         self.long_at = -CALM_MS
+        self._early = _NONE_EARLY  # told, still to be written: sources, and their distance or end
         self._stages = 0  # of SYNC that are to be written, as bits
         self._gone: "dict[bytes, bool]" = {}  # nodes a leaf is to hear the end of; whether they said goodbye
         # Lines, by node and realm, that the peer may see all of, as they were and the guard was.
@@ -145,6 +158,22 @@ class Advertiser(Telling):
         self.due = True
         self.connection.touch()
 
+    def tell_early(self, key: bytes, route: "Route | None") -> None:
+        """Write the way to a source as it is now, whatever becomes of it, if the peer is to know of it;
+        if there is none any more, that it is gone: what comes from it is believed for a while, then.
+        """
+        router = self.mesh.router
+        neighbour = self.neighbour
+        if neighbour.leaf or key in self._early:
+            return
+        told = NOTHING if route is None else router.wish(neighbour, route)
+        if told < 0 and route is not None and route.via is not None:
+            return
+        if not self._early:
+            self._early = {}
+        self._early[key] = router.end(neighbour) if route is None else router.tell(neighbour, route)
+        self.note()
+
     def note_stub(self, stub: bool) -> None:
         """Say whether this node passes anything on (SYNC 4 and 5)."""
         self._stages = self._stages & ~0x30 | (0x10 if stub else 0x20)
@@ -170,7 +199,7 @@ class Advertiser(Telling):
         size = self._write(nodes, parts, size, size_max)
         neighbour = self.neighbour
         told = not (neighbour.dirty or neighbour.acks_due or neighbour.requests)
-        self.due = not told or bool(self._stages or self._news or self._gone)
+        self.due = not told or bool(self._early or self._stages or self._news or self._gone)
         return size
 
     def _write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
@@ -195,8 +224,8 @@ class Advertiser(Telling):
 
     def _write_routes(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
         neighbour = self.neighbour
-        entries: "list[bytes]" = []
-        room = size_max - size
+        entries = self._early_entries(nodes, size_max - size) if self._early else []
+        room = size_max - size - sum([len(entry) for entry in entries])
         for route in self.mesh.router.news(neighbour):
             if room <= 0:
                 neighbour.make_dirty(route)
@@ -219,6 +248,16 @@ class Advertiser(Telling):
             entries.append(bytes((codes.ACK,)) + u16(neighbour.processed))
         return self._pack(bytes((codes.ROUTES,)), entries, parts, size)
 
+    def _early_entries(self, nodes: AliasWriter, room: int) -> "list[bytes]":
+        """The ways that were told before they are written, as far as there is room."""
+        entries: "list[bytes]" = []
+        early = self._early
+        while early and room > 0:
+            key = next(iter(early))
+            entries.append(_entry(nodes.write(key), early.pop(key)))
+            room -= len(entries[-1])
+        return entries
+
     def _pack(self, head: bytes, entries: "list[bytes]", parts: "list[bytes]", size: int) -> int:
         """Entries joined into as few frames as they fit in."""
         body = head
@@ -232,10 +271,8 @@ class Advertiser(Telling):
     def _encode_route(self, route: Route, nodes: AliasWriter) -> bytes:
         told = self.mesh.router.tell(self.neighbour, route)
         node = nodes.write(route.key)
-        if told >= 0:
-            return bytes((codes.UPDATE,)) + node + u16(told >> 16) + u16(told)
         if told != PARENT:
-            return bytes((codes.DEPARTED if told == DEPARTED else codes.RETRACT,)) + node
+            return _entry(node, told)
         peer = self.mesh.peer_on(route)
         versions = [0, 0, 0]
         if peer is not None:
@@ -417,15 +454,17 @@ class Advertiser(Telling):
             return
         if route is None:
             if kind != codes.UPDATE:
-                router.note_withdrawal(neighbour)  # of what had no room, or has been forgotten
+                router.note_withdrawal(neighbour)  # of what had no room, or has been forgotten, or never told
+                self._note_retracted(key, now)
                 if kind == codes.DEPARTED:
                     self.mesh.note_farewell(key, self.connection.realm, now)
                 return
             if metric == INFINITE:
                 return
             route = router.route(key)
-        if kind != codes.UPDATE or metric == INFINITE:
-            self._note_retracted(route, now)
+        ends = kind == codes.RETRACT or kind == codes.DEPARTED
+        if ends or ((kind != codes.UPDATE or metric == INFINITE) and self._told_of(route)):
+            self._note_retracted(key, now)
         if kind == codes.UPDATE:
             former = route.offers.get(neighbour, NOTHING)
             router.update(neighbour, route, number << 16 | metric, now)
@@ -450,15 +489,23 @@ class Advertiser(Telling):
         peer = self.mesh.peer_on(route)
         return peer is None or (not peer.connections and self.connection.realm <= peer.metric >> 14)
 
-    def _note_retracted(self, route: Route, now: int) -> None:
-        """Note a source of which more that was passed on may come behind this; what else comes may not go
-        unseen.
+    def _told_of(self, route: Route) -> bool:
+        """Whether this neighbour may have passed on what comes from a source: it told of a way to it, or
+        reached it through us.
         """
-        if self.neighbour in route.offers or route in self.neighbour.children:
-            if not self.retracted:
-                self.retracted = {}
-            self.retracted[route.key] = now
-            self.reader.epoch += 1  # the short ways of what comes from it are found anew
+        return self.neighbour in route.offers or route in self.neighbour.children
+
+    def _note_retracted(self, key: bytes, now: int) -> None:
+        """Note a source of which more that was passed on may come behind this; what else comes may not go
+        unseen. Of too many the one that ended first is forgotten.
+        """
+        if not self.retracted:
+            self.retracted = {}
+        self.retracted.pop(key, None)
+        if len(self.retracted) >= codes.ROUTES_LINK_MAX:
+            del self.retracted[next(iter(self.retracted))]
+        self.retracted[key] = now
+        self.reader.epoch += 1  # the short ways of what comes from it are found anew
 
     def forget_retracted(self, now: int) -> None:
         """Forget what was long ago, and is of no use."""
@@ -537,6 +584,13 @@ class Advertiser(Telling):
         key = self.peer.key
         if line.advertisers != (key,):
             line.advertisers = tuple([other for other in line.advertisers if other != key]) + (key,)
+
+
+def _entry(node: bytes, told: int) -> bytes:
+    """The entry of a distance, or of the end of a way."""
+    if told < 0:
+        return bytes((codes.DEPARTED if told == DEPARTED else codes.RETRACT,)) + node
+    return bytes((codes.UPDATE,)) + node + u16(told >> 16) + u16(told)
 
 
 def _append(parts: "list[bytes]", size: int, body: bytes) -> int:

@@ -6,7 +6,7 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 
 from busway.protocol.link.batch import Branch, Passing
 from busway.protocol.link.queue import OVERHEAD
-from busway.protocol.routing.advertising import adverts, is_leaf, show
+from busway.protocol.routing.advertising import adverts, introduce, is_leaf, show
 from busway.protocol.routing.belief import believes, may_pass_on
 from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.peers import Peer
@@ -163,6 +163,7 @@ class Forwarder:
             if frame.kind != codes.ERROR:
                 return codes.MESSAGE_TOO_LARGE
             frame.payload = b""  # the code counts, the sentence is for people
+        introduce(self._mesh, hop, frame.source())
         return 0 if hop.forward(frame) else codes.QUEUE_FULL
 
     def may_pass(self, connection: "LinkFace", peer: "Peer") -> bool:
@@ -268,6 +269,14 @@ class Forwarder:
             root if adverts(via).peer is peer else None
         )  # by whichever of its links: the numbers tell copies
 
+    def former_root_of(self, connection: "LinkFace", source: "Peer", named: bytes, now: int) -> "Peer | None":
+        """The same of a tree that has just ended: what was on its way comes behind the news of that."""
+        root = self._mesh.routes.find(named) if named else source
+        if root is None or (root.route is not None and root.route.via is not None):
+            return None
+        ended = adverts(connection).retracted.get(root.key, -codes.BELIEF_MS)
+        return root if now - ended < codes.BELIEF_MS else None
+
     def links_for(self, root: "Peer", source: "Peer", uuid: bytes) -> "list[LinkFace]":
         """The links that a broadcast of `source` takes from here, along the tree of `root`."""
         mesh = self._mesh
@@ -280,6 +289,8 @@ class Forwarder:
         if not widest and self._is_anyone_unseen():
             widest = codes.GLOBAL
         route = root.route
+        if route is None:  # of a tree that has ended
+            route = mesh.router.routes.get(root.key)
         found: "list[LinkFace]" = []
         if route is None or not widest:
             return found
