@@ -171,7 +171,11 @@ class Advertiser(Telling):
             return
         if not self._early:
             self._early = {}
-        self._early[key] = router.end(neighbour) if route is None else router.tell(neighbour, route)
+        if route is None:
+            neighbour.withdrawn += 1
+            self._early[key] = NOTHING
+        else:
+            self._early[key] = router.tell(neighbour, route)
         self.note()
 
     def note_stub(self, stub: bool) -> None:

@@ -453,11 +453,6 @@ class Router:
             self.owed.setdefault(route, {})[neighbour] = True
         return news
 
-    def end(self, neighbour: Neighbour) -> int:
-        """The news that a source is gone of which nothing is known here any more: a withdrawal, too."""
-        neighbour.withdrawn += 1
-        return NOTHING
-
     def news(self, neighbour: Neighbour) -> "list[Route]":
         """The routes to be told about, in order: withdrawals first, then the nearest (rule 3)."""
         dirty = neighbour.dirty
