@@ -1,7 +1,8 @@
 """Gives mail to receivers that know nothing of stores, and stored requests to who serves them: as messages
 like any other, confirmed by the receiving program, one after the other.
 
-A receiver that fetches its mail itself has a label that says so, and is left alone.
+A receiver that fetches its mail itself has a label that says so, and is left alone. A name whose receiver
+takes nothing for a while gives its place to others (turns.py) and is waited for beside them.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from busway.store.records import (
     pause_ms,
 )
 from busway.store.tables import Entry, now_ms
+from busway.store.turns import Turns
 
 if TYPE_CHECKING:
     from busway.store.service import Service
 
-AT_ONCE = 128  # names whose mail is on its way at the same time
-REQUESTS = 16  # of one name
+REQUESTS = 16  # of one name, at the same time
+_SOON_S = 1.0  # a name that has taken nothing for so long has no place any more
+SLOW_MAX = 1024  # such names; beyond that requests to one of them are called off, or one keeps its place
+SLOW_SIZE = 64 << 20  # bytes of their messages, likewise
 _READ = 64
 _CONFIRM_MS = 30_000
+_CONFIRM_SHORT_MS = 5_000  # where many are waited for
 _REQUEST_MS = 30_000
 _LOOK_S = 30.0  # the longest pause before it is looked whether somebody is there now
 # The receiver is away, or has no room: that is no fault of the message.
@@ -45,8 +50,10 @@ _AWAY = frozenset(
         codes.DROPPED,
     }
 )
-DONE, AWAY, FAILED = 0, 1, 2
+DONE, AWAY, FAILED, _MORE_NOW = 0, 1, 2, 3
 _MORE, _SOMEBODY = 1, 2
+# In place of an outcome: others are to be tried.
+_GIVEN_UP = events.Outcome(0, events.UNDELIVERED, codes.EXPIRED)
 
 
 class Pushing:
@@ -59,6 +66,11 @@ class Pushing:
         self._next: dict[bytes, float] = {}  # when each is looked at
         self._pause: dict[bytes, float] = {}
         self._working: dict[bytes, int] = {}  # and what came meanwhile: more of it, or somebody
+        self._turns = Turns()
+        self._since: dict[bytes, float] = {}  # those with a place: when they began, or took something last
+        self._slow: dict[bytes, None] = {}  # those without
+        self._sizes: dict[bytes, int] = {}  # bytes of the messages that are read for each
+        self._asked: dict[bytes, set[asyncio.Task[Any]]] = {}  # waiters for answers to requests
         self._wake = asyncio.Event()
 
     # Who is there
@@ -106,6 +118,8 @@ class Pushing:
         """There is mail for it."""
         if endpoint in self._working:
             self._working[endpoint] = max(self._working[endpoint], _MORE)
+        elif endpoint in self._turns:
+            pass
         elif endpoint not in self._next or not self._pause.get(endpoint):
             self._at(endpoint, 0.0)
 
@@ -120,33 +134,77 @@ class Pushing:
         await asyncio.sleep(settle)
         for endpoint, _ in self._service.tables.addressees():
             self.arrived(bytes(endpoint))
-        loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            while self._due and self._due[0][0] <= loop.time() and len(self._working) < AT_ONCE:
-                when, endpoint = heapq.heappop(self._due)
-                if self._next.get(endpoint) == when and endpoint not in self._working:
-                    self._working[endpoint] = 0
-                    self._service.spawn(self._work(endpoint))
-            pause = self._due[0][0] - loop.time() if self._due else _LOOK_S
-            if len(self._working) >= AT_ONCE:
-                pause = _LOOK_S
+            pause = self._begin_due()
             try:
-                async with asyncio.timeout(max(pause, 0.0)):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
             except TimeoutError:
                 pass
 
+    def _begin_due(self) -> float:
+        """Begin what is due, as far as there are places. Returns how long nothing else is to be done, s."""
+        now = asyncio.get_running_loop().time()
+        while self._due and self._due[0][0] <= now:
+            when, endpoint = heapq.heappop(self._due)
+            if self._next.get(endpoint) == when and endpoint not in self._working:
+                holder = next(iter(self._holders.get(endpoint, ())), b"")
+                self._turns.add(endpoint, holder, endpoint in self._pause)
+        while self._since and now - next(iter(self._since.values())) >= _SOON_S:
+            self._is_slow(next(iter(self._since)))
+        while (begun := self._turns.take()) is not None:
+            self._working[begun] = 0
+            self._since[begun] = now
+            self._service.spawn(self._work(begun))
+        times = [now + _LOOK_S] + [when for when, _ in self._due[:1]]
+        times += [since + _SOON_S for since in list(self._since.values())[:1]]
+        return max(0.0, min(times) - now)
+
+    def _is_slow(self, endpoint: bytes) -> None:
+        """It has taken nothing for a while: another may have its place."""
+        began = self._since.pop(endpoint)
+        if self._has_room(endpoint):
+            self._turns.done(endpoint)
+            self._slow[endpoint] = None
+        else:
+            self._since[endpoint] = began + _SOON_S
+
+    def _has_room(self, endpoint: bytes) -> bool:
+        """Whether one more may be waited for without a place. A message cannot be called off, a request can:
+        the name that has answered none for longest is tried again later.
+        """
+        size = sum(self._sizes.get(name, 0) for name in [endpoint, *self._slow])
+        if len(self._slow) < SLOW_MAX and size <= SLOW_SIZE:
+            return True
+        for name in self._slow:
+            if name in self._asked:
+                del self._slow[name]
+                for waiter in self._asked[name]:
+                    waiter.cancel()
+                return True
+        return False
+
+    def _took(self, endpoint: bytes) -> None:
+        """It has taken something."""
+        self._pause.pop(endpoint, None)
+        if self._since.pop(endpoint, None) is not None:
+            self._since[endpoint] = asyncio.get_running_loop().time()
+
     async def _work(self, endpoint: bytes) -> None:
         """All mail of a name, until there is none, or nobody takes it."""
-        again = True  # also if something goes wrong
+        left = AWAY  # also if something goes wrong
         try:
-            again = await self._deliver(endpoint)
+            left = await self._deliver(endpoint)
         finally:
+            self._turns.done(endpoint)
+            self._since.pop(endpoint, None)
+            self._slow.pop(endpoint, None)
+            self._sizes.pop(endpoint, None)
             more = self._working.pop(endpoint)
-            if again and more == _SOMEBODY:
+            if left == _MORE_NOW or (left and more == _SOMEBODY):
                 self._at(endpoint, 0.0)
-            elif again:
+            elif left:
                 pause = min(_LOOK_S, 2 * self._pause.get(endpoint, 0.25))
                 self._pause[endpoint] = pause
                 self._at(endpoint, pause)
@@ -157,32 +215,37 @@ class Pushing:
                     self._at(endpoint, 0.0)
             self._wake.set()
 
-    async def _deliver(self, endpoint: bytes) -> bool:
-        """Whether there is some left that is to be tried again."""
+    async def _deliver(self, endpoint: bytes) -> int:
+        """DONE if nothing is left; what is left is tried again soon, or at once (_MORE_NOW)."""
         service = self._service
         after = 0
+        count = 1  # who takes nothing has one message in memory, no more
         requests: set[asyncio.Task[int]] = set()
         try:
             while True:
                 kinds = (REQUEST, REQUEST) if self._is_fetched(endpoint) else (MAIL, REQUEST)
-                entries = service.tables.mail(endpoint, kinds, after, _READ)
+                entries = service.tables.mail(endpoint, kinds, after, count)
+                self._sizes[endpoint] = sum(len(entry.payload) for entry in entries)
+                count = min(4 * count, _READ)
                 if not entries:
-                    return not all([await task == DONE for task in requests])
+                    return max([await task for task in requests], default=DONE)
                 for entry in entries:
                     if entry.due > now_ms():
-                        return True
+                        return AWAY
                     if entry.is_over(now_ms()):
                         after = entry.pos  # it is removed soon
                         continue
                     while len(requests) >= REQUESTS:
                         done, requests = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
                         if any(task.result() != DONE for task in done):
-                            return True
+                            return AWAY
                     if entry.kind == REQUEST:
                         requests.add(service.spawn(self._request(entry)))
                     elif await self._send(entry) != DONE:
-                        return True
+                        return AWAY
                     after = entry.pos
+                    if endpoint not in self._since:  # the rest when it has a place again
+                        return max([await task for task in requests], default=DONE) or _MORE_NOW
         finally:
             if requests:
                 await asyncio.wait(requests)
@@ -191,7 +254,8 @@ class Pushing:
         node = self._receiver(entry)
         if node is None:
             return AWAY
-        outcome = await self._ask(self._service.bus.node.send, entry, _CONFIRM_MS, confirm=True, node_id=node)
+        limit = _CONFIRM_MS if len(self._slow) < SLOW_MAX // 2 else _CONFIRM_SHORT_MS
+        outcome = await self._ask(self._service.bus.node.send, entry, limit, confirm=True, node_id=node)
         if outcome is not None and outcome.status == events.TAKEN:
             await self._done(entry)
             return DONE
@@ -235,14 +299,31 @@ class Pushing:
             )
         except (LocalError, ValueError):
             return None
-        return await host.outcome(token, future) if token else None
+        if not token:
+            return None
+        waiting = host.outcome(token, future)
+        return await (waiting if entry.kind == MAIL else self._answer(entry.endpoint, waiting, future))
+
+    async def _answer(self, endpoint: bytes, waiting: Any, future: asyncio.Future[Any]) -> Any:
+        """The outcome of a request; _GIVEN_UP if it took so long that others are to be tried."""
+        waiter = asyncio.ensure_future(waiting)
+        asked = self._asked.setdefault(endpoint, set())
+        asked.add(waiter)
+        try:
+            await asyncio.wait((waiter,))
+        finally:
+            waiter.cancel()
+            asked.discard(waiter)
+            if not asked:
+                self._asked.pop(endpoint, None)
+        return future.result() if future.done() and not future.cancelled() else _GIVEN_UP
 
     async def _done(self, entry: Entry) -> None:
         self._service.counts["delivered"] += 1
+        self._took(entry.endpoint)
         await self._service.commit([("remove", [entry.pos])])
 
     async def _failed(self, entry: Entry, outcome: Any) -> int:
-
         code = outcome.code if outcome is not None else 0
         if code in _AWAY:
             return AWAY
