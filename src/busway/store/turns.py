@@ -1,4 +1,4 @@
-"""Whose mail is given next, of many names: so that those whose receivers take nothing, or one program with
+"""The order in which names get their mail: so that those whose receivers take nothing, or one program with
 very many names, hold up nobody else's. Pure: knows neither time nor messages.
 """
 
