@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import math
 import threading
 import time
@@ -22,7 +23,7 @@ from busway.protocol import codes, events
 from busway.replies import ReplyType
 from busway.store import records
 from busway.store.finding import Found, stores, stores_blocking
-from busway.store.outbox import Outbox, late_error
+from busway.store.outbox import Moved, Outbox, late_error
 from busway.store.records import StoreError
 
 _QUESTION_S = 10.0  # after which it is asked whether the store is still the same
@@ -90,6 +91,10 @@ class Stores:
 
     def keeping(self, text: str) -> Found | None:
         return next((each for each in self.found if each.keeps(text)), None)
+
+    def keep(self, item: records.Item) -> bool:
+        """Whether one of them keeps it."""
+        return self.keeping(text_of(item)) is not None
 
     def with_id(self, ident: bytes) -> Found | None:
         return next((each for each in self.found if each.id == ident), None)
@@ -265,7 +270,12 @@ class AsyncClient:
     async def put(self, item: records.Item, limit: float, patient: bool) -> bytes:
         """Bring a message into the store; returns its id when it is kept. Raises BusError."""
         until = time.monotonic() + limit
-        store = await self.find(text_of(item), until, patient)
+        while True:
+            store = await self.find(text_of(item), until, patient)
+            with contextlib.suppress(Moved):
+                return await self._put(item, store, until)
+
+    async def _put(self, item: records.Item, store: Found, until: float) -> bytes:
         outbox = self.outboxes.setdefault(store.id, Outbox())
         waiting = outbox.add(item, until, asyncio.get_running_loop().create_future())
         if store.id not in self._running:
@@ -303,6 +313,7 @@ class AsyncClient:
                 await self.look()
                 store = self.stores.with_id(ident)
             if store is None:
+                outbox.move(self.stores.keep)
                 await asyncio.sleep(_LOOK_S)
                 outbox.retry(time.monotonic(), False)
                 return
@@ -443,7 +454,12 @@ class BlockingClient:
     def put(self, item: records.Item, limit: float, patient: bool) -> bytes:
         """As AsyncClient.put."""
         until = time.monotonic() + limit
-        store = self.find(text_of(item), until, patient)
+        while True:
+            store = self.find(text_of(item), until, patient)
+            with contextlib.suppress(Moved):
+                return self._put(item, store, until)
+
+    def _put(self, item: records.Item, store: Found, until: float) -> bytes:
         with self._lock:
             outbox = self.outboxes.setdefault(store.id, Outbox())
             turn = self._turns.setdefault(store.id, threading.Lock())
@@ -467,6 +483,7 @@ class BlockingClient:
                 self.look()
                 store = self.stores.with_id(ident)
             if store is None:
+                outbox.move(self.stores.keep)
                 time.sleep(_LOOK_S)
                 outbox.retry(time.monotonic(), False)
                 return

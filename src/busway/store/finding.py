@@ -75,6 +75,18 @@ def stores_blocking(bus: Any) -> list[Found]:
         return []
 
 
+def conflict(keep: tuple[str, ...], other: Found) -> str:
+    """Why a store that is to keep these names cannot be on one bus with another; "" if it can."""
+    for mine in keep:
+        for its in other.keep:
+            if may_meet(mine, its):
+                return (
+                    f"a store on this bus keeps {its!r} already (node {other.node.hex()[:8]}), and this one"
+                    f" is to keep {mine!r}: a name has one store, so let them keep others (--keep)"
+                )
+    return ""
+
+
 def may_meet(one: str, other: str) -> bool:
     """Whether there may be a name that both patterns mean, by levels."""
     return _meet(tuple(one.split("/")), tuple(other.split("/")))

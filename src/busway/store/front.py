@@ -130,6 +130,7 @@ class Store:
                 self._task = asyncio.ensure_future(self._take_turns(bus, backend))
             else:
                 await self._serve(bus, backend)
+                self._task = asyncio.ensure_future(self._give_way(bus, backend))
         except BaseException:
             await self.aclose()
             raise
@@ -142,6 +143,21 @@ class Store:
             await service.close()
             raise
         self._service = service
+
+    async def _give_way(self, bus: AsyncBus, backend: Any) -> None:
+        """Stand by while there is another store for the same names that is older: it was met when two parts
+        of a bus became one. What this one has is on its disk.
+        """
+        while True:
+            service = self._service
+            assert service is not None
+            await service.displaced.wait()
+            self._service = None
+            await service.close()
+            while self._service is None:
+                await asyncio.sleep(_AGAIN_S)
+                with contextlib.suppress(BusError):  # it is still there
+                    await self._serve(bus, backend)
 
     async def _take_turns(self, bus: AsyncBus, backend: Any) -> None:
         """Be active whenever no other store at the same place is."""

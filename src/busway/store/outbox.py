@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,6 +18,10 @@ from busway.store.records import BATCH_MAX, BATCH_SIZE, Item, Put, PutReply, Sto
 
 _ENCODER = msgspec.msgpack.Encoder()
 _REPLY = msgspec.msgpack.Decoder(PutReply)
+
+
+class Moved(BusError):
+    """What a message waits for has changed: another store is to keep it."""
 
 
 class Waiting:
@@ -114,6 +119,21 @@ class Outbox:
             waiting.unsure = waiting.unsure or unsure
         self._put_back(batch)
         self.expire(now)
+
+    def move(self, kept: Callable[[Item], bool]) -> None:
+        """The store is not there: what another one keeps goes there, unless this one may have something of it
+        all, which would then come twice, or out of order.
+        """
+        with self._lock:
+            all_of_them = [*self._batch, *self._queue]
+            if any(waiting.unsure for waiting in all_of_them):
+                return
+            moved = {id(waiting) for waiting in all_of_them if kept(waiting.item)}
+            self._batch = [waiting for waiting in self._batch if id(waiting) not in moved]
+            self._queue = deque(waiting for waiting in self._queue if id(waiting) not in moved)
+        for waiting in all_of_them:
+            if id(waiting) in moved:
+                waiting.settle(Moved())
 
     def _put_back(self, rest: list[Waiting]) -> None:
         with self._lock:

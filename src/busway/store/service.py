@@ -25,7 +25,7 @@ from busway.protocol.errors import LocalError
 from busway.protocol.wire.patterns import check_pattern, matches
 from busway.store import records
 from busway.store.asking import answer_jobs, history, last, status
-from busway.store.finding import Found, may_meet, stores_at, told
+from busway.store.finding import Found, conflict, may_meet, stores_at, told
 from busway.store.lasting import Lasting
 from busway.store.limits import Keep, Usage
 from busway.store.pushing import Pushing
@@ -98,6 +98,7 @@ class Service:
         self.stream = os.urandom(16)  # of what is recorded
         self._closed = False
         self.others: dict[bytes, Found] = {}  # stores, by node
+        self.displaced = asyncio.Event()  # an older store has been met that keeps names of these
         self.sessions: dict[bytes, Session] = {}
         self.queues: dict[tuple[str, bytes | str], Queue] = {}
         self.trouble = ""  # what is wrong with it now, for people
@@ -124,7 +125,7 @@ class Service:
         """Be found by the programs of the bus. Raises StoreError if another store keeps names of these."""
         self.id = self.tables.meta("id")
         if not self.id:
-            self.id = os.urandom(16)
+            self.id = now_ms().to_bytes(6, "big") + os.urandom(10)  # the older one is the smaller
             await self.commit([("meta", "id", self.id)])
         await self._check_alone()
         self.usage.read(self.tables)
@@ -180,18 +181,15 @@ class Service:
     async def _meet(self, node: bytes) -> None:
         for other in await stores_at(self.bus, [node]):
             self.others[node] = other
+            if other.id < self.id and (why := conflict(self.keep, other)):
+                log.warning("the store stands by: %s", why)
+                self.displaced.set()
 
     async def _check_alone(self) -> None:
         for other in await stores_at(self.bus, self._other_nodes()):
             self.others[other.node] = other
-            both = [(mine, its) for mine in self.keep for its in other.keep if may_meet(mine, its)]
-            if both and other.id != self.id:
-                mine, its = both[0]
-                raise StoreError(
-                    records.NOT_ACTIVE,
-                    f"a store on this bus keeps {its!r} already (node {other.node.hex()[:8]}), and this one"
-                    f" is to keep {mine!r}: a name has one store, so let them keep others (--keep)",
-                )
+            if other.id != self.id and (why := conflict(self.keep, other)):
+                raise StoreError(records.NOT_ACTIVE, why)
 
     # Questions
 
