@@ -399,6 +399,39 @@ def _call(site: Site, number: int, whom: tuple[int, int], caller: int, rng: rand
     return questions
 
 
+NAMES = 20  # that each site publishes by
+
+
+def grow_publishing(sizes: tuple[int, ...] = (10, 100, 1000, 10_000)) -> None:
+    """Print a row for each number of sites: expected values, of all sites."""
+    print(
+        f"\n{NAMES} names that each site publishes by; each of its {PROGRAMS} programs has subscribed to"
+        f" {USES} names of other sites, sites as Zipf with {SKEW}, names of a site alike\n"
+    )
+    print(
+        "| sites | copies of a publish: median site, mean of all, most | sites of which a name has"
+        " subscribers at more than 1,024 others | links of a gateway, to publish and to be published to: median, most |"
+    )
+    print("|---|---|---|---|")
+    for sites in sizes:
+        print(_publishing_row(sites))
+
+
+def _publishing_row(sites: int) -> str:
+    weights = [1 / (rank + 1) ** SKEW for rank in range(sites)]
+    total = sum(weights)
+    picks = PROGRAMS * USES
+    copies = [(sites - 1) * (1 - (1 - weight / total / NAMES) ** picks) for weight in weights]
+    heard = [1 - (1 - weight / total) ** picks for weight in weights]  # that one site hears another at all
+    hears = sum(heard)
+    links = [(sites - 1) * (each + (1 - each) * hears / sites) for each in heard]
+    over = sum(count > LINKS_MAX for count in copies)
+    return (
+        f"| {sites:,} | {statistics.median(copies):,.1f}, {statistics.mean(copies):,.1f},"
+        f" {max(copies):,.0f} | {over:,} | {statistics.median(links):,.0f}, {max(links):,.0f} |"
+    )
+
+
 def question_sizes() -> str:
     """Bytes of a question and an answer, as NATS carries them."""
     from busway.drivers.nats import token_of
@@ -454,6 +487,7 @@ def main() -> None:
     everything = not (chosen.speed or chosen.failover or chosen.hundred or chosen.grow)
     if chosen.grow or everything:
         grow()
+        grow_publishing()
         print("\n" + question_sizes())
     if chosen.speed or everything:
         speed(chosen.rounds)
