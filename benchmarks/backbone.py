@@ -410,7 +410,8 @@ def grow_publishing(sizes: tuple[int, ...] = (10, 100, 1000, 10_000)) -> None:
     )
     print(
         "| sites | copies of a publish: median site, mean of all, most | sites of which a name has"
-        " subscribers at more than 1,024 others | links of a gateway, to publish and to be published to: median, most |"
+        " subscribers at more than 1,024 others | links of a gateway, to publish and to be published to:"
+        " median, most |"
     )
     print("|---|---|---|---|")
     for sites in sizes:

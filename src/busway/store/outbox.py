@@ -21,7 +21,7 @@ _REPLY = msgspec.msgpack.Decoder(PutReply)
 
 
 class Moved(BusError):
-    """What a message waits for has changed: another store is to keep it."""
+    """Another store is to keep the message."""
 
 
 class Waiting:
