@@ -73,6 +73,7 @@ async def plain(url: str, role: str) -> None:
         await client.subscribe("bench.echo", cb=answer)
         await client.subscribe("bench.count", cb=count, pending_msgs_limit=0, pending_bytes_limit=0)
         await client.flush()
+        await client.flush()  # its first PING may be before what is to be written
     say("ready")
     async for words in commands():
         if words[0] == "rounds":

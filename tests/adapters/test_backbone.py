@@ -310,7 +310,7 @@ async def test_somebody_on_the_cluster_without_the_token_is_a_nuisance_at_most()
                 heard.append(message)
 
             await evil.subscribe("busway.>", cb=hear)
-            await evil.flush()
+            await nats_servers.subscribed(evil)
             assert await here.request("pump", 1, **LATER) == [1, "inner 1"]
             await until(lambda: any(".who." in message.subject for message in heard))
             question = next(message for message in heard if ".who." in message.subject)
@@ -356,7 +356,7 @@ async def test_who_has_an_endpoint_is_believed_though_another_says_that_nobody_h
             await evil.publish(message.reply, b"", headers={"Status": "503"})
 
         await evil.subscribe("busway.*.who.>", cb=deny)
-        await evil.flush()
+        await nats_servers.subscribed(evil)
         assert await here.request("pump", 1, ttl=8.0, timeout=9.0) == [1, "inner 1"]
         assert said
         await evil.close()

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _START_S = 20.0
 
@@ -132,6 +133,14 @@ def _await_routes(folder: Path, clients: list[int]) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("the servers do not find each other")
+
+
+async def subscribed(client: Any) -> None:
+    """Returns when the server knows what has been subscribed to. nats-py's `flush` sends its PING before what
+    is still to be written: once the first has come back, that has been.
+    """
+    await client.flush()
+    await client.flush()
 
 
 def url_of(servers: list[Server]) -> str:
