@@ -32,6 +32,7 @@ class Near(_Client):
         self.messages = (await self.client.subscribe(WAY)).messages
         await self.client.subscribe(TRIP, cb=self._echo)
         await self.client.flush()
+        await self.client.flush()  # its first PING may have gone before what was to be written
 
     async def _echo(self, message: Msg) -> None:
         await message.respond(message.data)
