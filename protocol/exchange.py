@@ -181,7 +181,8 @@ class Exchange(RoutingHost):
             return None  # each is looked at
         if self.mesh.fabric:
             show(self.mesh, to.hop, source)
-        introduce(self.mesh, to.hop, source)
+        if not introduce(self.mesh, to.hop, source):
+            return None
         return Path(to, to.hop, frame, RoutingHeader(source, max(route.realm, link.realm), route.hops - 1))
 
     def _meaning_of_broadcast(

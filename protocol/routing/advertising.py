@@ -35,6 +35,8 @@ _MORE: "Final" = 0x20
 _KEPT_MAX: "Final" = 131072  # bytes of the lines of a leaf that wait until its link leads to it
 _KEPT_OVERHEAD: "Final" = 48  # what each of its frames counts for besides its bytes
 _NODE_SIZE: "Final" = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
+_EARLY_MAX: "Final" = 1024  # sources of messages that a link has been told of, and has not written yet
+_UNACKED_MAX: "Final" = 0x8000  # withdrawals, beyond which no message adds one: ACK counts modulo 65536
 
 
 def adverts(link: LinkFace) -> "Advertiser":
@@ -63,14 +65,15 @@ def show(mesh: Topology, link: "LinkFace | None", key: bytes) -> None:
             mesh.router.show(neighbour, route)
 
 
-def introduce(mesh: Topology, link: LinkFace, key: bytes) -> None:
+def introduce(mesh: Topology, link: LinkFace, key: bytes) -> bool:
     """Something of a node goes out over a link: who reads it there has heard of that node by then, also if
-    it is gone before anything is written, or was before it came here.
+    it is gone before anything is written, or was before it came here. False: too many have to be told of.
     """
     told = adverts(link)
     route = mesh.router.routes.get(key)
-    if route is None or route not in told.neighbour.told:
-        told.tell_early(key, route)
+    if route is not None and route in told.neighbour.told:
+        return True
+    return told.tell_early(key, route)
 
 
 # As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
@@ -158,17 +161,22 @@ class Advertiser(Telling):
         self.due = True
         self.connection.touch()
 
-    def tell_early(self, key: bytes, route: "Route | None") -> None:
+    def tell_early(self, key: bytes, route: "Route | None") -> bool:
         """Write the way to a source as it is now, whatever becomes of it, if the peer is to know of it;
-        if there is none any more, that it is gone: what comes from it is believed for a while, then.
+        if there is none any more, that it is gone: what comes from it is believed for a while, then. False:
+        too much is to be written, or acknowledged, before that.
         """
         router = self.mesh.router
         neighbour = self.neighbour
         if neighbour.leaf or key in self._early:
-            return
+            return True
         told = NOTHING if route is None else router.wish(neighbour, route)
         if told < 0 and route is not None and route.via is not None:
-            return
+            return True
+        if len(self._early) >= _EARLY_MAX:
+            return False
+        if told < 0 and neighbour.withdrawn - neighbour.acked >= _UNACKED_MAX:
+            return False
         if not self._early:
             self._early = {}
         if route is None:
@@ -177,6 +185,7 @@ class Advertiser(Telling):
         else:
             self._early[key] = router.tell(neighbour, route)
         self.note()
+        return True
 
     def note_stub(self, stub: bool) -> None:
         """Say whether this node passes anything on (SYNC 4 and 5)."""

@@ -163,8 +163,8 @@ class Forwarder:
             if frame.kind != codes.ERROR:
                 return codes.MESSAGE_TOO_LARGE
             frame.payload = b""  # the code counts, the sentence is for people
-        introduce(self._mesh, hop, frame.source())
-        return 0 if hop.forward(frame) else codes.QUEUE_FULL
+        told = introduce(self._mesh, hop, frame.source())
+        return 0 if told and hop.forward(frame) else codes.QUEUE_FULL
 
     def may_pass(self, connection: "LinkFace", peer: "Peer") -> bool:
         """Rule 8: without transit a node forwards for its own leaves only."""
@@ -367,13 +367,16 @@ class Forwarder:
         links = self.links_for(root, source, uuid) if hops else []
         reach = max(frame.reach(), connection.realm)
         if not links and not wanted:
-            self._prune(connection, source if root is self._mesh.me else root, uuid)
+            if root is self._mesh.me:
+                self._prune(connection, source, uuid)
+            elif root.reachable:  # else its tree has ended
+                self._prune(connection, root, uuid)
             return False
         route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
         links = [link for link in links if link.realm <= reach]
         if frame.options is not None and frame.options.name:
             links = self.permitted(links, uuid, frame.options.name)
-        self._show(links, source)
+        self._show(links, root, source)
         for link in links:
             out = Frame(
                 codes.PUBLISH,
@@ -390,11 +393,16 @@ class Forwarder:
             link.broadcast(out)
         return bool(links)
 
-    def _show(self, links: "list[LinkFace]", source: "Peer") -> None:
-        """Gateways beyond the fabric believe what is of a node that they know the way to."""
+    def _show(self, links: "list[LinkFace]", root: "Peer", source: "Peer") -> None:
+        """Gateways beyond the fabric believe what is of a node that they know the way to, and so do others:
+        who said PARENT has heard of the root, and need not have heard of a source that is another.
+        """
         if self._mesh.fabric:
             for link in links:
                 show(self._mesh, link, source.key)
+        if root is not source:
+            for link in links:
+                introduce(self._mesh, link, source.key)
 
     def branch(
         self, connection: "LinkFace", source: "Peer", frame: Frame, came: "RoutingHeader | None"
@@ -411,7 +419,7 @@ class Forwarder:
         links = [link for link in self.links_for(root, source, frame.endpoint) if link.realm <= reach]
         if not links:
             return None
-        self._show(links, source)
+        self._show(links, root, source)
         route = RoutingHeader(source.key, realm, hops - 1)
         named = b"" if root.key == source.key else root.key
         return TreeBranch(frame, named, route, links, self._growing, self._mesh, self.counters)

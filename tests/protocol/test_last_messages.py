@@ -25,11 +25,13 @@ from .nets import (
     routes,
     stranger,
     u16,
+    update,
 )
 from .pairs import E
 from .test_fabric import Fabric
 
 THREE = [b"0", b"1", b"2"]
+SEVEN = varint(7)
 
 
 def visited(letters: str) -> tuple[Mesh, Receiver]:
@@ -127,6 +129,82 @@ def test_what_a_neighbour_says_has_ended_is_bounded() -> None:
     assert len(retracted) == codes.ROUTES_LINK_MAX
     assert stranger(9) not in retracted
     assert stranger(10) in retracted
+
+
+def test_those_that_are_told_of_before_their_messages_are_bounded() -> None:
+    net = chain("bcd")
+    receiver = net["d"].register(E, UNICAST)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    liar = Liar(net, net["b"], "x")
+    to_d = bind(8, net["d"].mesh.me.key)
+    for number in range(1025):
+        head = routes(retract(bind(7, stranger(number))))
+        rest = alias(1, E) + u16(1) + b"%d" % number
+        liar.say(head, message(codes.SEND, codes.HOW_DESTINATION | codes.HOW_SOURCE, 9, to_d + SEVEN, rest))
+    liar.say(routes(update(bind(9, key("y")), 1, 5)))  # whose messages would take the short way
+    short = bytes((1,)) + u16(1) + b"of y"
+    liar.say(message(codes.SEND, codes.HOW_DESTINATION | codes.HOW_SOURCE, 9, varint(8) + varint(9), short))
+    counters = net["b"].forwarder.counters
+    assert (counters["forwarded"], counters["unroutable"], counters["unbelieved"]) == (1024, 2, 0)
+    net.cable["bc"].block(net["b"], False)
+    net.pump()
+    assert net.payloads("d", receiver) == [b"%d" % number for number in range(1024)]
+
+
+def test_no_message_adds_a_withdrawal_where_too_many_are_not_acknowledged() -> None:
+    net = chain("bcd")
+    receiver = net["d"].register(E, UNICAST)
+    net.pump()
+    liar = Liar(net, net["b"], "x")
+    to_d = bind(8, net["d"].mesh.me.key)
+    neighbour = adverts(net.cable["bc"].ends[0].connection).neighbour
+    neighbour.withdrawn += 32767
+    for number in range(3):
+        liar.say(routes(retract(bind(7, stranger(number % 2)))))
+        rest = alias(1, E) + u16(1 + number // 2) + b"%d" % number
+        liar.say(message(codes.SEND, codes.HOW_DESTINATION | codes.HOW_SOURCE, 9, to_d + SEVEN, rest))
+    assert net["b"].forwarder.counters["unroutable"] == 1
+    net.pump()
+    assert net.payloads("d", receiver) == [b"0", b"2"]
+
+
+def test_what_a_leaf_published_before_it_left_is_believed_behind_its_router() -> None:
+    net = chain("bcd")
+    subscriber = net["d"].register(E, BROADCAST)
+    net.pump()
+    net["b"].publish(E, b"the tree is there", net.now)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    leaf = net.leaf("a", "b")
+    net.pump()
+    for payload in THREE:
+        leaf.publish(E, payload, net.now)
+    net.pump()
+    leaf.close(net.now)
+    net.pump()
+    net.cable["bc"].block(net["b"], False)
+    net.pump()
+    assert net.payloads("d", subscriber) == [b"the tree is there", *THREE]
+    assert [net[letter].forwarder.counters["unbelieved"] for letter in "bcd"] == [0, 0, 0]
+
+
+def test_nobody_is_told_not_to_send_what_follows_a_tree_that_has_ended() -> None:
+    net = chain("abcd")
+    subscriber = net["d"].register(E, BROADCAST)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    for payload in THREE:
+        net["a"].publish(E, payload, net.now)
+    net.pump()
+    net["d"].deregister(subscriber, net.now)
+    net["a"].close(net.now)
+    net.pump()
+    net.cable["bc"].block(net["b"], False)
+    net.pump()
+    assert net["c"].forwarder.counters["pruned"] == 0
+    assert net["c"].forwarder._pruned == {}
+    assert not adverts(net.cable["bc"].ends[0].connection).pruned.keys
 
 
 def test_a_visitor_of_one_side_is_believed_beyond_the_fabric() -> None:
