@@ -70,6 +70,11 @@ class Life:
     def nodes(self) -> list[Node]:
         return self.routers + self.leaves
 
+    @property
+    def everybody(self) -> list[Node]:
+        """All whose ways are looked at, also of those that nothing else happens to."""
+        return self.nodes
+
     # What happens
 
     def link(self, one: Node, other: Node, realm: int) -> None:
@@ -218,7 +223,8 @@ class Life:
         for cable in self.standing():
             beyond[cable.a], beyond[cable.b] = node_of(cable.b), node_of(cable.a)
         hops = {
-            node: {key: route.via for key, route in node.mesh.router.routes.items()} for node in self.nodes
+            node: {key: route.via for key, route in node.mesh.router.routes.items()}
+            for node in self.everybody
         }
         if (hops, beyond) == self._looked_at:
             return  # nothing has changed since
