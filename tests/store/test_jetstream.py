@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from busway.names import endpoint_id
 from busway.testing import Network
 from tests.rigs import nats_servers
 from tests.store import crash
-from tests.store.lab import taken, until
+from tests.store.lab import lab, taken, until
 
 pytestmark = pytest.mark.skipif(not nats_servers.server_program(), reason="there is no nats-server")
 
@@ -149,3 +150,20 @@ async def test_a_server_that_is_not_there_is_told() -> None:
             await busway.Store(bus, f"nats://127.0.0.1:{nats_servers.free_ports(1)[0]}/lab").open()
         with pytest.raises(ValueError, match="letters, digits"):
             await busway.Store(bus, "nats://127.0.0.1/a.b").open()
+
+
+async def test_it_gives_way_to_an_older_store_for_the_same_names(
+    server: nats_servers.Server, tmp_path: Path
+) -> None:
+    async with lab(tmp_path) as it:
+        middle = await it.network.bus("store2", transit=True)
+        async with busway.Store(middle, f"{server.url}/lab") as store:
+            await until(lambda: store.active)
+            await it.network.link(it.middle, middle)
+            await until(lambda: not store.active)
+            assert it.store.active
+            await it.sender.send("lab/pump", "kept by the older", store=True)
+            await it.store.aclose()
+            await until(lambda: store.active)
+            await it.sender.send("lab/pump", "kept by the younger", store=True)
+            assert await taken(it.receiver.register("lab/pump"), 1) == ["kept by the younger"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +14,8 @@ import pytest
 import busway
 from busway.names import endpoint_id
 from busway.protocol import codes
-from busway.store import records
+from busway.store import records, service
+from busway.store.finding import Found, stores_at
 from busway.store.outbox import Moved, Outbox
 from busway.testing import Network
 from tests.front.cli_rig import new_bus
@@ -68,6 +72,93 @@ async def test_a_store_that_stands_by_is_closed_as_any_other(tmp_path: Path) -> 
         await it.store.aclose()
         async with busway.Store(middle, tmp_path / "younger") as again:
             assert again.active
+
+
+async def test_a_store_that_did_not_answer_at_first_is_met_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_SEEK_S", 0.2)
+    async with lab(tmp_path / "older") as it:
+        middle, _, store = await other_part(it.network, tmp_path / "younger")
+        asked = []
+
+        async def silent(bus: busway.AsyncBus, nodes: list[bytes]) -> list[Found]:
+            asked.append(bus.id)
+            return [] if asked.count(bus.id) < 2 else await stores_at(bus, nodes)
+
+        monkeypatch.setattr(service, "stores_at", silent)
+        await it.network.link(it.middle, middle)
+        await until(lambda: not store.active)
+        assert it.store.active
+        await store.aclose()
+
+
+async def test_a_store_that_begins_while_another_looks_around_is_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_SEEK_S", 1e9)
+    async with lab(tmp_path / "older") as it:
+        middle = await it.network.bus("store2", transit=True)
+        await it.network.link(it.middle, middle)
+        check = service.Service._check_alone
+
+        async def earlier(self: service.Service) -> None:
+            """As if it had come to that before the other one was there."""
+            monkeypatch.setattr(service.Service, "_check_alone", check)
+
+        monkeypatch.setattr(service.Service, "_check_alone", earlier)
+        store = busway.Store(middle, tmp_path / "younger")
+        await store.open()
+        await until(lambda: not store.active)
+        assert it.store.active
+        await store.aclose()
+
+
+async def test_what_was_being_written_is_given_out_when_it_is_active_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lab(tmp_path / "older") as it:
+        middle, program, store = await other_part(it.network, tmp_path / "younger")
+        backend, writes, written = store._backend, asyncio.Event(), asyncio.Event()
+        commit = backend.commit
+
+        async def slow(changes: Any) -> Any:
+            if any(change[0] == "put" for change in changes):
+                writes.set()
+                await written.wait()
+            return await commit(changes)
+
+        monkeypatch.setattr(backend, "commit", slow)
+        sent = asyncio.ensure_future(program.send("lab/pump", "amid it", store=True, timeout=2.0))
+        await writes.wait()
+        await it.network.link(it.middle, middle)
+        await until(lambda: not store.active)
+        await it.store.aclose()
+        await asyncio.sleep(2.5)
+        assert not store.active
+        written.set()
+        await asyncio.gather(sent, return_exceptions=True)
+        await until(lambda: store.active)
+        assert await taken(program.register("lab/pump"), 1) == ["amid it"]
+        await store.aclose()
+
+
+async def test_one_that_cannot_read_its_file_when_it_is_its_turn_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lab(tmp_path / "older") as it:
+        middle, _, store = await other_part(it.network, tmp_path / "younger")
+        await it.network.link(it.middle, middle)
+        await until(lambda: not store.active)
+        tables = store._backend.tables
+        whole, tables.db = tables.db, sqlite3.connect("")
+        await it.store.aclose()
+        await asyncio.sleep(2.5)
+        assert not store.active
+        tables.db.close()
+        tables.db = whole
+        await until(lambda: store.active)
+        await store.aclose()
 
 
 async def test_senders_go_on_with_another_store_when_theirs_is_gone(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
@@ -130,7 +131,7 @@ class Store:
                 self._task = asyncio.ensure_future(self._take_turns(bus, backend))
             else:
                 await self._serve(bus, backend)
-                self._task = asyncio.ensure_future(self._give_way(bus, backend))
+                self._task = asyncio.ensure_future(self._give_way(bus, backend, asyncio.Event()))
         except BaseException:
             await self.aclose()
             raise
@@ -144,20 +145,26 @@ class Store:
             raise
         self._service = service
 
-    async def _give_way(self, bus: AsyncBus, backend: Any) -> None:
-        """Stand by while there is another store for the same names that is older: it was met when two parts
-        of a bus became one. What this one has is on its disk.
+    async def _give_way(self, bus: AsyncBus, backend: Any, lost: asyncio.Event) -> None:
+        """Until it has `lost` its turn: stand by while there is another store for the same names that is
+        older, which was met when two parts of a bus became one. What this one has is on its disk.
         """
-        while True:
+        while not lost.is_set():
             service = self._service
-            assert service is not None
-            await service.displaced.wait()
-            self._service = None
-            await service.close()
-            while self._service is None:
-                await asyncio.sleep(_AGAIN_S)
-                with contextlib.suppress(BusError):  # it is still there
-                    await self._serve(bus, backend)
+            if service is not None:
+                await _first_of(service.displaced.wait(), lost.wait())
+                if service.displaced.is_set():
+                    self._service = None
+                    await service.close()
+                    await _first_of(service.written(), lost.wait())  # the next one reads what there is
+                continue
+            await asyncio.sleep(_AGAIN_S)
+            try:
+                await self._serve(bus, backend)
+            except BusError:
+                pass  # the other one is still there
+            except (OSError, sqlite3.Error) as error:
+                log.warning("the store is not active: %s", error)
 
     async def _take_turns(self, bus: AsyncBus, backend: Any) -> None:
         """Be active whenever no other store at the same place is."""
@@ -165,7 +172,7 @@ class Store:
             try:
                 await backend.start()
                 await self._serve(bus, backend)
-                await backend.lost.wait()
+                await self._give_way(bus, backend, backend.lost)
             except StoreError as error:
                 log.warning("the store is not active: %s", error)
                 await asyncio.sleep(_AGAIN_S)
@@ -208,6 +215,16 @@ class Store:
         apart, self._apart = self._apart, None
         if apart is not None:
             apart.stop()
+
+
+async def _first_of(*works: Awaitable[object]) -> None:
+    """Wait until one of them ends; the others are cancelled."""
+    waiters = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
 
 
 class Apart:

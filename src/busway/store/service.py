@@ -32,7 +32,7 @@ from busway.store.pushing import Pushing
 from busway.store.queues import Budget, DurableSource, MailSource, Queue, Session
 from busway.store.recording import Recording, republish
 from busway.store.records import MAIL, REQUEST, StoreError, name_problem, own_stream
-from busway.store.tables import ANSWER, Change, Durable, Entry, Gone, Tables, now_ms
+from busway.store.tables import ANSWER, Backend, Change, Durable, Entry, Gone, Tables, now_ms
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -41,31 +41,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("busway")
 _TICK_S = 0.25
 _TIDY_S = 10.0
+_SEEK_S = 5.0
 _ANSWER_S = 20.0  # how long a question for an answer waits
 _SETTLE_S = 1.0  # in which consumers come back to a store that begins, before others get their mail
 _SENDER_AGE_MS = 7 * 86_400_000
 _KINDS = (MAIL, REQUEST, records.PUBLISHED)
 _DECODER = msgspec.msgpack.Decoder(records.Question)
 _ENCODER = msgspec.msgpack.Encoder()
-
-
-class Backend:
-    """The face of what keeps the state: `tables` to read, and `commit`, which returns when it is durable."""
-
-    tables: Tables
-    place: str
-
-    def trouble(self) -> str:
-        """Why it could not take in anything now; "" if it could."""
-        raise NotImplementedError
-
-    async def commit(self, changes: list[Change]) -> list[Any]:
-        """Make changes, all or none."""
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        """Release everything."""
-        raise NotImplementedError
 
 
 class Turn:
@@ -104,6 +86,7 @@ class Service:
         self.trouble = ""  # what is wrong with it now, for people
         self._budget = Budget()
         self._tidied = 0.0
+        self._sought = 0.0  # when it was looked whether all other stores have been met
         self.realm = realm
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writing: set[asyncio.Task[Any]] = set()
@@ -141,7 +124,7 @@ class Service:
         self.spawn(self.lasting.run(_SETTLE_S))
 
     async def close(self) -> None:
-        """Serve no more."""
+        """Serve no more. What is being written goes on (`written`)."""
         for service in self._services:
             service.close()
         self.recording.close()
@@ -151,6 +134,11 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def written(self) -> None:
+        """Wait until all that was being written when it was closed is, or has failed."""
+        if self._writing:
+            await asyncio.wait(self._writing)
 
     def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """Run it until the store ends; what it raises is logged."""
@@ -178,8 +166,18 @@ class Service:
         store = endpoint_id(records.STORE_NAME)
         return [info.node for info in self.bus.endpoints() if info.id == store and info.node != self.bus.id]
 
+    def _meet_others(self) -> None:
+        """Meet the stores that are there and have not been met: one came while others were asked, or has not
+        answered.
+        """
+        for node in self._other_nodes():
+            if node not in self.others:
+                self.spawn(self._meet(node))
+
     async def _meet(self, node: bytes) -> None:
         for other in await stores_at(self.bus, [node]):
+            if node not in self._other_nodes():
+                return  # it has gone meanwhile
             self.others[node] = other
             if other.id < self.id and (why := conflict(self.keep, other)):
                 log.warning("the store stands by: %s", why)
@@ -578,6 +576,7 @@ class Service:
         """Follow the nodes and endpoints that come and go."""
         for info in self.bus.endpoints():
             self.pushing.appeared(info)
+        self._meet_others()
         async for change in self.bus.changes():
             subject: Any = change.subject
             if change.what in ("endpoint-up", "endpoint-changed"):
@@ -607,6 +606,9 @@ class Service:
 
     async def _look_after(self) -> None:
         now = time.monotonic()
+        if now - self._sought > _SEEK_S:
+            self._sought = now
+            self._meet_others()
         changes: list[Change] = []
         for session in list(self.sessions.values()):
             if now - session.heard > records.LEASE_S:

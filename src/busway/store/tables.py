@@ -394,3 +394,22 @@ class Tables:
         return [
             Entry(*row) for row in self.db.execute(f"SELECT {_COLUMNS} FROM entries WHERE {where}", values)
         ]
+
+
+class Backend:
+    """The face of what keeps the state: `tables` to read, and `commit`, which returns when it is durable."""
+
+    tables: Tables
+    place: str
+
+    def trouble(self) -> str:
+        """Why it could not take in anything now; "" if it could."""
+        raise NotImplementedError
+
+    async def commit(self, changes: list[Change]) -> list[Any]:
+        """Make changes, all or none."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Release everything."""
+        raise NotImplementedError
