@@ -14,7 +14,7 @@ import pytest
 import busway
 from busway.names import endpoint_id
 from busway.protocol import codes
-from busway.store import records, service
+from busway.store import receiving, records, service
 from busway.store.finding import Found, stores_at
 from busway.store.outbox import Moved, Outbox
 from busway.testing import Network
@@ -158,6 +158,22 @@ async def test_one_that_cannot_read_its_file_when_it_is_its_turn_tries_again(
         tables.db.close()
         tables.db = whole
         await until(lambda: store.active)
+        await store.aclose()
+
+
+async def test_receivers_leave_a_store_that_stands_by_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "_BEAT_S", 1e6)
+    async with lab(tmp_path / "older") as it:
+        middle, program, store = await other_part(it.network, tmp_path / "younger")
+        receiver = program.register("lab/pump", once=True)
+        assert isinstance(receiver, receiving.AsyncMailbox)
+        await until(lambda: receiver.store == middle.id)
+        await it.network.link(it.middle, middle)
+        await until(lambda: receiver.store == it.middle.id)
+        await it.store.aclose()
+        await until(lambda: receiver.store == middle.id)
         await store.aclose()
 
 

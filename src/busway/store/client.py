@@ -128,16 +128,21 @@ def store_error(error: BusError) -> BusError:
 def noted(client: Any, change: Any) -> None:
     """A node or endpoint has come or gone: receivers whose store that is begin anew."""
     subject = change.subject
-    if change.what == "node-down" and any(each.node == subject.id for each in client.stores.found):
-        client.stores.take([each for each in client.stores.found if each.node != subject.id])
+    gone = b""
+    if change.what == "node-down":
         gone = subject.id
-    elif change.what == "endpoint-up" and subject.name == records.STORE_NAME:
-        gone = b""
-    else:
+    elif getattr(subject, "name", "") != records.STORE_NAME:
         return
+    elif change.what == "endpoint-down":  # its node may stay
+        gone = subject.node
+    elif change.what != "endpoint-up":
+        return
+    if gone:
+        client.stores.take([each for each in client.stores.found if each.node != gone])
     for intake in [*client.intakes]:
-        if gone and intake.store is not None and intake.store.node == gone:
-            intake.lost = True
+        if gone and (intake.store is None or intake.store.node != gone):
+            continue
+        intake.lost = intake.lost or bool(gone)
         intake.kick()
 
 
