@@ -643,9 +643,9 @@ class Router:
         return found
 
     def _send_request(self, neighbour: Neighbour, route: Route, wanted: int, now: int) -> None:
-        """Ask one neighbour. What is too far from the number that it has would count as older."""
+        """Ask one neighbour. Too far before the number that it has counts as older; what is older stays."""
         offer = route.offers[neighbour] >> 16
-        if (wanted - offer) & 0xFFFF > _STRIDE_MAX:
+        if _STRIDE_MAX < (wanted - offer) & 0xFFFF <= 0x8001:  # FD and 1 to what is no newer
             wanted = wanted & WIDE | offer + _STRIDE_MAX & 0xFFFF
         if neighbour.leaf:
             self._answer_for(neighbour, route, wanted & 0xFFFF, now)

@@ -267,6 +267,25 @@ def test_who_goes_on_starving_asks_everyone_ever_more_seldom() -> None:
     assert a.timers.next_deadline() == -1
 
 
+@pytest.mark.parametrize(
+    ("offer", "wanted"),
+    [(10 - 0x4000, 10), (10 - 0x4001, 9), (9 - 0x8000, 0xC009), (9 + 0x7FFF, 10), (11, 10)],
+)
+def test_only_a_number_that_is_far_ahead_is_asked_for_in_strides(offer: int, wanted: int) -> None:
+    a = Host("a")
+    b, c, d = a.meet("b"), a.meet("c"), a.meet("d")
+    a.hears(b, "far", at(9, metric(USERSPACE, 5)))
+    a.tells(c)
+    a.hears(b, "far", at(9, metric(USERSPACE, 50)))
+    a.hears(c, "far", at(9, metric(USERSPACE, 10)))  # better, and not feasible
+    a.hears(d, "far", at(offer & 0xFFFF, metric(USERSPACE, 200)))
+    for neighbour in (b, c, d):
+        a.asks(neighbour)
+    a.timers.fire(codes.SEQREQ_MS)
+    assert a.asks(d) == {"far": wanted & 0xFFFF | WIDE}
+    assert a.asks(c) == {"far": 10 | WIDE}
+
+
 def test_a_better_way_that_is_not_feasible_is_asked_for_too() -> None:
     a = Host("a")
     b, c, d = a.meet("b"), a.meet("c"), a.meet("d")
