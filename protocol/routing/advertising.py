@@ -299,12 +299,14 @@ class Advertiser(Telling):
         return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
 
     def _is_doubted(self, peer: Peer) -> bool:
-        """Whether another neighbour's word is in what is known of a node: then all is told anew, for that may
-        have been a lie.
+        """Whether another neighbour's word is in what is known of a node, or its label is not known: then all
+        is told anew, for that may have been a lie.
         """
         assert self.peer is not None
         if self.lines.moves_much(peer):
             return False
+        if not (peer.label or peer.leaf or peer.connections):
+            return True  # its lines came without its label, from who took that for known here
         mine = ((), (self.peer.key,))
         if peer.labelled_by and peer.labelled_by != self.peer.key:
             return True

@@ -342,7 +342,7 @@ def test_a_gap_is_asked_for_again_with_the_versions_that_are_there() -> None:
     liar = Liar(net, net["b"])
     liar.say(routes(update(X3, 0, 1)))
     liar.hear()
-    liar.say(directory(varint(3), LOCALNET, 0, 3, entry(2, E)))
+    liar.say(directory(varint(3), LOCALNET, 0, 3, entry(2, E), label="X"))
     assert net.holders("b", E) == "x"
     liar.say(directory(varint(3), LOCALNET, 4, 5, entry(2, F)))
     assert net.holders("b", F) == ""
@@ -449,3 +449,26 @@ def test_who_takes_back_by_parent_what_nobody_else_offers_ends_nothing() -> None
     liar.say(routes(parent(bytes((9,)))))
     assert liar.error == -1
     assert len(net["a"].peers()) == 1
+
+
+def test_who_has_the_lines_of_a_node_and_not_its_label_is_told_both() -> None:
+    net = Mesh()
+    net.add("b")
+    near, far = Liar(net, net["b"], "m"), Liar(net, net["b"], "n")
+    near.say(routes(update(X3, 1, 5)))
+    far.say(routes(update(X3, 1, 500)))
+    near.hear()
+    near.say(directory(varint(3), LOCALNET, 0, 1, entry(UNICAST, E)))
+    assert (net.see("b", "x").label, net.holders("b", E)) == ("", "x")
+    near.say(routes(retract(varint(3))))
+    near.say(routes(update(varint(3), 2, 5)))
+    net.pump()
+    [news] = near.heard(codes.ROUTES)
+    assert news[:3] == routes(parent(varint(3)))
+    near.say(directory(varint(3), LOCALNET, 0, 1, entry(UNICAST, E), label="X"))
+    assert net.see("b", "x").label == "X"
+    near.say(routes(retract(varint(3))))
+    near.say(routes(update(varint(3), 3, 5)))
+    net.pump()
+    [news] = near.heard(codes.ROUTES)
+    assert news[:2] == bytes((codes.ROUTES, codes.PARENT_WITH))
