@@ -81,6 +81,19 @@ async def test_names_that_take_nothing_hold_up_nobody_elses_mail(tmp_path: Path)
         await until(lambda: it.service.usage.mail == 0)
 
 
+async def test_of_large_messages_few_are_read_at_a_time(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        for number in range(12):
+            await it.sender.send("lab/pump", bytes(400_000 + number), store=True)
+        work = it.service.pushing
+        sizes = []
+        receiver = it.receiver.register("lab/pump")
+        for number in range(12):
+            assert len((await receiver.receive(20)).payload) == 400_000 + number
+            sizes.append(max(work._sizes.values()))
+        assert max(sizes) < 2_000_000
+
+
 async def test_those_that_are_waited_for_are_bounded_in_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

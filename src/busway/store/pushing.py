@@ -33,6 +33,7 @@ _SOON_S = 1.0  # a name that has taken nothing for so long has no place any more
 SLOW_MAX = 1024  # such names; beyond that requests to one of them are called off, or one keeps its place
 SLOW_SIZE = 64 << 20  # bytes of their messages, likewise
 _READ = 64
+_READ_SIZE = 1 << 20  # bytes, of one name; one message may be larger
 _CONFIRM_MS = 30_000
 _CONFIRM_SHORT_MS = 5_000  # where many are waited for
 _REQUEST_MS = 30_000
@@ -224,7 +225,7 @@ class Pushing:
         try:
             while True:
                 kinds = (REQUEST, REQUEST) if self._is_fetched(endpoint) else (MAIL, REQUEST)
-                entries = service.tables.mail(endpoint, kinds, after, count)
+                entries = service.tables.mail(endpoint, kinds, after, count, _READ_SIZE)
                 self._sizes[endpoint] = sum(len(entry.payload) for entry in entries)
                 count = min(4 * count, _READ)
                 if not entries:

@@ -244,12 +244,26 @@ class Tables:
             (ANSWER, OVERHEAD),
         ).fetchall()
 
-    def mail(self, endpoint: bytes, kinds: tuple[int, int], after: int, count: int) -> list[Entry]:
-        """The next messages for who is away, of kinds from the first to the last, dead ones not."""
-        return self._entries(
-            "endpoint = ? AND pos > ? AND kind BETWEEN ? AND ? AND dead = '' ORDER BY pos LIMIT ?",
+    def mail(
+        self, endpoint: bytes, kinds: tuple[int, int], after: int, count: int, size_max: int = 0
+    ) -> list[Entry]:
+        """The next messages for who is away, of kinds from the first to the last, dead ones not; no more
+        behind `size_max` bytes of payloads, 0 for any number.
+        """
+        rows = self.db.execute(
+            f"SELECT {_COLUMNS} FROM entries WHERE"
+            " endpoint = ? AND pos > ? AND kind BETWEEN ? AND ? AND dead = '' ORDER BY pos LIMIT ?",
             (endpoint, after, *kinds, count),
         )
+        found: list[Entry] = []
+        size = 0
+        for row in rows:
+            found.append(Entry(*row))
+            size += len(found[-1].payload)
+            if size >= size_max > 0:
+                break
+        rows.close()
+        return found
 
     def addressees(self) -> list[tuple[bytes, str]]:
         """The endpoints that have mail, each with its name."""
