@@ -15,6 +15,8 @@ import pytest
 import busway
 from busway.names import endpoint_id
 from busway.store import records
+from busway.store.records import ONCE_LABEL
+from tests.adapters.tools import channels
 from tests.store.lab import lab, taken, until
 
 
@@ -300,3 +302,25 @@ async def test_what_a_store_cannot_do_is_refused(tmp_path: Path, options: dict[s
             await bus.send("lab/pump", 1, store="yes")  # type: ignore[call-overload]
         with pytest.raises(ValueError, match="once= is for mail"):
             bus.register("lab/pump", "broadcast", once=True)
+
+
+async def test_who_is_behind_a_slow_line_gets_its_mail_in_its_own_way(tmp_path: Path) -> None:
+    """Who fetches its mail, if it had to be looked for, is not given any besides."""
+    async with lab(tmp_path) as it:
+        far = await it.network.bus("far")
+        ends: Any = channels("localnet")
+        for end in ends:
+            end.lookups = True  # no directory is pushed over it
+        await asyncio.gather(far.attach(ends[0]).ready, it.middle.attach(ends[1]).ready)
+        plain = far.register("lab/plain")
+        far.register("lab/fetched", labels={ONCE_LABEL: True})
+        for number in range(5):
+            for name in ("lab/plain", "lab/fetched"):
+                await it.sender.send(name, number, store=True)
+        assert await taken(plain, 5) == [0, 1, 2, 3, 4]
+        located = it.service.pushing._located
+        assert [*await located(endpoint_id("lab/plain"))] == [far.id]
+        assert await located(endpoint_id("lab/fetched")) == {}
+        assert await located(endpoint_id("lab/nobody")) == {}
+        left = [(endpoint_id("lab/fetched"), "lab/fetched", 5)]
+        await until(lambda: [row[:3] for row in it.service.tables.mail_queues()] == left)

@@ -98,20 +98,34 @@ class Pushing:
             ONCE_LABEL in info.labels for info in self._holders.get(endpoint, {}).values()
         )
 
-    def _receiver(self, entry: Entry) -> bytes | None:
-        """The node that is to get a message, b"" for whoever has the endpoint, None for nobody: what is
-        narrower than the store, or the bus's own, is not reached by way of it.
+    async def _receiver(self, entry: Entry) -> bytes | None:
+        """The node that is to get a message, b"" for any of several that have the endpoint, None for nobody:
+        what is narrower than the store, or the bus's own, is not reached by way of it.
         """
         holders = self._holders.get(entry.endpoint, {})
+        if not holders and entry.name:
+            holders = await self._located(entry.endpoint)
         narrowest = codes.REALM_NAMES.index(self._service.realm)
         good = [
             node
             for node, info in holders.items()
             if codes.REALM_NAMES.index(info.realm) >= narrowest and not info.name.startswith(BUILT_IN)
         ]
-        if len(good) == len(holders):
-            return b"" if good or entry.name else None
+        if len(good) == len(holders) > 1:
+            return b""
         return good[0] if good else None
+
+    async def _located(self, endpoint: bytes) -> dict[bytes, Any]:
+        """Who has an endpoint that nobody was heard of to have: behind a slow line, or just come. Who fetches
+        its mail itself does not count.
+        """
+        host = self._service.bus._host
+        token, future = host.ask(self._service.bus.node.locate, endpoint, host.now_ms())
+        outcome = await host.outcome(token, future)
+        if outcome.status != events.TRACED:
+            return {}
+        found = [info for info in self._service.bus.endpoints() if info.id == endpoint]
+        return {info.node: info for info in found if ONCE_LABEL not in info.labels}
 
     # What is to be done when
 
@@ -252,7 +266,7 @@ class Pushing:
                 await asyncio.wait(requests)
 
     async def _send(self, entry: Entry) -> int:
-        node = self._receiver(entry)
+        node = await self._receiver(entry)
         if node is None:
             return AWAY
         limit = _CONFIRM_MS if len(self._slow) < SLOW_MAX // 2 else _CONFIRM_SHORT_MS
@@ -263,7 +277,7 @@ class Pushing:
         return await self._failed(entry, outcome)
 
     async def _request(self, entry: Entry) -> int:
-        node = self._receiver(entry)
+        node = await self._receiver(entry)
         if node is None:
             return AWAY
         limit = min(entry.timeout or _REQUEST_MS, TIMEOUT_MAX_MS)
