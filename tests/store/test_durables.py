@@ -228,6 +228,13 @@ async def test_what_is_old_goes_unless_a_durable_has_not_had_it(tmp_path: Path) 
         receiver.close()
 
 
+async def test_what_is_old_goes_once_though_two_look_at_it_together(tmp_path: Path) -> None:
+    async with lab(tmp_path, count=3, history=1 << 20) as it:
+        await published(it, "lab/level", *range(6))
+        await asyncio.gather(*(it.service.recording.trim() for _ in range(3)))
+        assert it.service.usage.published == 3
+
+
 async def test_what_a_durable_has_not_had_keeps_nothing_else_from_going(tmp_path: Path) -> None:
     async with lab(tmp_path, count=10) as it:
         receiver = it.receiver.subscribe("rare/*", durable=busway.Durable("away", start="first"))

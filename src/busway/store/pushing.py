@@ -116,8 +116,8 @@ class Pushing:
         return good[0] if good else None
 
     async def _located(self, endpoint: bytes) -> dict[bytes, Any]:
-        """Who has an endpoint that nobody was heard of to have: behind a slow line, or just come. Who fetches
-        its mail itself does not count.
+        """The holders of an endpoint that nobody was heard of to have: behind a slow line, or just come. Who
+        fetches its mail itself does not count.
         """
         host = self._service.bus._host
         token, future = host.ask(self._service.bus.node.locate, endpoint, host.now_ms())

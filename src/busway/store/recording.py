@@ -47,6 +47,7 @@ class Recording:
         self.refused = 0  # that were not recorded, for want of room
         # The place up to which all that is left is needed, as far as was looked, and how much that is.
         self._passed_to = self._passed = self._passed_size = 0
+        self._trimming = asyncio.Lock()
 
     @property
     def missed(self) -> int:
@@ -141,6 +142,10 @@ class Recording:
         """Let go of the oldest that was published, as far as it is more than is kept and no durable that has
         not had it means it; `size` bytes more are to come. What is needed is passed over, a part each time.
         """
+        async with self._trimming:  # what one removes, another must not count once more
+            await self._trim(size)
+
+    async def _trim(self, size: int) -> None:
         usage, limits = self._service.usage, self._service.limits
         floors = self._floors()
         for _ in range(_PAGES):
