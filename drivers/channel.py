@@ -13,8 +13,11 @@ A driver's module has
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from busway.drivers.descriptors import Descriptor
 
 # glibc maps and unmaps memory at every call from 128 KiB on: with send, recv(262144) of 64 bytes takes 14 µs,
 # recv(65536) 2.4 µs.
@@ -129,6 +132,29 @@ class VectoredChannel(Channel, Protocol):
 
     def write_buffers(self, buffers: list[bytes | memoryview]) -> int:
         """As `write` of all of them, one behind the other; 64 buffers at the most."""
+        ...
+
+
+class DescriptorChannel(Channel, Protocol):
+    """A channel between programs of one user on one machine that hands over open descriptors as well.
+
+    reads_descriptors: whether it can, on this system. Plain `read` loses those that came.
+    """
+
+    reads_descriptors: bool
+
+    def read_with(self, size_max: int = READ_SIZE) -> tuple[bytes | None, Sequence[Descriptor]]:
+        """As `read`, and the descriptors that came: with the bytes that they were written with, or before.
+
+        Raises OSError as `read` does, and if this process may not have so many open.
+        """
+        ...
+
+    def write_with(self, buffers: list[bytes | memoryview], given: Sequence[Descriptor]) -> int:
+        """As `write` of all buffers, one behind the other, with 1 to 253 descriptors that belong to their
+        first byte: they have left if it has. `descriptors.TOO_MANY`: nothing has, and the channel does not
+        say when it can.
+        """
         ...
 
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 import errno
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 from busway.drivers.channel import READ_SIZE
+
+if TYPE_CHECKING:
+    from busway.drivers.descriptors import Descriptor
 
 CAPACITY: Final = 65536  # bytes on their way or unread, each direction
 
@@ -176,17 +179,19 @@ class _Lane:
     __slots__ = ("closed_ms", "items", "short", "size")
 
     def __init__(self) -> None:
-        self.items: deque[tuple[int, bytes]] = deque()  # when it arrives, what
+        # When it arrives, what, and the descriptors that come with its first byte.
+        self.items: deque[tuple[int, bytes, Sequence[Descriptor]]] = deque()
         self.size = 0  # bytes in items
         self.short = False  # a write took less than all, so its writer waits for room
         self.closed_ms: int | None = None  # when the writer's end of file arrives
 
 
 class MemoryChannel:
-    """One end of a pair. See `busway.drivers.channel.PushChannel`."""
+    """One end of a pair. See `busway.drivers.channel.PushChannel`, and `DescriptorChannel`."""
 
     def __init__(self, pair: Pair, lane_in: _Lane, lane_out: _Lane, *, dialled: bool) -> None:
         self.sort = pair.sort
+        self.reads_descriptors = pair.sort == "stream"
         self.mtu = pair.mtu
         self.realm = pair.realm
         self.address = pair.address
@@ -225,34 +230,47 @@ class MemoryChannel:
         return True
 
     def read(self, size_max: int = READ_SIZE) -> bytes | None:
+        return self.read_with(size_max)[0]
+
+    def read_with(self, size_max: int = READ_SIZE) -> tuple[bytes | None, Sequence[Descriptor]]:
         if size_max < 1:
             raise ValueError(f"size_max must be at least 1 byte, not {size_max}")
         self._check_usable()
         now_ms = self._pair.now_ms()
         lane = self._lane_in
         if lane.items and lane.items[0][0] <= now_ms:
-            data = self._take_bytes(size_max, now_ms) if self.sort == "stream" else lane.items.popleft()[1]
+            data, came = (
+                self._take_bytes(size_max, now_ms) if self.sort == "stream" else lane.items.popleft()[1:]
+            )
             lane.size -= len(data)
             self._pair._arm()
-            return data
+            return data, came
         if not lane.items and lane.closed_ms is not None and lane.closed_ms <= now_ms:
             self._ended = True
-            return b""
-        return None
+            return b"", ()
+        return None, ()
 
-    def _take_bytes(self, size_max: int, now_ms: int) -> bytes:
+    def _take_bytes(self, size_max: int, now_ms: int) -> tuple[bytes, list[Descriptor]]:
         items = self._lane_in.items
         parts = []
+        came: list[Descriptor] = []
         while size_max and items and items[0][0] <= now_ms:
-            due_ms, data = items.popleft()
+            due_ms, data, descriptors = items.popleft()
             if len(data) > size_max:
-                items.appendleft((due_ms, data[size_max:]))
+                items.appendleft((due_ms, data[size_max:], ()))
                 data = data[:size_max]
             size_max -= len(data)
             parts.append(data)
-        return b"".join(parts)
+            came += descriptors
+        return b"".join(parts), came
 
     def write(self, data: bytes | memoryview) -> int:
+        return self._write(data, ())
+
+    def write_with(self, buffers: list[bytes | memoryview], given: Sequence[Descriptor]) -> int:
+        return self._write(b"".join(buffers), given)
+
+    def _write(self, data: bytes | memoryview, given: Sequence[Descriptor]) -> int:
         self._check_usable()
         now_ms = self._pair.now_ms()
         if self._lane_in.closed_ms is not None and self._lane_in.closed_ms <= now_ms:
@@ -263,7 +281,8 @@ class MemoryChannel:
         taken = self._room_for(len(data))
         lane.short = taken < len(data)
         if taken and not self._pair._loses():
-            lane.items.append((now_ms + self._pair.delay_ms, bytes(data[:taken])))
+            copies = [each.copy() for each in given]
+            lane.items.append((now_ms + self._pair.delay_ms, bytes(data[:taken]), copies))
             lane.size += taken
             self._pair._arm()
         return taken

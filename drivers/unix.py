@@ -26,9 +26,12 @@ import struct
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from busway.drivers import unix_places
+from busway.drivers import descriptors, unix_places
+from busway.drivers.channel import READ_SIZE
+from busway.drivers.descriptors import Descriptor
 from busway.drivers.sockets import SocketChannel, SocketListener
 from busway.drivers.unix_places import bus_path, check_private, make_private, raise_with_way_out
 
@@ -334,13 +337,22 @@ def _objection(sock: socket.socket, uid: int) -> str:
 
 
 class UnixChannel(SocketChannel):
-    """A connected Unix socket between two processes of this user."""
+    """A connected Unix socket between two processes of this user. See `channel.DescriptorChannel`."""
 
     realm = "userspace"
+    reads_descriptors = descriptors.are_handed_over()
 
     def __init__(self, sock: socket.socket, address: str, *, dialled: bool) -> None:
         super().__init__(sock, address, via="ipc", dialled=dialled)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_SIZE)
+        self._recvmsg = getattr(sock, "recvmsg", None)  # Windows has none
+
+    def read_with(self, size_max: int = READ_SIZE) -> tuple[bytes | None, Sequence[Descriptor]]:
+        assert self._recvmsg is not None
+        return descriptors.receive(self._recvmsg, size_max)
+
+    def write_with(self, buffers: list[bytes | memoryview], given: Sequence[Descriptor]) -> int:
+        return descriptors.send(self._sock, buffers, given)
 
     @property
     def uid(self) -> int:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Undeliverable,
         UnknownType,
     )
+    from busway.files import File
     from busway.keys import Key
     from busway.lan.found import Found
     from busway.messages import message
@@ -86,6 +87,7 @@ _HOME = {
     "Durable": "busway.store.intake",
     "EndpointInfo": "busway.adapters.records",
     "EndpointTaken": "busway.errors",
+    "File": "busway.files",
     "Found": "busway.lan.found",
     "Hop": "busway.adapters.records",
     "Hosted": "busway.services.lives",
@@ -152,6 +154,7 @@ __all__ = [
     "Durable",
     "EndpointInfo",
     "EndpointTaken",
+    "File",
     "Found",
     "Hop",
     "Hosted",

@@ -1,0 +1,141 @@
+"""Open descriptors on their way from program to program: what owns one, and how a Unix socket hands them over
+beside its bytes (SCM_RIGHTS, unix(7)). Knows no protocol.
+
+On other systems a channel that can do the same in another way offers what UnixChannel does, `read_with` and
+`write_with`; of Windows that would be DuplicateHandle into the process at the other end of a named pipe.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+AT_ONCE_MAX: Final = 253  # that the kernel hands over in one call: SCM_MAX_FD
+TOO_MANY: Final = -1  # instead of the bytes that were taken
+
+_SIZE: Final = array.array("i").itemsize
+_RIGHTS: Final = getattr(socket, "SCM_RIGHTS", 0)
+_CTRUNC: Final = getattr(socket, "MSG_CTRUNC", 0)
+_CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none
+_SEND_FLAGS: Final = getattr(socket, "MSG_NOSIGNAL", 0)
+_SPACE: Final = socket.CMSG_SPACE(AT_ONCE_MAX * _SIZE) if hasattr(socket, "CMSG_SPACE") else 0
+
+
+class Descriptor:
+    """One open descriptor: closed, without a word, when nobody holds this any more.
+
+    fd: its number; -1 once closed.
+    """
+
+    __slots__ = ("__weakref__", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __repr__(self) -> str:
+        return f"<descriptor {self.fd}>" if self.fd >= 0 else "<descriptor, closed>"
+
+    def __del__(self, _close: Callable[[int], None] = os.close) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            try:
+                _close(fd)
+            except OSError:
+                pass  # somebody else has closed it, by its number
+
+    def close(self) -> None:
+        """Close it now. Twice is once."""
+        self.__del__()
+
+    def copy(self) -> Descriptor:
+        """Another descriptor of the same open file. Raises OSError."""
+        return Descriptor(os.dup(self.fd))
+
+
+def are_handed_over() -> bool:
+    """Whether this system's Unix sockets hand over descriptors."""
+    return bool(_SPACE and _RIGHTS and hasattr(socket.socket, "recvmsg"))
+
+
+def receive(recvmsg: Callable[..., Any], size_max: int) -> tuple[bytes | None, Sequence[Descriptor]]:
+    """Up to `size_max` bytes by the method of a socket, None if there are none now, and what came with them.
+
+    Raises OSError: the socket's, and EMFILE where what came exceeds the descriptors that this process may
+    have open, for then some are lost.
+    """
+    try:
+        data, ancillary, flags, _ = recvmsg(size_max, _SPACE, _CLOEXEC)
+    except BlockingIOError:
+        return None, ()
+    if not ancillary and not flags & _CTRUNC:
+        return data, ()
+    found = _owned(ancillary)
+    if flags & _CTRUNC:
+        for each in found:
+            each.close()  # now: the error's traceback would keep them
+        raise _lost(len(found))
+    return data, found
+
+
+def _owned(ancillary: Any) -> list[Descriptor]:
+    found = []
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == _RIGHTS:
+            numbers = array.array("i", value[: len(value) // _SIZE * _SIZE])
+            found += [Descriptor(fd) for fd in numbers]
+    if not _CLOEXEC:
+        for each in found:
+            os.set_inheritable(each.fd, False)
+    return found
+
+
+def _lost(count: int) -> OSError:
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    text = (
+        f"files came that this program could not take, but for {count}: it may have {most} descriptors open,"
+        " and no more; raise that (ulimit -n), or close what is not needed"
+    )
+    return OSError(errno.EMFILE, text)
+
+
+def send(sock: socket.socket, buffers: Sequence[Any], descriptors: Sequence[Descriptor]) -> int:
+    """Hand these over with the first byte of the buffers; returns how many bytes were taken: with 0 nothing
+    has left, and neither with TOO_MANY, where so many of this user's are on their way that no more may be
+    (the other socket can take bytes all the same: try again in a moment).
+
+    Raises OSError.
+    """
+    numbers = array.array("i", [each.fd for each in descriptors])
+    try:
+        return sock.sendmsg(buffers, [(socket.SOL_SOCKET, _RIGHTS, numbers)], _SEND_FLAGS)
+    except BlockingIOError:
+        return 0
+    except OSError as error:
+        if error.errno == errno.ETOOMANYREFS:
+            return TOO_MANY
+        raise
+
+
+def passable(fd: int) -> bool:
+    """Whether the kernel hands over this descriptor: all but those of rings for input and output (io_uring).
+
+    Raises OSError.
+    """
+    if os.fstat(fd).st_mode & 0o170000 or not are_handed_over():
+        return True  # it has a type, as those of no ring have
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            ours.sendmsg([b"\0"], [(socket.SOL_SOCKET, _RIGHTS, array.array("i", [fd]))])
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return False
+            raise
+        receive(theirs.recvmsg, 1)
+    return True
