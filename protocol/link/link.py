@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from busway.protocol.link.aside import Aside
+
 
 class Link:
     """All that a node has to know of a link before the first byte.
@@ -27,7 +29,9 @@ class Link:
     under way, 1 to 31; `runs` whether messages that wait together may travel in one frame (RUN), if the other
     side takes that; `addressing` whether labels, priorities and what else older nodes do not know may be
     told, if the other side knows it; `fabric` for one to a gateway beyond the fabric, which is told little
-    (routing/fabric.py): such a link has `lookups`, too. Raises LocalError.
+    (routing/fabric.py): such a link has `lookups`, too; `aside` what the link can do beside its bytes
+    (link/aside.py), None: nothing. That counts only for a stream of realm USERSPACE without `security`, if
+    the other side has one, too (`Connection.aside_on`). Raises LocalError.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Link:
         runs: bool = True,
         addressing: bool = True,
         fabric: bool = False,
+        aside: "Aside | None" = None,
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
@@ -78,6 +83,8 @@ class Link:
         self.runs = runs
         self.addressing = addressing
         self.fabric = fabric
+        beside = sort == "stream" and realm == codes.USERSPACE and security is None
+        self.aside = aside if beside else None
 
 
 class Unrepeated:
