@@ -138,22 +138,24 @@ class VectoredChannel(Channel, Protocol):
 class DescriptorChannel(Channel, Protocol):
     """A channel between programs of one user on one machine that hands over open descriptors as well.
 
-    reads_descriptors: whether it can, on this system. Plain `read` loses those that came.
+    hands_over: whether it can, on this system.
+    resting: the last write took nothing because so many descriptors of this user are on their way that no
+        more may be: the channel does not say when that is over, so try again in a moment.
     """
 
-    reads_descriptors: bool
+    hands_over: bool
+    resting: bool
 
-    def read_with(self, size_max: int = READ_SIZE) -> tuple[bytes | None, Sequence[Descriptor]]:
-        """As `read`, and the descriptors that came: with the bytes that they were written with, or before.
+    def carry(
+        self,
+        came: Callable[[Sequence[Descriptor]], object],
+        given: Callable[[], Sequence[Descriptor]],
+    ) -> None:
+        """From now on `read` calls `came` with the descriptors that belong to the bytes that it is about to
+        return, or to later ones; and each write asks `given` for those, at most 253, that belong to its first
+        byte, and keeps them until that has left. Before, descriptors that come are lost.
 
-        Raises OSError as `read` does, and if this process may not have so many open.
-        """
-        ...
-
-    def write_with(self, buffers: list[bytes | memoryview], given: Sequence[Descriptor]) -> int:
-        """As `write` of all buffers, one behind the other, with 1 to 253 descriptors that belong to their
-        first byte: they have left if it has. `descriptors.TOO_MANY`: nothing has, and the channel does not
-        say when it can.
+        Then `read` also raises OSError if this process may not have so many open.
         """
         ...
 

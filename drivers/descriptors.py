@@ -1,8 +1,8 @@
 """Open descriptors on their way from program to program: what owns one, and how a Unix socket hands them over
 beside its bytes (SCM_RIGHTS, unix(7)). Knows no protocol.
 
-On other systems a channel that can do the same in another way offers what UnixChannel does, `read_with` and
-`write_with`; of Windows that would be DuplicateHandle into the process at the other end of a named pipe.
+On other systems a channel that can do the same in another way has the same face (channel.DescriptorChannel);
+of Windows that would be DuplicateHandle into the process at the other end of a named pipe.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ TOO_MANY: Final = -1  # instead of the bytes that were taken
 
 _SIZE: Final = array.array("i").itemsize
 _RIGHTS: Final = getattr(socket, "SCM_RIGHTS", 0)
-_CTRUNC: Final = getattr(socket, "MSG_CTRUNC", 0)
-_CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none
 _SEND_FLAGS: Final = getattr(socket, "MSG_NOSIGNAL", 0)
-_SPACE: Final = socket.CMSG_SPACE(AT_ONCE_MAX * _SIZE) if hasattr(socket, "CMSG_SPACE") else 0
+# For recvmsg: room, flags, and that of the flags it gives which says that the room was not enough.
+SPACE: Final = socket.CMSG_SPACE(AT_ONCE_MAX * _SIZE) if hasattr(socket, "CMSG_SPACE") else 0
+CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none
+CUT: Final = getattr(socket, "MSG_CTRUNC", 0)
 
 
 class Descriptor:
@@ -58,36 +59,23 @@ class Descriptor:
 
 def are_handed_over() -> bool:
     """Whether this system's Unix sockets hand over descriptors."""
-    return bool(_SPACE and _RIGHTS and hasattr(socket.socket, "recvmsg"))
+    return bool(SPACE and _RIGHTS and hasattr(socket.socket, "recvmsg"))
 
 
-def receive(recvmsg: Callable[..., Any], size_max: int) -> tuple[bytes | None, Sequence[Descriptor]]:
-    """Up to `size_max` bytes by the method of a socket, None if there are none now, and what came with them.
-
-    Raises OSError: the socket's, and EMFILE where what came exceeds the descriptors that this process may
-    have open, for then some are lost.
+def owned(ancillary: Sequence[tuple[int, int, bytes]], flags: int) -> list[Descriptor]:
+    """The descriptors of what recvmsg gave. Raises OSError, EMFILE, if it could not give all: what exceeds
+    the number that this process may have open is lost, and then the others are closed.
     """
-    try:
-        data, ancillary, flags, _ = recvmsg(size_max, _SPACE, _CLOEXEC)
-    except BlockingIOError:
-        return None, ()
-    if not ancillary and not flags & _CTRUNC:
-        return data, ()
-    found = _owned(ancillary)
-    if flags & _CTRUNC:
-        for each in found:
-            each.close()  # now: the error's traceback would keep them
-        raise _lost(len(found))
-    return data, found
-
-
-def _owned(ancillary: Any) -> list[Descriptor]:
     found = []
     for level, kind, value in ancillary:
         if level == socket.SOL_SOCKET and kind == _RIGHTS:
             numbers = array.array("i", value[: len(value) // _SIZE * _SIZE])
             found += [Descriptor(fd) for fd in numbers]
-    if not _CLOEXEC:
+    if flags & CUT:
+        for each in found:
+            each.close()  # now: the error's traceback would keep them
+        raise _lost(len(found))
+    if not CLOEXEC:
         for each in found:
             os.set_inheritable(each.fd, False)
     return found
@@ -137,5 +125,4 @@ def passable(fd: int) -> bool:
             if error.errno == errno.EINVAL:
                 return False
             raise
-        receive(theirs.recvmsg, 1)
     return True

@@ -191,7 +191,8 @@ class MemoryChannel:
 
     def __init__(self, pair: Pair, lane_in: _Lane, lane_out: _Lane, *, dialled: bool) -> None:
         self.sort = pair.sort
-        self.reads_descriptors = pair.sort == "stream"
+        self.hands_over = pair.sort == "stream"
+        self.resting = False
         self.mtu = pair.mtu
         self.realm = pair.realm
         self.address = pair.address
@@ -204,6 +205,14 @@ class MemoryChannel:
         self._ended = False  # the end of file, or the failure, has been read
         self._on_readable: Callback | None = None
         self._on_writable: Callback | None = None
+        self._came: Callable[[Sequence[Descriptor]], object] | None = None
+        self._given: Callable[[], Sequence[Descriptor]] | None = None
+        self._kept: Sequence[Descriptor] = ()  # until the byte that they belong to has left
+
+    def carry(
+        self, came: Callable[[Sequence[Descriptor]], object], given: Callable[[], Sequence[Descriptor]]
+    ) -> None:
+        self._came, self._given = came, given
 
     @property
     def on_readable(self) -> Callback | None:
@@ -230,47 +239,37 @@ class MemoryChannel:
         return True
 
     def read(self, size_max: int = READ_SIZE) -> bytes | None:
-        return self.read_with(size_max)[0]
-
-    def read_with(self, size_max: int = READ_SIZE) -> tuple[bytes | None, Sequence[Descriptor]]:
         if size_max < 1:
             raise ValueError(f"size_max must be at least 1 byte, not {size_max}")
         self._check_usable()
         now_ms = self._pair.now_ms()
         lane = self._lane_in
         if lane.items and lane.items[0][0] <= now_ms:
-            data, came = (
-                self._take_bytes(size_max, now_ms) if self.sort == "stream" else lane.items.popleft()[1:]
-            )
+            data = self._take_bytes(size_max, now_ms) if self.sort == "stream" else lane.items.popleft()[1]
             lane.size -= len(data)
             self._pair._arm()
-            return data, came
+            return data
         if not lane.items and lane.closed_ms is not None and lane.closed_ms <= now_ms:
             self._ended = True
-            return b"", ()
-        return None, ()
+            return b""
+        return None
 
-    def _take_bytes(self, size_max: int, now_ms: int) -> tuple[bytes, list[Descriptor]]:
+    def _take_bytes(self, size_max: int, now_ms: int) -> bytes:
         items = self._lane_in.items
         parts = []
-        came: list[Descriptor] = []
         while size_max and items and items[0][0] <= now_ms:
-            due_ms, data, descriptors = items.popleft()
+            due_ms, data, came = items.popleft()
             if len(data) > size_max:
                 items.appendleft((due_ms, data[size_max:], ()))
                 data = data[:size_max]
             size_max -= len(data)
             parts.append(data)
-            came += descriptors
-        return b"".join(parts), came
+            if came and self._came is not None:
+                self._came(came)
+                break  # as a socket does
+        return b"".join(parts)
 
     def write(self, data: bytes | memoryview) -> int:
-        return self._write(data, ())
-
-    def write_with(self, buffers: list[bytes | memoryview], given: Sequence[Descriptor]) -> int:
-        return self._write(b"".join(buffers), given)
-
-    def _write(self, data: bytes | memoryview, given: Sequence[Descriptor]) -> int:
         self._check_usable()
         now_ms = self._pair.now_ms()
         if self._lane_in.closed_ms is not None and self._lane_in.closed_ms <= now_ms:
@@ -280,8 +279,11 @@ class MemoryChannel:
         lane = self._lane_out
         taken = self._room_for(len(data))
         lane.short = taken < len(data)
+        if self._given is not None and not self._kept:
+            self._kept = self._given()
         if taken and not self._pair._loses():
-            copies = [each.copy() for each in given]
+            copies = [each.copy() for each in self._kept]
+            self._kept = ()
             lane.items.append((now_ms + self._pair.delay_ms, bytes(data[:taken]), copies))
             lane.size += taken
             self._pair._arm()
@@ -308,6 +310,8 @@ class MemoryChannel:
         self._lane_out.closed_ms = self._pair.now_ms() + self._pair.delay_ms
         self._lane_in.items.clear()
         self._lane_in.size = 0
+        self._came = self._given = None
+        self._kept = ()
         self._pair._arm()
 
     def abandon(self) -> None:

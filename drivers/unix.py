@@ -26,12 +26,12 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from busway.drivers import descriptors, unix_places
 from busway.drivers.channel import READ_SIZE
-from busway.drivers.descriptors import Descriptor
+from busway.drivers.descriptors import CLOEXEC, CUT, SPACE, Descriptor, owned
 from busway.drivers.sockets import SocketChannel, SocketListener
 from busway.drivers.unix_places import bus_path, check_private, make_private, raise_with_way_out
 
@@ -340,19 +340,59 @@ class UnixChannel(SocketChannel):
     """A connected Unix socket between two processes of this user. See `channel.DescriptorChannel`."""
 
     realm = "userspace"
-    reads_descriptors = descriptors.are_handed_over()
+    hands_over = descriptors.are_handed_over()
 
     def __init__(self, sock: socket.socket, address: str, *, dialled: bool) -> None:
         super().__init__(sock, address, via="ipc", dialled=dialled)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_SIZE)
+        self.resting = False
         self._recvmsg = getattr(sock, "recvmsg", None)  # Windows has none
+        self._came: Callable[[Sequence[Descriptor]], object] | None = None
+        self._given: Callable[[], Sequence[Descriptor]] | None = None
+        self._kept: Sequence[Descriptor] = ()  # until the byte that they belong to has left
 
-    def read_with(self, size_max: int = READ_SIZE) -> tuple[bytes | None, Sequence[Descriptor]]:
-        assert self._recvmsg is not None
-        return descriptors.receive(self._recvmsg, size_max)
+    def carry(
+        self, came: Callable[[Sequence[Descriptor]], object], given: Callable[[], Sequence[Descriptor]]
+    ) -> None:
+        self._came, self._given = came, given
 
-    def write_with(self, buffers: list[bytes | memoryview], given: Sequence[Descriptor]) -> int:
-        return descriptors.send(self._sock, buffers, given)
+    def read(self, size_max: int = READ_SIZE) -> bytes | None:
+        if self._came is None or self._recvmsg is None:
+            return SocketChannel.read(self, size_max)
+        try:
+            data, ancillary, flags, _ = self._recvmsg(size_max, SPACE, CLOEXEC)
+        except BlockingIOError:
+            return None
+        if ancillary or flags & CUT:
+            self._came(owned(ancillary, flags))
+        return data  # type: ignore[no-any-return]
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        if self._has_given():
+            return self._hand_over([data])
+        return SocketChannel.write(self, data)
+
+    def write_buffers(self, buffers: list[bytes | memoryview]) -> int:
+        if self._has_given():
+            return self._hand_over(buffers)
+        return SocketChannel.write_buffers(self, buffers)
+
+    def _has_given(self) -> bool:
+        if self._given is not None and not self._kept:
+            self._kept = self._given()
+        return bool(self._kept)
+
+    def _hand_over(self, buffers: Sequence[Any]) -> int:
+        taken = descriptors.send(self._sock, buffers, self._kept)
+        self.resting = taken == descriptors.TOO_MANY
+        if taken > 0:
+            self._kept = ()
+        return max(0, taken)
+
+    def close(self) -> None:
+        super().close()
+        self._came = self._given = None
+        self._kept = ()
 
     @property
     def uid(self) -> int:

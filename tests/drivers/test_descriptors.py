@@ -5,12 +5,12 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import pytest
 
-from busway.drivers import Pair, UnixChannel, UnixListener, descriptors, unix
+from busway.drivers import MemoryChannel, Pair, UnixChannel, UnixListener, descriptors, unix
 from busway.drivers.descriptors import Descriptor
 from tests.drivers import waiting
 from tests.drivers.programs import Program
@@ -20,8 +20,17 @@ A = b"node-a-16-bytes."
 IO_URING_SETUP = 425
 
 
+Ends = tuple[UnixChannel, UnixChannel]
+
+
+def pair_of_sockets() -> Ends:
+    """Both ends of a link, without a listener."""
+    ours, theirs = socket.socketpair()
+    return UnixChannel(ours, "ipc://ours", dialled=True), UnixChannel(theirs, "ipc://theirs", dialled=False)
+
+
 @pytest.fixture(name="ends")
-def two_ends() -> Iterator[tuple[UnixChannel, UnixChannel]]:
+def two_ends() -> Iterator[Ends]:
     """Both ends of a link; nothing is left open once the test is over."""
     before = held.descriptors()
     with closing(UnixListener.open("default", A)) as listener:
@@ -49,100 +58,132 @@ def inode(descriptor: Descriptor) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def read_all(channel: UnixChannel, size: int, most: int = 65536) -> tuple[bytes, list[Descriptor]]:
-    """Exactly so many bytes, and what came with them."""
+class Given:
+    """What is given to a channel to be handed over, and what came by it."""
+
+    def __init__(self, channel: UnixChannel | MemoryChannel) -> None:
+        self.next: Sequence[Descriptor] = ()
+        self.came: list[Descriptor] = []
+        channel.carry(self.came.extend, self.take)
+
+    def take(self) -> Sequence[Descriptor]:
+        found, self.next = self.next, ()
+        return found
+
+
+def read_all(channel: UnixChannel, size: int) -> bytes:
+    """Exactly so many bytes."""
     data = b""
-    came: list[Descriptor] = []
     while len(data) < size:
         waiting.readable(channel)
-        part, with_it = channel.read_with(min(most, size - len(data)))
-        data += part or b""
-        came += with_it
-    return data, came
+        data += channel.read(size - len(data)) or b""
+    return data
 
 
-def test_a_descriptor_comes_with_the_bytes_that_it_was_written_with(
-    ends: tuple[UnixChannel, UnixChannel],
-) -> None:
+def test_a_descriptor_comes_with_the_bytes_that_it_was_written_with(ends: Ends) -> None:
     ours, theirs = ends
-    assert theirs.reads_descriptors
-    assert theirs.read_with() == (None, ())
+    assert theirs.hands_over
+    out, back = Given(ours), Given(theirs)
+    assert theirs.read() is None
     given = [opened("one"), opened("two")]
     assert ours.write(b"before") == 6
-    assert ours.write_with([b"he", memoryview(b"re")], given) == 4
+    out.next = given
+    assert ours.write_buffers([b"he", memoryview(b"re")]) == 4
+    out.next = [opened("three")]
     assert ours.write(b"behind") == 6
-    data, came = read_all(theirs, 16)
-    assert data == b"beforeherebehind"
-    assert [content(each) for each in came] == ["one", "two"]
-    assert [inode(each) for each in came] == [inode(each) for each in given]
-    assert not any(os.get_inheritable(each.fd) for each in came)
+    assert read_all(theirs, 16) == b"beforeherebehind"
+    assert [content(each) for each in back.came] == ["one", "two", "three"]
+    assert [inode(each) for each in back.came[:2]] == [inode(each) for each in given]
+    assert not any(os.get_inheritable(each.fd) for each in back.came)
     ours.close()
-    assert theirs.read_with() == (b"", ())
+    assert theirs.read() == b""
 
 
-def test_bytes_read_one_by_one_bring_it_with_the_first_of_its_own(
-    ends: tuple[UnixChannel, UnixChannel],
-) -> None:
+def test_bytes_read_one_by_one_bring_it_with_the_first_of_its_own(ends: Ends) -> None:
     ours, theirs = ends
+    out, back = Given(ours), Given(theirs)
     ours.write(b"ab")
-    ours.write_with([b"cd"], [opened("x")])
-    ours.write_with([b"ef"], [opened("y")])
+    out.next = [opened("x")]
+    ours.write(b"cd")
+    out.next = [opened("y")]
+    ours.write(b"ef")
     seen = []
     for _ in range(6):
-        data, came = read_all(theirs, 1)
-        seen.append((data, [content(each) for each in came]))
+        seen.append((read_all(theirs, 1), [content(each) for each in back.came]))
+        back.came.clear()
     assert seen == [(b"a", []), (b"b", []), (b"c", ["x"]), (b"d", []), (b"e", ["y"]), (b"f", [])]
 
 
-def test_a_full_channel_takes_none_and_of_a_part_all(ends: tuple[UnixChannel, UnixChannel]) -> None:
+@pytest.mark.parametrize("vectored", [True, False])
+def test_a_full_channel_takes_none_and_of_a_part_all(ends: Ends, vectored: bool) -> None:
     ours, theirs = ends
-    given = [opened("kept")]
+    out, back = Given(ours), Given(theirs)
     size = 4 << 20
-    taken = ours.write_with([bytes(size)], given)
+    out.next = [opened("kept")]
+    taken = ours.write_buffers([bytes(10), bytes(size)]) if vectored else ours.write(bytes(size))
     assert 0 < taken < size
     while more := ours.write(bytes(size)):
         taken += more
-    assert ours.write_with([b"more"], [opened("not taken")]) == 0
-    data, came = read_all(theirs, taken)
-    assert len(data) == taken
-    assert [content(each) for each in came] == ["kept"]
+    out.next = [opened("later")]
+    for _ in range(3):  # they are asked for once
+        assert (ours.write_buffers([b"mo", b"re"]) if vectored else ours.write(b"more")) == 0
+        assert not ours.resting
+    assert not len(out.next)
+    assert not read_all(theirs, taken).strip(b"\0")
+    assert ours.write(b"more") == 4
+    assert read_all(theirs, 4) == b"more"
+    assert [content(each) for each in back.came] == ["kept", "later"]
 
 
-def test_as_many_as_the_kernel_takes_come_in_one_read(ends: tuple[UnixChannel, UnixChannel]) -> None:
+def test_as_many_as_the_kernel_takes_come_in_one_read(ends: Ends) -> None:
     ours, theirs = ends
-    given = [opened(str(number)) for number in range(descriptors.AT_ONCE_MAX)]
-    assert ours.write_with([b"x"], given) == 1
-    data, came = read_all(theirs, 1)
-    assert data == b"x"
-    assert [content(each) for each in came] == [str(number) for number in range(descriptors.AT_ONCE_MAX)]
+    out, back = Given(ours), Given(theirs)
+    out.next = [opened(str(number)) for number in range(descriptors.AT_ONCE_MAX)]
+    one_more = [*out.next, out.next[0]]
+    assert ours.write(b"x") == 1
+    assert theirs.read() == b"x"
+    assert [content(each) for each in back.came] == [str(number) for number in range(descriptors.AT_ONCE_MAX)]
+    out.next = one_more
     with pytest.raises(OSError):
-        ours.write_with([b"x"], [*given, given[0]])
+        ours.write(b"x")
 
 
-def test_the_sender_may_close_its_own_and_end(ends: tuple[UnixChannel, UnixChannel]) -> None:
+def test_the_sender_may_close_its_own_and_end(ends: Ends) -> None:
     """What is on its way is kept by the kernel."""
     ours, theirs = ends
+    out, back = Given(ours), Given(theirs)
     given = opened("still there")
-    ours.write_with([b"x"], [given])
+    out.next = [given]
+    ours.write(b"x")
     given.close()
     given.close()
     assert repr(given) == "<descriptor, closed>"
     ours.close()
-    _, came = read_all(theirs, 1)
-    assert content(came[0]) == "still there"
-    assert repr(came[0]) == f"<descriptor {came[0].fd}>"
+    read_all(theirs, 1)
+    assert content(back.came[0]) == "still there"
+    assert repr(back.came[0]) == f"<descriptor {back.came[0].fd}>"
 
 
-def test_what_was_never_read_is_closed_with_the_link(ends: tuple[UnixChannel, UnixChannel]) -> None:
+@pytest.mark.parametrize("end", ["reader", "writer", "plain"])
+def test_what_was_never_taken_is_closed_with_the_link(ends: Ends, end: str) -> None:
     """Seen at a pipe: its reader has the end when the last writer is closed."""
     ours, theirs = ends
+    out = Given(ours)
     reader, writer = os.pipe()
+    os.set_blocking(reader, False)
     try:
-        ours.write_with([b"x"], [Descriptor(writer)])
-        os.set_blocking(reader, False)
+        if end == "writer":
+            waiting.fill(ours)
+        out.next = [Descriptor(writer)]
+        assert ours.write(b"x") == (end != "writer")
         with pytest.raises(BlockingIOError):
             os.read(reader, 1)
-        theirs.close()
+        if end == "reader":
+            theirs.close()
+        elif end == "writer":
+            ours.close()
+        else:  # a side that carries none
+            assert theirs.read() == b"x"
         assert os.read(reader, 1) == b""
     finally:
         os.close(reader)
@@ -154,12 +195,13 @@ from busway.drivers import unix
 from tests.drivers import waiting
 from tests.rigs import held
 channel = unix.dial(sys.argv[1])
+channel.carry(lambda came: None, tuple)
 before = held.count()
 resource.setrlimit(resource.RLIMIT_NOFILE, (before + 3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 print("ready", flush=True)
 waiting.readable(channel)
 try:
-    channel.read_with()
+    channel.read()
 except OSError as error:
     resource.setrlimit(resource.RLIMIT_NOFILE, (before + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     print(error.errno, held.count() - before, error.strerror, flush=True)
@@ -172,9 +214,11 @@ def test_one_more_than_a_process_may_have_open_ends_in_a_sentence(count: int) ->
         channel = waiting.accept(listener)
         assert isinstance(channel, UnixChannel)
         with closing(channel):
+            out = Given(channel)
             assert program.hear() == "ready"
             before = held.descriptors()
-            channel.write_with([b"x"], [opened("x") for _ in range(count)])
+            out.next = [opened("x") for _ in range(count)]
+            channel.write(b"x")
             number, left, text = program.hear().split(" ", 2)
             assert (int(number), int(left)) == (errno.EMFILE, 0)
             assert "ulimit -n" in text
@@ -182,33 +226,32 @@ def test_one_more_than_a_process_may_have_open_ends_in_a_sentence(count: int) ->
 
 
 FLOODER = """
-import os, resource, socket, sys
-from busway.drivers import descriptors
-from busway.drivers.descriptors import Descriptor
-hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-os.setgroups([]) if os.geteuid() == 0 else None
-os.setresuid(61234, 61234, 61234) if os.geteuid() == 0 else None
-ours, theirs = socket.socketpair()
-given = [Descriptor(os.dup(0)) for _ in range(16)]
-taken = []
-while not taken or taken[-1] > 0:
-    taken.append(descriptors.send(ours, [b"x"], given))
-print(taken[-1] == descriptors.TOO_MANY, len(taken) > 2, flush=True)
-while True:
-    data, came = descriptors.receive(theirs.recvmsg, 1)
-    del came
-    if descriptors.send(ours, [b"x"], given) == 1:
-        break
-print("goes on", flush=True)
+import os, resource
+from tests.drivers.test_descriptors import Given, opened, pair_of_sockets
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresuid(61234, 61234, 61234)
+ours, theirs = pair_of_sockets()
+out, back = Given(ours), Given(theirs)
+written = 0
+given = [opened("x") for _ in range(16)]
+while not ours.resting:
+    out.next = given
+    written += ours.write(b"x")
+print(written > 1, ours.write(b"x"), ours.resting, flush=True)
+while not ours.write(b"x"):
+    theirs.read(1)
+    back.came.clear()
+print(ours.resting, flush=True)
 """
 
 
 def test_too_many_on_their_way_is_told_and_goes_on_once_they_are_read() -> None:
     """The limit is one of users who are not root."""
     with Program(FLOODER) as program:
-        assert program.hear() == "True True"
-        assert program.hear() == "goes on"
+        assert program.hear() == "True 0 True"
+        assert program.hear() == "False"
 
 
 def test_a_killed_receiver_closes_what_it_had() -> None:
@@ -217,9 +260,11 @@ import sys, time
 from busway.drivers import unix
 from tests.drivers import waiting
 channel = unix.dial(sys.argv[1])
+came = []
+channel.carry(came.extend, tuple)
 waiting.readable(channel)
-came = channel.read_with()
-print(len(came[1]), flush=True)
+channel.read()
+print(len(came), flush=True)
 time.sleep(1000)
 """
     reader, writer = os.pipe()
@@ -228,7 +273,9 @@ time.sleep(1000)
         channel = waiting.accept(listener)
         assert isinstance(channel, UnixChannel)
         with closing(channel):
-            channel.write_with([b"x"], [Descriptor(writer), opened("x")])
+            out = Given(channel)
+            out.next = [Descriptor(writer), opened("x")]
+            channel.write(b"x")
             assert program.hear() == "2"
             with pytest.raises(BlockingIOError):
                 os.read(reader, 1)
@@ -254,15 +301,15 @@ def test_what_the_kernel_hands_over_to_nobody_is_known() -> None:
         each.close()
 
 
-def test_a_writer_whose_reader_is_gone_is_told_without_a_signal(
-    ends: tuple[UnixChannel, UnixChannel],
-) -> None:
+def test_a_writer_whose_reader_is_gone_is_told_without_a_signal(ends: Ends) -> None:
     ours, theirs = ends
+    out = Given(ours)
     theirs.close()
     former = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
+        out.next = [opened("x")]
         with pytest.raises(BrokenPipeError):
-            ours.write_with([b"x"], [opened("x")])
+            ours.write(b"x")
     finally:
         signal.signal(signal.SIGPIPE, former)
 
@@ -273,43 +320,60 @@ def test_a_writer_whose_reader_is_gone_is_told_without_a_signal(
 def test_pairs_in_memory_hand_over_copies_with_the_first_byte() -> None:
     before = held.descriptors()
     net = Pair(delay_ms=5)
+    out, back = Given(net.a), Given(net.b)
     given = [opened("one"), opened("two")]
-    assert net.a.reads_descriptors
+    assert net.a.hands_over
     assert net.a.write(b"ab") == 2
-    assert net.a.write_with([b"c", b"d"], given) == 2
+    out.next = given
+    assert net.a.write(b"cd") == 2
+    assert net.a.write(b"ef") == 2
     for each in given:
         each.close()
-    assert net.b.read_with() == (None, ())
+    assert net.b.read() is None
     net.advance(5)
-    assert net.b.read_with(2) == (b"ab", [])
-    data, came = net.b.read_with(1)
-    assert (data, [content(each) for each in came]) == (b"c", ["one", "two"])
-    assert net.b.read_with(10) == (b"d", [])
-    for each in came:
+    assert (net.b.read(2), back.came) == (b"ab", [])
+    assert net.b.read(1) == b"c"
+    assert [content(each) for each in back.came] == ["one", "two"]
+    assert net.b.read() == b"def"
+    assert len(back.came) == 2
+    for each in back.came:
         each.close()
     assert held.descriptors().keys() == before.keys()
 
 
-@pytest.mark.parametrize("how", ["fail", "close", "drop"])
-def test_pairs_in_memory_close_what_was_never_read(how: str) -> None:
+@pytest.mark.parametrize("how", ["fail", "close", "drop", "plain"])
+def test_pairs_in_memory_close_what_nobody_takes(how: str) -> None:
     before = held.descriptors()
     net = Pair()
-    net.a.write_with([b"x"], [opened("one")])
+    out = Given(net.a)
+    out.next = [opened("one")]
+    net.a.write(b"x")
     if how == "fail":
         net.fail()
     elif how == "close":
         net.b.close()
-    del net
+    elif how == "plain":
+        assert net.b.read() == b"x"
+    del net, out
     assert held.descriptors().keys() == before.keys()
 
 
-def test_a_full_pair_takes_none() -> None:
+def test_a_full_pair_takes_none_and_ends_a_read_behind_them() -> None:
     before = held.descriptors()
     net = Pair(capacity=4)
-    assert net.a.write_with([b"abcdef"], [opened("x")]) == 4
-    assert net.a.write_with([b"ef"], [opened("y")]) == 0
-    data, came = net.b.read_with()
-    assert (data, [content(each) for each in came]) == (b"abcd", ["x"])
-    assert not Pair(sort="packet").a.reads_descriptors
-    del net, came
+    out, back = Given(net.a), Given(net.b)
+    out.next = [opened("x")]
+    assert net.a.write(b"abcdef") == 4
+    out.next = [opened("y")]
+    assert net.a.write(b"ef") == 0
+    assert net.b.read(2) == b"ab"
+    assert net.a.write(b"ef") == 2
+    assert net.b.read() == b"cdef"
+    assert [content(each) for each in back.came] == ["x", "y"]
+    out.next = [opened("z")]
+    net.a.write(b"1")
+    net.a.write(b"2")
+    assert net.b.read() == b"1"
+    assert not Pair(sort="packet").a.hands_over
+    del net, out, back
     assert held.descriptors().keys() == before.keys()
