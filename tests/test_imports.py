@@ -20,6 +20,7 @@ RARE = {
     *("busway.drivers.tcp", "busway.drivers.tunnel", "busway.drivers.unix_census"),
     "busway.drivers.websocket",
     *("busway.lan", "busway.lan.hub", "zeroconf", "ifaddr"),
+    *("busway.memory", "ctypes", "mmap"),
     *("busway.nano", "busway.nano.app", "numpy"),
     *("busway.pairing", "busway.policy", "busway.sealing", "busway.trust"),
     *("busway.protocol.packet", "busway.protocol.packet.packets", "busway.protocol.report"),

@@ -145,6 +145,17 @@ def test_who_is_dialled_on_the_network_is_decided_by_what_knows_no_socket() -> N
     assert knows_zeroconf == {"announcing"}
 
 
+def test_memory_that_is_shared_knows_no_bus() -> None:
+    own = ("busway.memory", "busway.drivers.descriptors")
+    wrong = [
+        f"{path.name} line {one.line} imports {one.target}"
+        for path in sorted((SOURCE / "memory").glob("*.py"))
+        for one in imports_of(ast.parse(path.read_text()), "busway.memory")
+        if one.within("busway") and not one.within(*own)
+    ]
+    assert wrong == []
+
+
 def test_nano_applications_use_the_bus_as_any_program_does() -> None:
     """Nothing of the core, and of drivers and adapters what types are called."""
     wrong = []

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from busway.files import File
     from busway.keys import Key
     from busway.lan.found import Found
+    from busway.memory.region import Region
+    from busway.memory.registry import Registry
     from busway.messages import message
     from busway.names import NAMESPACE, endpoint_id
     from busway.protocol import Connection, Limits, Link, Node
@@ -107,6 +109,8 @@ _HOME = {
     "PayloadError": "busway.errors",
     "PolicyFileError": "busway.errors",
     "Receiver": "busway.adapters.asyncio_ends",
+    "Region": "busway.memory.region",
+    "Registry": "busway.memory.registry",
     "Remote": "busway.adapters.remotes",
     "RemoteError": "busway.errors",
     "Request": "busway.protocol",
@@ -173,6 +177,8 @@ __all__ = [
     "PayloadError",
     "PolicyFileError",
     "Receiver",
+    "Region",
+    "Registry",
     "Remote",
     "RemoteError",
     "Request",

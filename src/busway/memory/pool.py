@@ -1,0 +1,173 @@
+"""Regions that are used again when nobody holds them any more: by size and tag, within a bound. Knows no bus.
+
+A block is out while a program writes or reads it (a Use is there), then lent for as long as anybody has a
+lease of it, then idle. Nobody says when a lease ends: blocks that are lent are looked at when another is
+wanted, and in `sweep`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from collections import deque
+from typing import Final
+
+from busway.memory.mapping import Mapping
+from busway.memory.system import system
+
+IDLE_S: Final = 10.0
+_LOOKED_AT_MAX: Final = 8  # of those that are lent, each time that one is wanted
+
+Key = tuple[str, int]  # tag and bytes
+
+
+class Block:
+    """A sealed file of `size` bytes, mapped by its owner, who alone can write in it."""
+
+    __slots__ = ("fd", "key", "mapping", "since")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.since = 0.0  # when it was found to be idle
+        self.fd = system.make(key[1])
+        try:
+            self.mapping = Mapping(self.fd, key[1], writable=True)
+            if system.REUSES:
+                system.freeze(self.fd)
+        except BaseException:
+            os.close(self.fd)
+            self.fd = -1
+            raise
+
+    def __del__(self) -> None:
+        fd, self.fd = getattr(self, "fd", -1), -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class Use:
+    """A block while the owner's program has it; kept by all views of it."""
+
+    __slots__ = ("__weakref__", "_back", "block")
+
+    def __init__(self, block: Block, back: deque[Block]) -> None:
+        self.block = block
+        self._back = back
+
+    def __del__(self) -> None:
+        self._back.append(self.block)  # in whatever thread, and amid whatever: no more than this
+
+
+class Pool:
+    """Blocks of `size_max` bytes in all. Any thread may call it."""
+
+    def __init__(self, size_max: int, idle_s: float = IDLE_S) -> None:
+        self.size_max = size_max
+        self.idle_s = idle_s
+        self.size = 0  # of all blocks, in bytes
+        self.count = 0
+        self._swept = False  # somebody will
+        self._lock = threading.Lock()
+        self._back: deque[Block] = deque()  # which the program has let go of
+        self._lent: dict[Key, deque[Block]] = {}
+        self._idle: dict[Key, list[Block]] = {}  # the one that was found idle last is at the end
+
+    def take(self, size: int, tag: str = "") -> Use | None:
+        """A block of `size` bytes or more, less than twice as many, in which anything may stand; None if the
+        bound is reached. Raises OSError: the system has no more.
+        """
+        key = (tag, 1 << (size - 1).bit_length())
+        with self._lock:
+            self._collect()
+            block = self._reused(key) or self._made(key)
+            return None if block is None else Use(block, self._back)
+
+    def _collect(self) -> None:
+        while self._back:
+            block = self._back.popleft()
+            if not system.REUSES:
+                self._drop(block)
+                continue
+            self._lent.setdefault(block.key, deque()).append(block)
+
+    def _reused(self, key: Key) -> Block | None:
+        lent = self._lent.get(key)
+        if lent:
+            self._look(lent, _LOOKED_AT_MAX, enough=1)
+        idle = self._idle.get(key)
+        return idle.pop() if idle else None
+
+    def _look(self, lent: deque[Block], most: int, enough: int) -> None:
+        """Find blocks that nobody holds any more, among those lent longest; what is held goes to the end."""
+        for _ in range(min(most, len(lent))):
+            block = lent.popleft()
+            if system.is_held(block.fd):
+                lent.append(block)
+                continue
+            block.since = time.monotonic()
+            self._idle.setdefault(block.key, []).append(block)
+            enough -= 1
+            if not enough:
+                return
+
+    def _made(self, key: Key) -> Block | None:
+        wanted = _taken(key)
+        if wanted > self.size_max:
+            return None
+        if self.size + wanted > self.size_max:
+            self._make_room(wanted)
+            if self.size + wanted > self.size_max:
+                return None
+        block = Block(key)
+        self.size += wanted
+        self.count += 1
+        return block
+
+    def _make_room(self, wanted: int) -> None:
+        """Give back idle blocks of other sizes, the largest first."""
+        for lent in self._lent.values():
+            self._look(lent, _LOOKED_AT_MAX, enough=_LOOKED_AT_MAX)
+        for key in sorted(self._idle, key=lambda key: -key[1]):
+            while self._idle[key] and self.size + wanted > self.size_max:
+                self._drop(self._idle[key].pop(0))
+
+    def _drop(self, block: Block) -> None:
+        self.size -= _taken(block.key)
+        self.count -= 1
+
+    def sweep(self) -> bool:
+        """Give back what has been idle for long; whether there is anything left to be looked at later."""
+        with self._lock:
+            self._collect()
+            now = time.monotonic()
+            for lent in self._lent.values():
+                self._look(lent, len(lent), enough=len(lent))
+            for idle in self._idle.values():
+                while idle and now - idle[0].since >= self.idle_s:
+                    self._drop(idle.pop(0))
+            self._lent = {key: lent for key, lent in self._lent.items() if lent}
+            self._idle = {key: idle for key, idle in self._idle.items() if idle}
+            self._swept = self.count > 0
+            return self._swept
+
+    def wants_sweep(self) -> bool:
+        """Whether whoever asks is to call `sweep` from now and then, until that says that nothing is left."""
+        with self._lock:
+            wanted = not self._swept
+            self._swept = True
+            return wanted
+
+    def held(self) -> int:
+        """How many blocks others hold."""
+        with self._lock:
+            self._collect()
+            for lent in self._lent.values():
+                self._look(lent, len(lent), enough=len(lent))
+            return sum(map(len, self._lent.values()))
+
+
+def _taken(key: Key) -> int:
+    """Bytes that a block takes."""
+    return max(key[1], mmap.PAGESIZE)

@@ -1,0 +1,1 @@
+"""Memory that programs share, with real processes at its other end."""
