@@ -22,7 +22,6 @@ from busway.adapters.arguments import (
     check_node,
     check_seconds,
     check_stored,
-    check_window,
     milliseconds,
     no_last,
     priority_of,
@@ -39,7 +38,7 @@ from busway.adapters.host import check_settled
 from busway.adapters.links import Listener
 from busway.adapters.literal import id_of, id_of_name, id_taking
 from busway.adapters.records import Delivery, Hop
-from busway.adapters.results import decode_outcome, error_of, replied
+from busway.adapters.results import error_of, replied
 from busway.adapters.retrying import Retry
 from busway.adapters.selected import check_alone, check_copies, others_of
 from busway.adapters.threads_calls import Calls
@@ -60,7 +59,6 @@ from busway.adapters.typed import (
     RegisterOptions,
     RequestOptions,
     SendOptions,
-    StreamOptions,
     SubscribeOptions,
     T,
     Target,
@@ -70,14 +68,13 @@ from busway.adapters.typed import (
     Whom,
 )
 from busway.payloads import encode
-from busway.protocol import codes, events
+from busway.protocol import events
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from typing_extensions import TypeForm
 
-    from busway.adapters.sealed_calls import Call
     from busway.selectors import Selector
 
 S = TypeVar("S")
@@ -364,71 +361,6 @@ class Bus(BaseBus, Calls):
             priority=priority_of(priority),
         )
         return replied(outcome, wanted, to)
-
-    @overload
-    def request_stream(
-        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
-    ) -> Generator[R, None, None]: ...
-
-    @overload
-    def request_stream(
-        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
-    ) -> Generator[R, None, None]: ...
-
-    @overload
-    def request_stream(
-        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[StreamOptions]
-    ) -> Generator[Any, None, None]: ...
-
-    @overload
-    def request_stream(
-        self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
-    ) -> Generator[Any, None, None]: ...
-
-    def request_stream(
-        self,
-        to: Whom | type,
-        payload: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        ttl: float = 0.0,
-        node: bytes | None = ANY_NODE,
-        window: int = codes.STREAM_WINDOW,
-        reply: Any = None,
-        sealed: bool | str = False,
-        priority: Priority = "normal",
-        others_only: bool = False,
-    ) -> Generator[Any, None, None]:
-        """Ask a handler that answers in parts; an iterator over their values. Closing it early cancels.
-
-        Arguments and errors as `AsyncBus.request_stream`.
-        """
-        wanted = wanted_reply(reply)
-        to = others_of(to, others_only)
-        check_window(window)
-        parts = Items(self._host.engine)
-        call: Call | None = None
-        if sealed is not False:
-            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout), priority)
-            self._steps(call.finding())
-            token, _ = self._host.ask(call.request, window, waiter=parts)
-        else:
-            token, _ = self._request(to, payload, timeout, ttl, node, window, parts, priority)
-        try:
-            while True:
-                outcome: events.Outcome = parts.next()
-                if call is not None:
-                    outcome = call.opened(outcome)
-                if outcome.status == events.ENDED:
-                    return
-                if outcome.status not in (events.PARTIAL, events.REPLIED):
-                    raise error_of(outcome, to)
-                self._host.call(self._host.node.consume_part, token, self._host.now_ms())
-                yield decode_outcome(outcome, wanted, to)
-                if outcome.status == events.REPLIED:
-                    return
-        finally:
-            self._host.engine.finish(self._host.cancel, token)
 
     # Receiving
 

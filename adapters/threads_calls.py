@@ -1,5 +1,5 @@
 """Calls of a Bus with several outcomes, or one that nobody waits for: to all that a selector means (what
-becomes of the copies is selected.py's), and requests as futures.
+becomes of the copies is selected.py's), and requests that are answered in parts, or as futures.
 """
 
 from __future__ import annotations
@@ -8,22 +8,24 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from busway.adapters.arguments import ANY_NODE, send_timeout_ms, timeout_ms, wanted_reply
+from busway.adapters.arguments import ANY_NODE, check_window, send_timeout_ms, timeout_ms, wanted_reply
 from busway.adapters.host import Asked
+from busway.adapters.results import decode_outcome, error_of
 from busway.adapters.selected import Copies, check_selector, check_unsealed, others_of
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Items
 from busway.adapters.threads_host import Host
 from busway.adapters.threads_signals import shielded
-from busway.adapters.typed import FutureOptions, M, Priority, R, Whom
+from busway.adapters.typed import FutureOptions, M, Priority, R, StreamOptions, Whom
+from busway.protocol import codes, events
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from busway.adapters.records import Delivery
+    from busway.adapters.sealed_calls import Call
     from busway.adapters.threads_presence import Presence
     from busway.lan.found_threads import FoundStream
-    from busway.protocol import events
     from busway.selectors import Selector
 
 
@@ -38,6 +40,10 @@ class Calls:
 
     def _request(self, *words: Any) -> Asked:
         """A request in the core's words."""
+        raise NotImplementedError
+
+    def _sealed_call(self, *words: Any) -> Call:
+        """A sealed message that was not sent yet."""
         raise NotImplementedError
 
     def _stored(self, call: str, *words: Any) -> Any:
@@ -102,6 +108,71 @@ class Calls:
                 yield delivery.node, answer
         finally:
             self._host.engine.finish(copies.cancel)
+
+    @overload
+    def request_stream(
+        self, to: type[M], payload: M, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
+    ) -> Generator[R, None, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: Whom, payload: Any = None, *, reply: TypeForm[R], **options: Unpack[StreamOptions]
+    ) -> Generator[R, None, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[StreamOptions]
+    ) -> Generator[Any, None, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
+    ) -> Generator[Any, None, None]: ...
+
+    def request_stream(
+        self,
+        to: Whom | type,
+        payload: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        ttl: float = 0.0,
+        node: bytes | None = ANY_NODE,
+        window: int = codes.STREAM_WINDOW,
+        reply: Any = None,
+        sealed: bool | str = False,
+        priority: Priority = "normal",
+        others_only: bool = False,
+    ) -> Generator[Any, None, None]:
+        """Ask a handler that answers in parts; an iterator over their values. Closing it early cancels.
+
+        Arguments and errors as `AsyncBus.request_stream`.
+        """
+        wanted = wanted_reply(reply)
+        to = others_of(to, others_only)
+        check_window(window)
+        parts = Items(self._host.engine)
+        call: Call | None = None
+        if sealed is not False:
+            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout), priority)
+            self._steps(call.finding())
+            token, _ = self._host.ask(call.request, window, waiter=parts)
+        else:
+            token, _ = self._request(to, payload, timeout, ttl, node, window, parts, priority)
+        try:
+            while True:
+                outcome: events.Outcome = parts.next()
+                if call is not None:
+                    outcome = call.opened(outcome)
+                if outcome.status == events.ENDED:
+                    return
+                if outcome.status not in (events.PARTIAL, events.REPLIED):
+                    raise error_of(outcome, to)
+                self._host.call(self._host.node.consume_part, token, self._host.now_ms())
+                yield decode_outcome(outcome, wanted, to)
+                if outcome.status == events.REPLIED:
+                    return
+        finally:
+            self._host.engine.finish(self._host.cancel, token)
 
     @overload
     def request_future(
