@@ -36,7 +36,7 @@ _WIDTHS: Final = {0xF8: 2, 0xF9: 3, 0xFA: 5, 0xFB: 9} | {
     head | 24 + power: 1 + (1 << power) for head in (0, 32) for power in range(4)
 }
 # By the first byte of an item how long it is, if that says it; else 0.
-_SIZES: Final = bytes(
+SIZES: Final = bytes(
     1
     if head in _ONE_BYTE
     else 1 + (head & 31)
@@ -73,7 +73,7 @@ def check(payload: bytes) -> int:
     """
     at = count = 0
     size = len(payload)
-    sizes = _SIZES
+    sizes = SIZES
     opened = [_Open(1)]
     now = opened[0]
     while at < size and len(opened) < _DEPTH_MAX:

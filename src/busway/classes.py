@@ -29,6 +29,11 @@ def is_struct(cls: type) -> bool:
     return isinstance(getattr(cls, "__struct_fields__", None), tuple)
 
 
+def is_ndarray(cls: Any) -> bool:
+    """Whether the class is numpy's of arrays; found out without importing numpy."""
+    return isinstance(cls, type) and cls.__module__ == "numpy" and cls.__qualname__ == "ndarray"
+
+
 def is_own_dataclass(cls: type) -> bool:
     """Whether the class itself, and not merely a base of it, was made a dataclass."""
     return "__dataclass_fields__" in cls.__dict__

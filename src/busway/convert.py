@@ -25,7 +25,16 @@ from typing import Any
 
 import msgspec
 
-from busway.classes import Mismatch, aliased, field_names, is_own_dataclass, is_record, is_struct, label_of
+from busway.classes import (
+    Mismatch,
+    aliased,
+    field_names,
+    is_ndarray,
+    is_own_dataclass,
+    is_record,
+    is_struct,
+    label_of,
+)
 
 _LISTED_MAX = 8  # members of an Enum that a sentence names
 _DETAIL_SIZE_MAX = 200  # characters of what others wrote (keys, texts of exceptions) in one sentence
@@ -211,6 +220,36 @@ def _decimal(value: Any, _hook: Hook) -> decimal.Decimal:
     raise _expected("Decimal", value)
 
 
+def _array(value: Any, _hook: Hook) -> array.array[Any]:
+    if isinstance(value, array.array):
+        return value
+    # Of numpy, whose arrays travel with their shape: as `array.array` if that can hold it.
+    if is_ndarray(type(value)) and value.ndim == 1 and value.dtype.char in _TYPECODES:
+        native = value.astype(value.dtype.newbyteorder("="))
+        return array.array(value.dtype.char, native.tobytes())
+    raise _expected("array", value)
+
+
+def _ndarray(annotation: Any) -> _Own:
+    """Takes numpy's arrays, of `NDArray[numpy.float32]` those of float32, and `array.array` as such."""
+    _shape, dtype = typing.get_args(annotation) or (Any, Any)
+    (wanted,) = typing.get_args(dtype) or (Any,)
+    kind = wanted if isinstance(wanted, type) and wanted is not Any else object
+
+    def convert(value: Any, _hook: Hook) -> Any:
+        if isinstance(value, array.array):
+            import numpy
+
+            value = numpy.asarray(value)
+        if not is_ndarray(type(value)):
+            raise _expected("numpy.ndarray", value)
+        if not issubclass(value.dtype.type, kind):
+            raise Mismatch(f"expected an array of {kind.__name__}, got one of {value.dtype}")
+        return value
+
+    return _own(convert)
+
+
 def _enum(cls: type[enum.Enum]) -> _Own:
     kinds = {type(member.value) for member in cls}
     if issubclass(cls, enum.Flag):
@@ -260,10 +299,12 @@ def _only(came: tuple[type, ...], label: str, kind: Any) -> _Own:
 _CHECKABLE = (
     "int, float, str, bytes, bool, None, list, tuple, dict, set, Sequence, Mapping, Optional, Union, "
     "Literal, an Enum, a dataclass, datetime, date, timedelta, UUID, Decimal, Fraction, an IP address, "
-    "array.array or Any"
+    "array.array, numpy.ndarray or Any"
 )
+_TYPECODES = frozenset("bBhHiIlLqQfd")
 _SINGLE: dict[Any, Any] = {
-    **{kind: kind for kind in (*_NATIVE, complex, array.array)},
+    **{kind: kind for kind in (*_NATIVE, complex)},
+    array.array: _own(_array),
     None: type(None),
     object: Any,
     decimal.Decimal: _own(_decimal),
@@ -388,6 +429,8 @@ class _Builder:
             return _literal(arguments)
         if origin in (typing.Final, typing.Annotated):
             return self.build((arguments or (Any,))[0])
+        if is_ndarray(origin):
+            return _ndarray(annotation)
         inner = aliased(annotation)
         return self.build(inner) if inner is not None else self._single(annotation)
 

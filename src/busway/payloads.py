@@ -1,23 +1,33 @@
 """Payloads: bytes, CBOR values, message types. Knows formats and types, not nodes or frames.
 
-The four formats are those of docs/protocol.md section 5. cbor2 is imported at the first value that needs it,
-so that a program that sends only bytes never pays for it.
+The four formats are those of docs/protocol.md section 5.
 """
 
 from __future__ import annotations
 
 import enum
-import os
 import re
 import sys
 from array import array
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from busway import bounds
-from busway.arrays import FIRST_TAG, LAST_TAG, buffer_of, decode_array, is_bytes, plain_number, tag_of
+from busway.arrays import (
+    SHAPE_TAG,
+    Grid,
+    cut,
+    grid_of,
+    is_array,
+    is_bytes,
+    pieces,
+    place,
+    plain_number,
+    tag_of,
+)
+from busway.cbor import DEPTH_MAX, INTEGER_SIZE_MAX, TAG_DURATION, load_cbor, loads
 from busway.classes import (
     Mismatch,
     field_names,
@@ -55,6 +65,7 @@ __all__ = [
     "converted",
     "decode",
     "encode",
+    "encode_pieces",
     "message",
 ]
 
@@ -66,12 +77,6 @@ TYPED = 3
 SEALED = bytes.fromhex("cad3b8aeac8d571ebdd23115dde1740e")  # endpoint_id("busway/sealed")
 """The message type of a sealed payload, 16 bytes: one of busway's own (sealing.py)."""
 
-DEPTH_MAX = 128
-"""Deepest nesting of lists, maps and tags in one value. cbor2 overruns the C stack at some thousands."""
-
-INTEGER_SIZE_MAX = 1024
-"""Largest integer taken from the wire, in bytes: arithmetic on longer ones could take seconds."""
-
 _REASON_SIZE_MAX = 400  # characters
 _SENDABLE = (
     "a payload is bytes, what CBOR carries (None, bool, int, float, str, bytes, list, tuple, dict, set, "
@@ -79,13 +84,6 @@ _SENDABLE = (
     "values), or an instance of a class declared with @busway.message"
 )
 _SEALED = "it is sealed, and this bus can open nothing: give it key= and seal="
-_TAG_BIGNUM = 2
-_TAG_NEGATIVE_BIGNUM = 3
-_TAG_STRING_REFERENCE = 25
-_TAG_SHARED_REFERENCE = 29
-_TAG_REGULAR_EXPRESSION = 35
-_TAG_MIME = 36
-_TAG_DURATION = 1002
 _SET_HEAD = b"\xd9\x01\x02"  # tag 258
 # How an integer of more than INTEGER_SIZE_MAX bytes begins: its tag, and a string with a length of 2, 4 or 8.
 _LONG_INTEGERS = tuple(bytes((tag, length)) for tag in (0xC2, 0xC3) for length in (0x59, 0x5A, 0x5B))
@@ -111,25 +109,38 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
             itself, a datetime without time zone, text that UTF-8 cannot carry, an integer of more than
             INTEGER_SIZE_MAX bytes, two keys that would arrive as one.
     """
+    if type(value) is bytes:
+        return value, RAW, b""
+    parts, format, type_id = encode_pieces(value, endpoint)
+    return b"".join(parts), format, type_id  # never of a class of the program's
+
+
+def encode_pieces(value: object, endpoint: bytes) -> tuple[list[bytes | memoryview], int, bytes]:
+    """As `encode`, but what a large array or buffer holds is not copied.
+
+    Returns:
+        (pieces, format, type_id): the payload is the pieces one after the other. Views among them, of
+        bytes, are of what the program has, and may change with it: whoever keeps them copies them now.
+        The elements of an array with a shape begin at a multiple of arrays.ALIGNMENT bytes.
+    """
     kind = type(value)
-    if kind is bytes:
-        return cast(bytes, value), RAW, b""
     if kind is dict or kind is list:
-        return _dumps(value, _plain_inside_value), CBOR, b""
+        return pieces(*_dumps(value, _plain_inside_value)), CBOR, b""
     declaration = declaration_of(kind)
     if declaration is None:
         if isinstance(value, (bytes, bytearray)) or (isinstance(value, memoryview) and is_bytes(value)):
-            return bytes(memoryview(value)), RAW, b""  # never of a class of the program's
-        return _dumps(value, _plain_inside_value), CBOR, b""
-    payload = _dumps(_map_of(value), _plain_inside_message)
-    _refuse_misfit(payload, declaration)
+            view = memoryview(value)
+            return [view if view.c_contiguous else view.tobytes()], RAW, b""
+        return pieces(*_dumps(value, _plain_inside_value)), CBOR, b""
+    body, grids = _dumps(_map_of(value), _plain_inside_message)
+    _refuse_misfit(body, grids, declaration)
     if declaration.type_id == endpoint:
-        return payload, TYPED_AS_ENDPOINT, b""
-    return payload, TYPED, declaration.type_id
+        return pieces(body, grids), TYPED_AS_ENDPOINT, b""
+    return pieces(body, grids), TYPED, declaration.type_id
 
 
 def decode(
-    payload: bytes, format: int, type_id: bytes, endpoint: bytes, accept: tuple[type, ...] | None
+    payload: bytes | memoryview, format: int, type_id: bytes, endpoint: bytes, accept: tuple[type, ...] | None
 ) -> Any:
     """Turns a payload that arrived into what the receiving program gets.
 
@@ -146,7 +157,7 @@ def decode(
     a stranger sent is the receiver's choice.
 
     Args:
-        payload: the bytes as they came.
+        payload: the bytes as they came. Arrays with a shape in it become views of it, without a copy.
         format: RAW, CBOR, TYPED_AS_ENDPOINT or TYPED.
         type_id: the message type's UUID with format TYPED, 16 bytes; ignored otherwise.
         endpoint: the UUID it was sent to, 16 bytes.
@@ -161,7 +172,7 @@ def decode(
     except PayloadError:
         raise
     except Exception as error:
-        raise PayloadError(_reason(error), payload) from error
+        raise PayloadError(_reason(error), bytes(payload)) from error
 
 
 def plain(value: object) -> Any:
@@ -170,44 +181,48 @@ def plain(value: object) -> Any:
     """
     kind = type(value)
     whole = _map_of(value) if is_record(kind) else value
-    return _readable(_dumps(whole, _plain_inside_message))
+    return _readable(*_dumps(whole, _plain_inside_message))
 
 
-def converted(payload: bytes, format: int, converter: Converter, label: str) -> Any:
+def converted(payload: bytes | memoryview, format: int, converter: Converter, label: str) -> Any:
     """A payload as that converter makes it, of what people call `label`. Raises PayloadError alone."""
+    grids: list[Grid] = []
     try:
-        value = payload if format == RAW else _loads(payload)
-        return converter.convert(value, sets=_SET_HEAD in payload)
+        body = bytes(payload) if format == RAW else cut(payload, grids)
+        value = body if format == RAW else load_cbor().loads(body, grids)
+        return converter.convert(value, sets=_SET_HEAD in body)
     except Mismatch as mismatch:
-        raise PayloadError(_shortened(mismatch.describe(label)), payload) from mismatch
+        raise PayloadError(_shortened(mismatch.describe(label)), bytes(payload)) from mismatch
     except Exception as error:
-        raise PayloadError(_reason(error), payload) from error
+        raise PayloadError(_reason(error), bytes(payload)) from error
 
 
 # Decoding --------------------
 
 
-def _decode(payload: bytes, format: int, type_id: bytes, accept: tuple[type, ...] | None) -> Any:
+def _decode(payload: bytes | memoryview, format: int, type_id: bytes, accept: tuple[type, ...] | None) -> Any:
     if format == RAW:
         if accept is None or bytes in accept:
             return bytes(payload)
-        raise PayloadError(f"expected {_listed(accept)}, got bytes without a type", payload)
+        raise PayloadError(f"expected {_listed(accept)}, got bytes without a type", bytes(payload))
     if format == CBOR:
         if accept is None:
-            return _loads(payload)
-        raise PayloadError(f"expected {_listed(accept)}, got a value without a type", payload)
+            return loads(payload)
+        raise PayloadError(f"expected {_listed(accept)}, got a value without a type", bytes(payload))
     if format != TYPED_AS_ENDPOINT and format != TYPED:
-        raise PayloadError(f"expected payload format 0 to 3, got {format}", payload)
+        raise PayloadError(f"expected payload format 0 to 3, got {format}", bytes(payload))
     declaration = _wanted(type_id, accept, payload)
     if declaration is None:
-        return _loads(payload)
+        return loads(payload)
     return converted(payload, format, declaration.converter(), declaration.cls.__qualname__)
 
 
-def _wanted(type_id: bytes, accept: tuple[type, ...] | None, payload: bytes) -> Declaration | None:
+def _wanted(
+    type_id: bytes, accept: tuple[type, ...] | None, payload: bytes | memoryview
+) -> Declaration | None:
     latest = declaration_by_id(type_id)
     if latest is None and type_id == SEALED:
-        raise PayloadError(_SEALED, payload)
+        raise PayloadError(_SEALED, bytes(payload))
     if accept is None or (latest is not None and latest.cls in accept):
         return latest
     for cls in accept:  # a receiver from before a reload holds the earlier class
@@ -215,7 +230,9 @@ def _wanted(type_id: bytes, accept: tuple[type, ...] | None, payload: bytes) -> 
         if declaration is not None and declaration.type_id == type_id:
             return declaration
     shown = uuid_text(bytes(type_id)) if len(type_id) == 16 else f"of {len(type_id)} bytes"
-    raise UnknownType(f"expected {_listed(accept)}, got the message type {shown}", payload, bytes(type_id))
+    raise UnknownType(
+        f"expected {_listed(accept)}, got the message type {shown}", bytes(payload), bytes(type_id)
+    )
 
 
 def _listed(accept: Iterable[type]) -> str:
@@ -231,125 +248,22 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _REASON_SIZE_MAX else text[:_REASON_SIZE_MAX] + "…"
 
 
-# CBOR --------------------
-
-
-class _Cbor:
-    """cbor2, imported, with what we add to it."""
-
-    def __init__(self) -> None:
-        import cbor2
-
-        self.dumps = cbor2.dumps
-        self.error = cbor2.CBORError
-        self.tag = cbor2.CBORTag
-        self._loads = cbor2.loads
-        self._semantic: dict[int, Callable[[Any, bool], Any]] = {
-            _TAG_BIGNUM: lambda value, _: _bignum(value),
-            _TAG_NEGATIVE_BIGNUM: lambda value, _: -1 - _bignum(value),
-            _TAG_STRING_REFERENCE: _refuse_reference,
-            _TAG_SHARED_REFERENCE: _refuse_reference,
-            _TAG_REGULAR_EXPRESSION: lambda value, _: cbor2.CBORTag(_TAG_REGULAR_EXPRESSION, value),
-            _TAG_MIME: lambda value, _: cbor2.CBORTag(_TAG_MIME, value),
-            _TAG_DURATION: lambda value, _: _duration(value),
-        }
-        for tag in range(FIRST_TAG, LAST_TAG + 1):
-            self._semantic[tag] = partial(self._array, tag)
-        # cbor2.loads ignores what follows the value, and its CBORDecoder, which could tell, takes thrice as
-        # long. So the payload is read as the first of two items; if the second is not ours, something
-        # followed.
-        self._mark = os.urandom(8)
-        self._mark_item = b"\x48" + self._mark
-        self._refuse_old()
-
-    def _array(self, tag: int, value: Any, _immutable: bool) -> Any:
-        found = decode_array(tag, value)
-        return self.tag(tag, value) if found is None else found
-
-    def _refuse_old(self) -> None:
-        try:
-            self._read(b"\xf6", DEPTH_MAX, texts=True)
-        except TypeError as error:
-            raise ImportError(f"Busway needs cbor2 6.1 or later: {error}") from error
-
-    def loads(self, payload: bytes) -> Any:
-        if len(payload) > bounds.ITEMS_MAX:  # every item takes a byte at least
-            return self._loads_checked(payload)
-        try:
-            value, mark = self._read(b"\x82" + payload + self._mark_item, DEPTH_MAX + 1, texts=True)
-        except Exception:  # noqa: BLE001 - also of keys that are no texts, which are looked at first
-            return self._loads_checked(payload)
-        return value if mark == self._mark else self._loads_checked(payload)
-
-    def _loads_checked(self, payload: bytes) -> Any:
-        end = bounds.check(payload)
-        value = self._read(payload, DEPTH_MAX)  # raises what is wrong with the payload itself
-        if end < 0:
-            raise ValueError("it is malformed")
-        if end < len(payload):
-            raise ValueError("there are more bytes after the value")
-        return value
-
-    def _read(self, payload: bytes, depth_max: int, *, texts: bool = False) -> Any:
-        """The first item; `texts` to refuse keys and members of sets that are neither texts nor bytes."""
-        return self._loads(
-            payload,
-            semantic_decoders=self._semantic,
-            max_depth=depth_max,
-            allow_duplicate_keys=False,
-            strict_hashable_types=texts,
-        )
-
-
-_cbor: _Cbor | None = None
-
-
-def _load_cbor() -> _Cbor:
-    global _cbor
-    if _cbor is None:
-        _cbor = _Cbor()
-    return _cbor
-
-
-def _loads(payload: bytes) -> Any:
-    return (_cbor or _load_cbor()).loads(payload)
-
-
-def _bignum(value: Any) -> int:
-    if type(value) is not bytes:
-        raise ValueError("the digits of a large integer must be bytes")
-    if len(value) > INTEGER_SIZE_MAX:
-        raise ValueError(f"an integer of {len(value)} bytes; at most {INTEGER_SIZE_MAX} are taken")
-    return int.from_bytes(value, "big")
-
-
-def _duration(value: Any) -> datetime.timedelta:
-    """RFC 9581: a map of seconds (key 1) and a fraction, here in microseconds (key -6)."""
-    if not isinstance(value, Mapping) or not {1} <= set(value) <= {1, -6}:
-        raise ValueError("a duration must be seconds, and at most microseconds")
-    if any(type(part) is not int for part in value.values()):
-        raise ValueError("the seconds of a duration must be whole numbers")
-    import datetime  # cbor2 has it by now
-
-    return datetime.timedelta(seconds=value[1], microseconds=value.get(-6, 0))
-
-
-def _refuse_reference(_value: Any, _immutable: bool) -> Any:
-    raise ValueError("references between parts of a value are not taken")
-
-
 # Encoding --------------------
 
 
-def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
-    cbor = _cbor or _load_cbor()
+def _dumps(value: object, default: Callable[[Any, Any], None]) -> tuple[bytes, list[Grid]]:
+    """The CBOR of a value, and the arrays with a shape for which placeholders stand in it."""
+    grids: list[Grid] = []
+    cbor = load_cbor()
     odd = _look_through(value)
     try:
         if not odd:
             payload = cbor.dumps(value, default=default)
         else:  # arrays, of which cbor2 alone would make lists
             arrays = {*map(type, odd)} - {cbor.tag, _Keys}
-            payload = cbor.dumps(value, default=default, encoders=dict.fromkeys(arrays, _encode_buffer))
+            payload = cbor.dumps(
+                value, default=default, encoders=dict.fromkeys(arrays, partial(_encode_buffer, grids))
+            )
     except (cbor.error, UnicodeEncodeError) as error:
         raise ValueError(f"cannot be sent: {error}") from error
     if len(payload) > bounds.ITEMS_MAX or (odd and _Keys in map(type, odd)):
@@ -357,8 +271,8 @@ def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
     if (len(payload) > INTEGER_SIZE_MAX and any(head in payload for head in _LONG_INTEGERS)) or (
         odd and cbor.tag in map(type, odd)  # with a tag anything can be written
     ):
-        _readable(payload)
-    return payload
+        _readable(payload, grids)
+    return payload, grids
 
 
 def _refuse_unbounded(payload: bytes) -> None:
@@ -368,33 +282,37 @@ def _refuse_unbounded(payload: bytes) -> None:
         raise ValueError(f"cannot be sent: {error}") from None
 
 
-def _readable(payload: bytes) -> Any:
+def _readable(payload: bytes, grids: list[Grid]) -> Any:
     """The value that receivers will get. Raises ValueError if they could not."""
     try:
-        return _loads(payload)
+        return loads(payload, grids)
     except Exception as error:
         raise ValueError(f"cannot be sent, for nobody could read it: {_reason(error)}") from error
 
 
-def _refuse_misfit(payload: bytes, declaration: Declaration) -> None:
+def _refuse_misfit(payload: bytes, grids: list[Grid], declaration: Declaration) -> None:
     """TypeError for a message that every receiver of its type would get as an error."""
     try:
         converter = declaration.converter()
     except TypeError:
         return  # the annotations cannot be resolved, or not yet: the receiver is told of that
     try:
-        converter.convert(_readable(payload), sets=_SET_HEAD in payload, making=False)
+        converter.convert(_readable(payload, grids), sets=_SET_HEAD in payload, making=False)
     except Mismatch as mismatch:
         where = mismatch.describe(declaration.cls.__qualname__)
         raise TypeError(_shortened(f"cannot send {where}")) from None
 
 
-def _encode_buffer(encoder: Any, value: Any) -> None:
-    view = memoryview(value)
-    if isinstance(value, memoryview) and is_bytes(view):
-        encoder.encode(view.tobytes())
+def _encode_buffer(grids: list[Grid], encoder: Any, value: Any) -> None:
+    if isinstance(value, memoryview) and is_bytes(value):
+        encoder.encode(value.tobytes())
+        return
+    tag = load_cbor().tag
+    if grid := grid_of(value):
+        encoder.encode(tag(SHAPE_TAG, place(grids, grid)))
     else:
-        encoder.encode((_cbor or _load_cbor()).tag(tag_of(view), view.tobytes()))
+        view = memoryview(value)
+        encoder.encode(tag(tag_of(view), view.tobytes()))
 
 
 def _plain_inside_value(encoder: Any, value: Any) -> None:
@@ -412,8 +330,6 @@ def _plain_inside_value(encoder: Any, value: Any) -> None:
     elif (number := plain_number(value)) is not value:
         _check_stamp(number)
         encoder.encode(number)
-    elif buffer_of(value) is not None:
-        _encode_buffer(encoder, value)
     else:
         raise TypeError(f"cannot send {_article(value)}: {_instead_of(value)}")
 
@@ -422,7 +338,7 @@ def _encode_duration(encoder: Any, value: datetime.timedelta) -> None:
     parts = {1: value.days * 86400 + value.seconds}
     if value.microseconds:
         parts[-6] = value.microseconds
-    encoder.encode((_cbor or _load_cbor()).tag(_TAG_DURATION, parts))
+    encoder.encode(load_cbor().tag(TAG_DURATION, parts))
 
 
 def _instead_of(value: Any) -> str:
@@ -598,12 +514,15 @@ def _children_of_rare(value: Any, odd: list[Any]) -> list[Any]:
     if is_record(kind):
         names = kind.__struct_fields__ if is_struct(kind) else field_names(kind)
         return [getattr(value, name) for name in names]
-    if isinstance(value, (_cbor or _load_cbor()).tag):
+    if isinstance(value, load_cbor().tag):
         odd.append(value)
         return [value.value]
     if isinstance(value, enum.Enum):
         return _compound((value.value,))
-    _check_stamp(value)
+    if is_array(value):
+        odd.append(value)
+    else:
+        _check_stamp(value)
     return []
 
 

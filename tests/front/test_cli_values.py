@@ -1,5 +1,6 @@
 """How the command line reads and prints values, and counts rates: without a bus."""
 
+import array
 import asyncio
 import datetime
 import decimal
@@ -7,6 +8,7 @@ import json
 import uuid
 
 import cbor2
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +100,12 @@ class TestPrinting:
     def test_long_values_are_cut_for_people(self) -> None:
         assert output.value_text(b"ab") == "b'ab'"
         assert output.value_text({"a": 1}) == '{"a":1}'
+        assert output.value_text([numpy.ones((1, 2), "u1")]) == "[[[1,1]]]"
+        assert output.value_text({"a": numpy.zeros((1080, 1920, 3), "u1")}) == '{"a":"uint8 1080 x 1920 x 3"}'
+        assert (
+            output.json_text([numpy.zeros(1001), array.array("h", [1])])
+            == f"[[{','.join(['0.0'] * 1001)}],[1]]"
+        )
         assert output.value_text("x" * 2000).endswith("x… 1,002 more characters")
         assert output.value_text(bytes(1001)).endswith("'… 1 more bytes")
 

@@ -351,22 +351,6 @@ def test_bytes_inside_a_value_arrive_as_bytes_whatever_held_them() -> None:
     assert trip(memoryview(array.array("i", [1, 2]))[::2]) == array.array("i", [1])
 
 
-@pytest.mark.parametrize(
-    "kind", ["i1", "u1", "<i2", ">i2", "<u4", ">u4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"]
-)
-def test_arrays_of_numpy_arrive_with_their_numbers(kind: str) -> None:
-    sent = numpy.array([1, 2, 100], dtype=kind)
-    found = trip({"data": sent})["data"]
-    assert type(found) is array.array
-    assert found.itemsize == sent.itemsize
-    assert numpy.array_equal(numpy.asarray(found), sent)
-
-
-@pytest.mark.parametrize("kind", ["<f2", ">f2"])
-def test_halves_arrive_as_floats(kind: str) -> None:
-    assert trip(numpy.array([1.5, -2.0], dtype=kind)) == array.array("f", [1.5, -2.0])
-
-
 def test_whatever_lends_a_buffer_of_numbers_is_an_array() -> None:
     assert trip([(ctypes.c_int16 * 2)(1, -2)]) == [array.array("h", [1, -2])]
 
@@ -700,10 +684,13 @@ UNSENDABLE: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: [cbor2.CBORTag(2, "x")], ValueError, "nobody could read it"),
     (lambda: Stamp(2024, 1, 1, tzinfo=datetime.UTC), TypeError, "arrive as a datetime"),
     (lambda: array.array("u", "ab"), TypeError, "elements of format '[uw]'"),
-    (lambda: [memoryview(b"abcd").cast("B", [2, 2])], TypeError, "an array of 2 dimensions: send its shape"),
-    (lambda: numpy.zeros((2, 2)), TypeError, r"2 dimensions: send its shape .* array\.ravel\(\)"),
-    (lambda: numpy.array([True]), TypeError, r"format '\?': .*array\.tolist\(\)"),
-    (lambda: numpy.array([1j]), TypeError, r"format 'Zd': .*array\.tolist\(\)"),
+    (lambda: numpy.zeros(2, numpy.longdouble), TypeError, r"dtype (float128|longdouble): .*array\.astype"),
+    (lambda: [numpy.zeros(2, "M8[s]")], TypeError, r"dtype datetime64\[s\]: .*array\.tolist\(\)"),
+    (lambda: {"a": numpy.array(["x"])}, TypeError, r"dtype <U1: .*array\.tolist\(\)"),
+    (lambda: numpy.array([object()]), TypeError, r"dtype object: .*array\.tolist\(\)"),
+    (lambda: numpy.ma.zeros(2), TypeError, r"masked array: send array\.filled\(\)"),
+    (lambda: numpy.zeros((1,) * 33), TypeError, "of 33 dimensions: at most 32"),
+    (lambda: memoryview(b"ab").cast("c", [2, 1]), TypeError, r"format 'c': .*array\.tolist\(\)"),
     (lambda: numpy.datetime64("2024-01-01T00:00:00"), ValueError, "naive datetime"),
     (lambda: numpy.longdouble(1.5), TypeError, r"longdouble: send float\(value\)"),
     (lambda: "\ud800", ValueError, "surrogates not allowed"),

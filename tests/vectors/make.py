@@ -17,6 +17,7 @@ errors.json    "hex" is fed to a connection in "state" and leads to the link err
 packets.json   COBS, checksums ("crc16" before it is inverted, "crc16_sent" as a packet has it), and traces
                of packet links, with what each step writes, reads and tells.
 handshakes.json  whole handshakes with fixed keys, and records behind them.
+arrays.json    arrays of numbers in CBOR; "refused" are errors, "left" are tags without a meaning.
 sealed.json    what a node offers, messages sealed with fixed keys, and their answers (section 15).
 
 Ids, uuids and payloads are hex. An endpoint or type has its uuid under its name, the alias under "_alias",
@@ -28,6 +29,7 @@ import json
 import sys
 from pathlib import Path
 
+from tests.vectors.arrays import ARRAYS
 from tests.vectors.errors import ERRORS
 from tests.vectors.frames import FRAMES
 from tests.vectors.handshakes import HANDSHAKES
@@ -117,6 +119,7 @@ FILES: dict[str, Vector] = {
     "packets.json": PACKETS,
     "handshakes.json": HANDSHAKES,
     "sealed.json": SEALED,
+    "arrays.json": ARRAYS,
 }
 
 

@@ -6,13 +6,16 @@ import array
 import datetime
 import hashlib
 import hmac
+import json
 import math
 import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cbor2
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +25,7 @@ from busway.payloads import decode, encode
 from tests.rigs import browser
 
 HERE = Path(__file__).parent
+VECTORS = json.loads((HERE.parent / "vectors" / "arrays.json").read_text())
 
 SCALARS = (
     st.none()
@@ -191,6 +195,46 @@ def test_typed_arrays_and_large_integers_go_through_javascript() -> None:
     assert [list(found) for found in read] == list(foreign.values())
     bad = ["d84143010203", "d84101", "c201", "c2590401" + "01" * 1025]
     assert [line for line in node("cbor.mjs", *bad) if "Error" not in line] == []
+
+
+def test_arrays_with_a_shape_go_through_javascript() -> None:
+    """Their golden vectors: with one dimension they are typed arrays like others, with more they keep it."""
+    vectors = VECTORS["arrays"]
+    for vector, answer in zip(vectors, node("cbor.mjs", *(vector["hex"] for vector in vectors)), strict=True):
+        found = decode(bytes.fromhex(answer), 1, b"", b"", None)
+        numbers: Any = vector["numbers"]
+        shape = [len(numbers)] if vector["shape"] is None else vector["shape"]
+        if vector["dtype"] == "<c8":
+            shape = [*shape, 2]
+        if len(shape) == 1:
+            assert list(found) == numbers
+        else:
+            assert type(found) is numpy.ndarray
+            assert (list(found.shape), found.tolist()) == (shape, numpy.reshape(numbers, shape).tolist())
+    answers = node("cbor.mjs", *(vector["hex"] for vector in VECTORS["refused"]))
+    allowed = [vector["why"] for vector in VECTORS["refused"]].index("2 is no truth value")
+    assert [number for number, answer in enumerate(answers) if "array that is none" not in answer] == [
+        allowed
+    ]
+    left = [vector for vector in VECTORS["left"] if vector["why"] in ("no elements", "the reserved tag")]
+    assert node("cbor.mjs", *(vector["hex"] for vector in left)) == [vector["hex"] for vector in left]
+
+
+def test_what_has_a_shape_in_javascript_arrives_as_an_array_of_numpy() -> None:
+    sent = {
+        "Object.assign(Uint8Array.of(1, 2, 3, 4, 5, 6), { shape: [2, 3] })": numpy.arange(
+            1, 7, dtype="u1"
+        ).reshape(2, 3),
+        "[Object.assign(Float32Array.of(1.5, 2), { shape: [2, 1] })]": numpy.array([[1.5], [2]], "<f4"),
+        "Object.assign(BigInt64Array.of(-1n), { shape: [] })": numpy.array(-1, "<i8"),
+    }
+    for answer, wanted in zip(node("encode.mjs", *sent), sent.values(), strict=True):
+        found = decode(bytes.fromhex(answer), 1, b"", b"", None)
+        found = found[0] if type(found) is list else found
+        assert (found.dtype, found.tolist()) == (wanted.dtype, wanted.tolist())
+    for shape in ("[2]", "[-1]", "[0.5, 2]", "'ab'"):
+        (answer,) = node("encode.mjs", f"Object.assign(Uint8Array.of(1), {{ shape: {shape} }})")
+        assert answer.startswith("RangeError: a shape of 1 numbers was expected")
 
 
 def test_what_javascript_sends_arrives_as_what_it_was_or_is_refused() -> None:

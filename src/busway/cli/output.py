@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 import uuid
@@ -67,6 +68,8 @@ def _plain_other(value: Any) -> object:
         return value.isoformat()
     if hasattr(value, "items"):
         return plain(dict(value.items()))
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
     if hasattr(value, "tag") and hasattr(value, "value"):
         return {"tag": value.tag, "value": plain(value.value)}
     return str(value)
@@ -91,14 +94,26 @@ def json_text(value: object) -> str:
 
 
 def value_text(value: object) -> str:
-    """A payload for people: bytes as in Python, else JSON; cut if it is very long."""
+    """A payload for people: bytes as in Python, else JSON; cut if very long, large arrays only named."""
     if isinstance(value, bytes):
         text = repr(value[:LINE_LENGTH_MAX])
         rest = len(value) - LINE_LENGTH_MAX
         return f"{text}… {rest:,} more bytes" if rest > 0 else text
-    text = json_text(value)
+    text = json_text(_brief(value))
     rest = len(text) - LINE_LENGTH_MAX
     return f"{text[:LINE_LENGTH_MAX]}… {rest:,} more characters" if rest > 0 else text
+
+
+def _brief(value: Any) -> Any:
+    """The value with names in place of its large arrays, whose numbers would take long to write."""
+    if isinstance(value, dict):
+        return {key: _brief(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_brief(member) for member in value]
+    shape = getattr(value, "shape", None)
+    if not shape or math.prod(shape) <= LINE_LENGTH_MAX:
+        return value
+    return f"{getattr(value, 'dtype', value.__class__.__name__)} {' x '.join(map(str, shape))}"
 
 
 def write_value(value: object) -> None:

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from busway.classes import aliased, field_names, is_own_dataclass, is_struct
+from busway.classes import aliased, field_names, is_ndarray, is_own_dataclass, is_struct
 from busway.messages import declaration_of
 from busway.names import uuid_text
 from busway.payloads import plain
@@ -73,6 +73,8 @@ class Schemas:
             return self._several(origin, arguments)
         if origin in _MAPS:
             return self._map(arguments)
+        if is_ndarray(origin):
+            return {"type": "array", "x-python": "numpy.ndarray"}
         inner = aliased(annotation)
         return self.of(inner) if inner is not None else self._single(annotation)
 

@@ -18,7 +18,7 @@ _KNOWN = {
     *("uuid.UUID", "decimal.Decimal", "fractions.Fraction"),
     *(f"ipaddress.IPv{version}{kind}" for version in (4, 6) for kind in ("Address", "Network", "Interface")),
 }
-
+_ARRAYS = ("array.array", "numpy.ndarray")  # nobody else has to have what they come from
 
 _STEPS_MAX = 100_000  # of writing the defaults of one description: unions in records could take for ever
 
@@ -72,9 +72,9 @@ class Wording:
         if schema.get("type") == "object":
             return self._map(schema)
         if hint:
-            if hint not in _KNOWN and hint != "array.array":
+            if hint not in _KNOWN and hint not in _ARRAYS:
                 raise StubError(f"{hint!r} is no type that a service may have")
-            return "Any" if hint == "array.array" else str(hint)
+            return "Any" if hint in _ARRAYS else str(hint)
         return _BASES[schema["type"]] if "type" in schema else "Any"
 
     def _several(self, schema: Mapping[str, Any], kind: str) -> str:

@@ -264,18 +264,48 @@ const ARRAYS = [
   [Float64Array, 82, 86],
 ];
 const INTEGER_SIZE_MAX = 1024; // bytes of a large integer
+const SHAPE = 40; // around the shape of an array and its numbers
+const TRUTHS = 46512; // around bytes that are 0 or 1
+const COMPLEX = 46513; // around floats of which each two are a number
 
 function cborArray(out, value) {
   const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-  if (value instanceof Uint8Array || value instanceof DataView) return cborBytes(out, 2, bytes);
+  const shape = value.shape;
+  if (!shape && (value instanceof Uint8Array || value instanceof DataView)) return cborBytes(out, 2, bytes);
   const kind = ARRAYS.find(([made]) => value instanceof made);
   if (!kind) throw new TypeError(`CBOR cannot carry a ${value.constructor.name}: send Array.from(it)`);
+  if (shape) {
+    if (!fits(shape, value)) throw new RangeError(`a shape of ${value.length} numbers was expected, not ${shape}`);
+    cborHead(out, 6, SHAPE);
+    cborHead(out, 4, 2);
+    cborHead(out, 4, shape.length);
+    for (const length of shape) cborHead(out, 0, length);
+  }
   cborHead(out, 6, kind[LITTLE ? 2 : 1]);
   return cborBytes(out, 2, bytes);
 }
 
+/** Whether that many numbers have the shape: an array of lengths, the one of the rows first. */
+function fits(shape, numbers) {
+  if (!Array.isArray(shape) || !shape.every((length) => Number.isSafeInteger(length) && length >= 0)) return false;
+  return shape.reduce((size, length) => size * length, 1) === numbers.length;
+}
+
+/** An array with its shape, which is left out where there is one dimension; a Tagged for what is none. */
+function cborShaped(value) {
+  let [shape, numbers] = Array.isArray(value) && value.length === 2 ? value : [];
+  if (!Array.isArray(shape)) return new Tagged(SHAPE, value);
+  if (numbers instanceof Tagged && numbers.tag === COMPLEX) shape = [...shape, 2];
+  if (numbers instanceof Tagged && (numbers.tag === COMPLEX || numbers.tag === TRUTHS)) numbers = numbers.value;
+  if (!ArrayBuffer.isView(numbers)) return new Tagged(SHAPE, value);
+  if (!fits(shape, numbers)) throw new Refusal(MALFORMED, "CBOR with an array that is none");
+  if (shape.length !== 1) numbers.shape = shape;
+  return numbers;
+}
+
 /** What a tag means: a large integer or an array of numbers; any other stays a Tagged. */
 function cborTagged(tag, value) {
+  if (tag === SHAPE) return cborShaped(value);
   const bytes = value instanceof Uint8Array ? value : null;
   if (tag === 2 || tag === 3) {
     if (!bytes || bytes.length > INTEGER_SIZE_MAX) throw new Refusal(MALFORMED, "CBOR with a large integer that is none");
@@ -350,7 +380,7 @@ function cborBytes(out, major, bytes) {
 }
 
 /** The CBOR of a value: null, booleans, numbers, BigInts, strings, bytes (Uint8Array, ArrayBuffer, DataView), other
- * typed arrays, arrays, Maps, objects. Throws TypeError or RangeError for anything else: a Date, a Set, an Error. */
+ * typed arrays (with a property `shape`, such as [1080, 1920, 3], arrays of several dimensions), arrays, Maps, objects. Throws TypeError or RangeError for anything else: a Date, a Set, an Error. */
 export function encode(value) {
   const out = [];
   cborWrite(out, value, 0);
