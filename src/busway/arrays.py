@@ -41,11 +41,12 @@ _RESERVED = (
 )
 _SORTS = dict.fromkeys("BHILQN", "B") | dict.fromkeys("bhilqn", "b") | dict.fromkeys("efd", "f")
 _BY_SORT = {(_SORTS[code], struct.calcsize(code)): tag for tag, code in _TAGS.items()}
-_SHAPE_HEAD = b"\xd8\x28"  # tag 40, always in these two bytes
+SHAPE_HEAD = b"\xd8\x28"  # tag 40, always in these two bytes
 _PLACE_SIZE = 16
-_PLACE = _SHAPE_HEAD + b"\x50" + os.urandom(12)  # and four bytes: which one. No other process knows it
+_PLACE = SHAPE_HEAD + b"\x50" + os.urandom(12)  # and four bytes: which one. No other process knows it
 _GLANCE = 1024  # items of a large payload that are looked at one by one before it is searched for arrays
-_SMALL = 1 << 16
+SMALL = 1 << 16
+"""Bytes of a payload that is searched for arrays as a whole before its items are looked at."""
 
 
 def is_bytes(view: memoryview) -> bool:
@@ -240,9 +241,9 @@ def _head(spare: int, wrap: int, tag: int, shape: tuple[int, ...], size: int) ->
     items += [(6, found) for found in (wrap, tag) if found]
     items.append((2, size))
     widths = [_width(number) for _, number in items]
-    least = len(_SHAPE_HEAD) + len(items) + sum(widths)
+    least = len(SHAPE_HEAD) + len(items) + sum(widths)
     widths = _widened(widths, (spare - least) % ALIGNMENT if spare >= 0 else 0)
-    return _SHAPE_HEAD + b"".join(map(_item_head, items, widths))
+    return SHAPE_HEAD + b"".join(map(_item_head, items, widths))
 
 
 def _item_head(item: tuple[int, int], width: int) -> bytes:
@@ -278,7 +279,7 @@ def _widened(widths: list[int], more: int) -> list[int]:
 def place(grids: list[Grid], grid: Grid) -> bytes:
     """Puts one more into the list. Returns the bytes that stand for it, to be encoded with SHAPE_TAG."""
     grids.append(grid)
-    return _PLACE[len(_SHAPE_HEAD) + 1 :] + (len(grids) - 1).to_bytes(4, "big")
+    return _PLACE[len(SHAPE_HEAD) + 1 :] + (len(grids) - 1).to_bytes(4, "big")
 
 
 def placed(grids: list[Grid], value: object) -> Grid | None:
@@ -313,13 +314,13 @@ def cut(payload: bytes | memoryview, grids: list[Grid]) -> bytes:
     whatever comes after bounds.ITEMS_MAX items.
     """
     size = len(payload)
-    if size <= _SMALL and not _may_hold(payload, 0):
+    if size <= SMALL and not _may_hold(payload, 0):
         return bytes(payload)
     parts: list[bytes | memoryview] = []
     at = count = done = 0
     while 0 <= at < size and count < bounds.ITEMS_MAX:
         count += 1
-        if payload[at] == _SHAPE_HEAD[0] and (found := _read(payload, at)):
+        if payload[at] == SHAPE_HEAD[0] and (found := _read(payload, at)):
             parts += (payload[done:at], _PLACE, len(grids).to_bytes(4, "big"))
             grids.append(found[0])
             at = done = found[1]
@@ -334,7 +335,7 @@ def _may_hold(payload: bytes | memoryview, at: int) -> bool:
     """Whether an array may begin somewhere behind."""
     if isinstance(payload, memoryview):
         payload, at = bytes(payload[at:]), 0
-    return payload.find(_SHAPE_HEAD, at) >= 0
+    return payload.find(SHAPE_HEAD, at) >= 0
 
 
 def _next(payload: bytes | memoryview, at: int) -> int:
@@ -364,7 +365,7 @@ def _argument(payload: bytes | memoryview, at: int) -> tuple[int, int, int]:
 
 def _read(payload: bytes | memoryview, at: int) -> tuple[Grid, int] | None:
     """The array with a shape that begins there, and where it ends; None if there is none."""
-    if payload[at : at + 2] != _SHAPE_HEAD:
+    if payload[at : at + 2] != SHAPE_HEAD:
         return None
     major, number, at = _argument(payload, at + 2)
     if major != 4 or number != 2:

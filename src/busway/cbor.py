@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from busway import bounds
-from busway.arrays import FIRST_TAG, LAST_TAG, SHAPE_TAG, Grid, cut, decode_array, placed
+from busway.arrays import FIRST_TAG, LAST_TAG, SHAPE_HEAD, SHAPE_TAG, SMALL, Grid, cut, decode_array, placed
 
 if TYPE_CHECKING:
     import datetime
@@ -53,6 +53,7 @@ class Cbor:
         }
         for tag in range(FIRST_TAG, LAST_TAG + 1):
             self._semantic[tag] = partial(self._array, tag)
+        self._semantic[SHAPE_TAG] = _refuse_uncut
         # cbor2.loads ignores what follows the value, and its CBORDecoder, which could tell, takes thrice as
         # long. So the payload is read as the first of two items; if the second is not ours, something
         # followed.
@@ -74,8 +75,10 @@ class Cbor:
         except TypeError as error:
             raise ImportError(f"Busway needs cbor2 6.1 or later: {error}") from error
 
-    def loads(self, payload: bytes, grids: list[Grid]) -> Any:
-        """The value of a payload in which placeholders stand for these arrays."""
+    def loads(self, payload: bytes, grids: list[Grid] | None) -> Any:
+        """The value of a payload in which placeholders stand for these arrays; None: they are still in it, if
+        there are any, which is found out by reading it, since most have none.
+        """
         if len(payload) > bounds.ITEMS_MAX:  # every item takes a byte at least
             return self._loads_checked(payload, grids)
         try:
@@ -84,7 +87,9 @@ class Cbor:
             return self._loads_checked(payload, grids)
         return value if mark == self._mark else self._loads_checked(payload, grids)
 
-    def _loads_checked(self, payload: bytes, grids: list[Grid]) -> Any:
+    def _loads_checked(self, payload: bytes, grids: list[Grid] | None) -> Any:
+        if grids is None:
+            payload = cut(payload, grids := [])
         end = bounds.check(payload)
         value = self._read(payload, DEPTH_MAX, grids)  # raises what is wrong with the payload itself
         if end < 0:
@@ -93,10 +98,10 @@ class Cbor:
             raise ValueError("there are more bytes after the value")
         return value
 
-    def _read(self, payload: bytes, depth_max: int, grids: list[Grid], *, texts: bool = False) -> Any:
+    def _read(self, payload: bytes, depth_max: int, grids: list[Grid] | None, *, texts: bool = False) -> Any:
         """The first item; `texts` to refuse keys and members of sets that are neither texts nor bytes."""
         semantic = self._semantic
-        if grids:
+        if grids is not None:
             semantic = {**semantic, SHAPE_TAG: partial(self._grid, grids)}
         return self._loads(
             payload,
@@ -122,7 +127,9 @@ def loads(payload: bytes | memoryview, grids: list[Grid] | None = None) -> Any:
     """The value of a payload, in which placeholders may stand for arrays (arrays.py). Raises ValueError and
     whatever cbor2 raises.
     """
-    grids = [] if grids is None else [*grids]
+    if grids is None and type(payload) is bytes and len(payload) <= SMALL and payload[:2] != SHAPE_HEAD:
+        return (_cbor or load_cbor()).loads(payload, None)
+    grids = [*(grids or ())]
     body = cut(payload, grids)
     if len(grids) == 1 and (alone := placed(grids, body[3:])):
         return alone.value()  # without cbor2
@@ -146,6 +153,10 @@ def _duration(value: Any) -> datetime.timedelta:
     import datetime  # cbor2 has it by now
 
     return datetime.timedelta(seconds=value[1], microseconds=value.get(-6, 0))
+
+
+def _refuse_uncut(_value: Any, _immutable: bool) -> Any:
+    raise LookupError  # there is an array to be cut out
 
 
 def _refuse_reference(_value: Any, _immutable: bool) -> Any:

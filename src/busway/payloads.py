@@ -12,7 +12,7 @@ from array import array
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from busway import bounds
 from busway.arrays import (
@@ -109,8 +109,12 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
             itself, a datetime without time zone, text that UTF-8 cannot carry, an integer of more than
             INTEGER_SIZE_MAX bytes, two keys that would arrive as one.
     """
-    if type(value) is bytes:
-        return value, RAW, b""
+    kind = type(value)
+    if kind is bytes:
+        return cast(bytes, value), RAW, b""
+    if kind is dict or kind is list:
+        body, grids = _dumps(value, _plain_inside_value)
+        return b"".join(pieces(body, grids)) if grids else body, CBOR, b""
     parts, format, type_id = encode_pieces(value, endpoint)
     return b"".join(parts), format, type_id  # never of a class of the program's
 
@@ -123,10 +127,7 @@ def encode_pieces(value: object, endpoint: bytes) -> tuple[list[bytes | memoryvi
         bytes, are of what the program has, and may change with it: whoever keeps them copies them now.
         The elements of an array with a shape begin at a multiple of arrays.ALIGNMENT bytes.
     """
-    kind = type(value)
-    if kind is dict or kind is list:
-        return pieces(*_dumps(value, _plain_inside_value)), CBOR, b""
-    declaration = declaration_of(kind)
+    declaration = declaration_of(type(value))
     if declaration is None:
         if isinstance(value, (bytes, bytearray)) or (isinstance(value, memoryview) and is_bytes(value)):
             view = memoryview(value)
