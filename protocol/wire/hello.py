@@ -19,11 +19,12 @@ class Limits:
     """The limits of what one side of a link takes.
 
     Args: `frame_size_max` bytes of a frame's body, `message_size_max` bytes of a payload, `aliases_max`
-    slots, `partials_max` cut messages under way at once. Raises LocalError for one below its minimum or
-    beyond a varint.
+    slots, `partials_max` cut messages under way at once, `shared_memory` bytes of memory that this program
+    shares with others of its machine (True: as many as by default; False: none), of which those are not told.
+    Raises LocalError for one below its minimum or beyond a varint.
     """
 
-    __slots__ = ("aliases_max", "frame_size_max", "message_size_max", "partials_max")
+    __slots__ = ("aliases_max", "frame_size_max", "message_size_max", "partials_max", "shared_memory")
 
     def __init__(
         self,
@@ -31,23 +32,27 @@ class Limits:
         message_size_max: int = 16777216,
         aliases_max: int = codes.ALIASES_MAX,
         partials_max: int = 4,
+        shared_memory: int = 1073741824,
     ) -> None:
         self.frame_size_max = frame_size_max
         self.message_size_max = message_size_max
         self.aliases_max = aliases_max
         self.partials_max = partials_max
+        self.shared_memory = 1073741824 if shared_memory == 1 else shared_memory + 0  # of True and False
         if frame_size_max < codes.FRAME_SIZE_MIN:
             raise LocalError("frame_size_max must be at least 128 bytes")
         if message_size_max < 1 or aliases_max < 1 or partials_max < 1:
             raise LocalError("message_size_max, aliases_max and partials_max must be at least 1")
         if partials_max > 255 or aliases_max > codes.ALIASES_MAX:
             raise LocalError("partials_max must be at most 255 and aliases_max at most 16383")
+        if shared_memory < 0:
+            raise LocalError("shared_memory must be True, False or a number of bytes")
         if frame_size_max > 0xFFFFFFFF or message_size_max > 0xFFFFFFFF:
             raise LocalError("frame_size_max and message_size_max must be below 2^32 bytes")
 
     def __repr__(self) -> str:
-        names = "frame_size_max=%d, message_size_max=%d, aliases_max=%d, partials_max=%d"
-        return "Limits(%s)" % (names % self.values())
+        names = "frame_size_max=%d, message_size_max=%d, aliases_max=%d, partials_max=%d, shared_memory=%d"
+        return "Limits(%s)" % (names % (*self.values(), self.shared_memory))
 
     def values(self) -> "tuple[int, int, int, int]":
         """In the order in which they are told."""

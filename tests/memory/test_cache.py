@@ -58,7 +58,8 @@ def test_a_mapping_holds_nothing_and_a_view_what_it_keeps() -> None:
     assert len(cache) == 1
     assert mappings.keeper_of(mapping.view("kept")[1:2]) == "kept"
     assert mappings.keeper_of(memoryview(b"abc")) is None
-    assert mappings.offset_of(mapping.view()[7:9], mapping) == 7
+    assert mappings.offset_in(mapping.view()[7:9]) == 7
+    assert mappings.offset_in(mapping.view()[::2]) == mappings.offset_in(memoryview(b"abc")) == -1
 
 
 def test_a_mapping_stays_as_long_as_a_view_of_it() -> None:

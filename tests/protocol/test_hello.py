@@ -140,6 +140,14 @@ def test_own_limits_are_checked_at_both_ends(name: str, least: int, most: int) -
             Limits(**{name: value})
 
 
+def test_the_memory_that_is_shared_is_a_number_of_bytes_or_whether() -> None:
+    assert [Limits(shared_memory=value).shared_memory for value in (True, False, 0, 5)] == [1 << 30, 0, 0, 5]
+    assert Limits().shared_memory == 1 << 30
+    assert repr(Limits()).endswith("shared_memory=1073741824)")
+    with pytest.raises(LocalError, match="shared_memory"):
+        Limits(shared_memory=-1)
+
+
 @pytest.mark.parametrize("at", range(len(LIMITS)))
 def test_the_smaller_limit_holds_whichever_side_has_it(at: int) -> None:
     large = list(Limits().values())

@@ -29,7 +29,7 @@ class Cache:
 
     def mapping_of(self, fd: int) -> Mapping:
         """The memory of a descriptor that has come. Raises ValueError for what is not to be trusted, OSError:
-        it cannot be mapped.
+        it cannot be mapped here.
         """
         size, key = system.check(fd)
         known = self._known.pop(key, None)
@@ -64,10 +64,7 @@ def _map(fd: int, size: int) -> Mapping:
     system.check_pages(fd)
     if not 0 < size <= SIZE_MAX:
         raise ValueError(f"shared memory of {size} bytes came")
-    try:
-        own = system.reopen(fd, writable=False)
-    except OSError as error:
-        raise ValueError(f"shared memory came that cannot be read: {error}") from None
+    own = system.reopen(fd, writable=False)
     try:
         return Mapping(own, size, writable=False)
     finally:

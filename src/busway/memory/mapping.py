@@ -98,11 +98,16 @@ class _Buffer(ctypes.Structure):
     )
 
 
-def offset_of(view: memoryview, mapping: Mapping) -> int:
-    """Where in a mapping a contiguous view of it begins."""
+def offset_in(view: memoryview) -> int:
+    """Where in its mapping a contiguous view begins; -1 for a view of anything else, or one in pieces."""
+    shown = view.obj
+    if not isinstance(shown, _Shown) or not view.c_contiguous or _api is None:
+        return -1
     buffer: Any = _Buffer()
-    api = ctypes.pythonapi
-    api.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(buffer), 0)
+    _api.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(buffer), 0)
     address: int = buffer.address
-    api.PyBuffer_Release(ctypes.byref(buffer))
-    return address - mapping.address
+    _api.PyBuffer_Release(ctypes.byref(buffer))
+    return address - shown.mapping.address
+
+
+_api: Final = getattr(ctypes, "pythonapi", None)  # CPython's

@@ -137,8 +137,10 @@ class Pool:
         self.size -= _taken(block.key)
         self.count -= 1
 
-    def sweep(self) -> bool:
-        """Give back what has been idle for long; whether there is anything left to be looked at later."""
+    def sweep(self, more: bool = False) -> bool:
+        """Give back what has been idle for long; whether there is anything left to be looked at later, here
+        or where the caller says that there is `more`.
+        """
         with self._lock:
             self._collect()
             now = time.monotonic()
@@ -149,7 +151,7 @@ class Pool:
                     self._drop(idle.pop(0))
             self._lent = {key: lent for key, lent in self._lent.items() if lent}
             self._idle = {key: idle for key, idle in self._idle.items() if idle}
-            self._swept = self.count > 0
+            self._swept = more or self.count > 0
             return self._swept
 
     def wants_sweep(self) -> bool:

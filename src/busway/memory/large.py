@@ -1,0 +1,186 @@
+"""Large payloads in memory: put there once, described in a few bytes, looked at by whoever gets the
+description and a descriptor. Knows no link.
+
+What comes from others is not trusted: a descriptor is looked at before it is mapped (memfd.py), a description
+is held against the size that the kernel tells, and nothing is read of the memory itself here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+from weakref import WeakSet
+
+from busway.drivers.descriptors import Descriptor
+from busway.memory.cache import Cache
+from busway.memory.mapping import keeper_of, offset_in
+from busway.memory.pool import Pool, Use
+from busway.memory.region import Region
+from busway.memory.system import missing, system
+
+LEASES_MAX: Final = 256  # descriptors that payloads hold here, or a quarter of what the process may have open
+
+_VERSION: Final = 1
+_PIECE: Final = 1 << 20
+
+
+class Large:
+    """All that one bus has put into memory, and sees of others. Any thread may call `put` and `join`.
+
+    size_max: bytes of all that it puts there; 0: it puts nothing there, and copies what comes.
+    """
+
+    def __init__(self, size_max: int) -> None:
+        self.size_max = 0 if missing() or not system.REUSES else size_max
+        self.pool = Pool(self.size_max)
+        self.cache = Cache(self.size_max)
+        self.leases: WeakSet[Descriptor] = WeakSet()
+        self.leases_max = _leases_max()
+
+    def put(self, payload: bytes | memoryview) -> tuple[bytes, Descriptor] | None:
+        """A description of a payload, and what is to be handed over with it; None: it does not get there.
+
+        A view of a region, or of what has come, stays where it is, and is not copied.
+        """
+        if not self.size_max:
+            return None
+        try:
+            if type(payload) is memoryview:
+                lies = self._described(payload)
+                if lies is not None:
+                    return lies
+            use = self._filled((payload,), len(payload))
+            if use is None:
+                return None
+            return _describe(0, len(payload)), system.lease(use.block.fd, writable=False)
+        except OSError:
+            return None  # no descriptor or no memory is left
+
+    def _described(self, view: memoryview) -> tuple[bytes, Descriptor] | None:
+        keeper = keeper_of(view)
+        if isinstance(keeper, Use):
+            descriptor = system.lease(keeper.block.fd, writable=False)
+        elif isinstance(keeper, Descriptor) and keeper.fd >= 0:
+            descriptor = keeper
+        elif isinstance(keeper, Region) and keeper._fd >= 0:
+            descriptor = system.lease(keeper._fd, writable=False)
+        else:
+            return None
+        offset = offset_in(view)
+        return None if offset < 0 else (_describe(offset, view.nbytes), descriptor)
+
+    def join(self, pieces: Sequence[bytes | memoryview]) -> memoryview | None:
+        """The pieces of a payload one after the other, in memory from which it need not be copied again;
+        None: there is no room. A view of a region, alone, is that itself.
+        """
+        if not self.size_max:
+            return None
+        if len(pieces) == 1:
+            view = memoryview(pieces[0])
+            if isinstance(keeper_of(view), (Use, Descriptor, Region)):
+                return view.toreadonly()
+        size = sum(map(len, pieces))
+        try:
+            use = self._filled(pieces, size)
+        except OSError:
+            return None
+        return None if use is None else use.block.mapping.view(use)[:size].toreadonly()
+
+    def _filled(self, pieces: Sequence[bytes | memoryview], size: int) -> Use | None:
+        use = self.pool.take(size)
+        if use is not None:
+            view, at = use.block.mapping.view(), 0
+            for piece in pieces:
+                view[at : at + len(piece)] = piece
+                at += len(piece)
+        return use
+
+    def look(self, description: bytes, descriptor: Descriptor) -> memoryview:
+        """The payload that is described, read only. Its memory is held as long as there is a view of it, by
+        that descriptor; with many of those it is copied. Raises ValueError if it is not what it says.
+        """
+        offset, size = _read(description)
+        try:
+            if not self.size_max or len(self.leases) >= self.leases_max:
+                return _copied(descriptor.fd, offset, size)
+            mapping = self.cache.mapping_of(descriptor.fd)
+        except OSError:
+            return _copied(descriptor.fd, offset, size)
+        if offset + size > mapping.size:
+            raise ValueError(_BEYOND % (size, offset, mapping.size))
+        self.leases.add(descriptor)
+        return mapping.view(descriptor)[offset : offset + size]
+
+    def wants_sweep(self) -> bool:
+        """Whether whoever asks is to call `sweep` from now and then, until that says that nothing is left."""
+        return self.pool.wants_sweep()
+
+    def sweep(self) -> bool:
+        """Give back what has been idle for long; whether there is anything left to be looked at later."""
+        kept = self.cache.sweep()
+        return self.pool.sweep(bool(kept))
+
+
+_BEYOND: Final = "a payload of %d bytes from %d on came in shared memory of %d"
+_STRANGE: Final = "a description of a payload in shared memory that cannot be read"
+
+
+def _leases_max() -> int:
+    if sys.platform == "win32":
+        return LEASES_MAX
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return LEASES_MAX if most == resource.RLIM_INFINITY else min(LEASES_MAX, most // 4)
+
+
+def _copied(fd: int, offset: int, size: int) -> memoryview:
+    """All that a descriptor has there, by reading. Raises ValueError."""
+    whole, _ = system.check(fd)
+    if offset + size > whole:
+        raise ValueError(_BEYOND % (size, offset, whole))
+    found = bytearray(size)
+    at = 0
+    while at < size:
+        try:
+            count = os.preadv(fd, [memoryview(found)[at : at + _PIECE]], offset + at)
+        except OSError as error:
+            raise ValueError(f"shared memory came that cannot be read: {error}") from None
+        if not count:
+            raise ValueError(_BEYOND % (size, offset, offset + at))
+        at += count
+    return memoryview(found).toreadonly()
+
+
+# Descriptions: a version, then where the payload begins and its size, least significant seven bits first
+
+
+def _describe(offset: int, size: int) -> bytes:
+    return bytes((_VERSION, *_septets(offset), *_septets(size)))
+
+
+def _septets(value: int) -> list[int]:
+    found = []
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return [*found, value]
+
+
+def _read(description: bytes) -> tuple[int, int]:
+    """Raises ValueError."""
+    numbers: list[int] = []
+    value = shift = 0
+    for byte in description[1:]:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            numbers.append(value)
+            value = shift = 0
+        elif shift > 56:
+            raise ValueError(_STRANGE)
+    if description[:1] != bytes((_VERSION,)) or len(numbers) != 2 or shift:
+        raise ValueError(_STRANGE)
+    return numbers[0], numbers[1]
