@@ -477,8 +477,8 @@ class Exchange(RoutingHost):
         if not syncing:
             self.origin.unresolved.synced(now)
 
-    def too_large(self, hop: LinkFace, frame: Frame) -> None:
-        self.origin.too_large(hop, frame)
+    def turned_away(self, hop: LinkFace, frame: Frame, reason: int) -> None:
+        self.origin.turned_away(hop, frame, reason)
 
     def answered(self, peer: Peer, answer: Frame, now: int) -> None:
         self.origin.answers.came(peer, answer, now)

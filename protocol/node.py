@@ -3,25 +3,26 @@ one.
 """
 
 from busway.protocol import events
+from busway.protocol.answering import Answering
 from busway.protocol.checks import check_id, check_time, policy_of
 from busway.protocol.errors import ClosedError, LocalError
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD, Run
 from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver
-from busway.protocol.messaging.requests import Request
-from busway.protocol.retaining import Retaining, rank
+from busway.protocol.retaining import bring, rank
 from busway.protocol.routing.guard import Guard
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address, is_selector, sought
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, Options
+from busway.protocol.wire.things import SHARED_MIN
 from busway.protocol.wire.traits import pack_traits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Final, Iterable
+    from typing import Any, Callable, Final, Iterable, Sequence
 
     from busway.protocol.link.face import LinkHost
 
@@ -35,7 +36,7 @@ _PUBLISH: "Final" = codes.PUBLISH
 _QUEUE_SIZE_MAX: "Final" = codes.QUEUE_SIZE_MAX
 
 
-class Node(Retaining):
+class Node(Answering):
     """One participant of a bus.
 
     Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes
@@ -301,6 +302,8 @@ class Node(Retaining):
         timeout_ms: "int | None" = None,
         wait: bool = True,
         priority: int = codes.NORMAL,
+        things: "Sequence[Any]" = (),
+        regions: int = 0,
     ) -> int:
         """Send to a unicast or anycast endpoint.
 
@@ -309,9 +312,12 @@ class Node(Retaining):
         node; `ttl_ms` waits for the endpoint to appear. `timeout_ms` None: with `confirm` 30 s; a plain
         message waits for credit and room, as long as it takes. With `wait=False` a lack of credit or room
         raises FullError. `priority` LOW, NORMAL, HIGH or URGENT: a higher one passes lower ones on its way.
-        Raises WrongKindError for a broadcast endpoint, LocalError.
+        `payload` is bytes, or a memoryview of bytes that nobody changes any more. `things`, at most 64, go
+        beside it to programs of the same user on this machine, else it is UNDELIVERED with NO_FILES; the
+        first `regions` of them are memory, the others files. Raises WrongKindError for a broadcast endpoint,
+        LocalError.
         """
-        usual = priority == _NORMAL and not (confirm or node_id)
+        usual = priority == _NORMAL and not (confirm or node_id or things)
         if usual and type(payload) is bytes and 0 <= format < 3:  # 3: TYPED
             if self.post(endpoint, payload, now, format):
                 return 0
@@ -321,7 +327,7 @@ class Node(Retaining):
         else:
             check_time("timeout_ms", timeout_ms)
         kind = codes.CONFIRM if confirm else codes.SEND
-        out = self.message(kind, endpoint, payload, format, type_id, node_id, now)
+        out = self.message(kind, endpoint, payload, format, type_id, node_id, now, things, regions)
         if priority != _NORMAL:
             rank(out, priority)
         return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
@@ -416,6 +422,8 @@ class Node(Retaining):
         patience_ms: int = 0,
         realm: int = codes.LOCALNET,
         priority: int = codes.NORMAL,
+        things: "Sequence[Any]" = (),
+        regions: int = 0,
     ) -> int:
         """Give every subscriber of a broadcast endpoint a copy, as far as `realm`: beyond it none gets one.
         Nobody listening is no error.
@@ -424,21 +432,22 @@ class Node(Retaining):
         FullError instead). It waits while all links concerned are full; and up to `patience_ms` for each that
         is full, but for those that others have waited for in vain (-1: for all, as long as it takes; 0: for
         none). Then a link that is full misses it. `best_effort`: never waits; a link that loses packets does
-        not repeat this, and misses it, with a count, when it is busy. `priority` as for `send`.
+        not repeat this, and misses it, with a count, when it is busy. `priority`, `things` and `regions` as
+        for `send`; a link that takes no things misses it, with a count.
         """
         if not -1 <= patience_ms <= 0x7FFFFFFF:
             raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
-        usual = priority == _NORMAL and realm == _LOCALNET and not best_effort
+        usual = priority == _NORMAL and realm == _LOCALNET and not (best_effort or things)
         if usual and type(payload) is bytes:
             if self.publish_on(endpoint, payload, now, format, type_id, patience_ms):
                 return 0
-        out = self.message(_PUBLISH, endpoint, payload, format, type_id, b"", now)
+        out = self.message(_PUBLISH, endpoint, payload, format, type_id, b"", now, things, regions)
         if best_effort or realm != _LOCALNET:
             if not codes.PROCESS <= realm <= codes.GLOBAL:
                 raise LocalError(
                     "realm must be PROCESS, USERSPACE, LOCALNET or GLOBAL (0 to 3), not %r" % realm
                 )
-            out.options = Options()
+            out.options = out.options or Options()
             out.options.best_effort = best_effort
             out.options.reach = realm if realm != _LOCALNET else 0
         if priority != _NORMAL:
@@ -477,21 +486,23 @@ class Node(Retaining):
         window: int = 0,
         wait: bool = True,
         priority: int = codes.NORMAL,
+        things: "Sequence[Any]" = (),
+        regions: int = 0,
     ) -> int:
         """Ask a unicast or anycast endpoint. Returns a token; exactly one terminal Outcome comes within
         `timeout_ms`.
 
         With `window`, 1 to 32767 parts, a streaming reply is wanted: PARTIAL outcomes (each to be confirmed
-        with `consume_part`), then ENDED or another; the timeout then counts from the last part. `priority` as
-        for `send`; the answer has it, too.
+        with `consume_part`), then ENDED or another; the timeout then counts from the last part. `payload`,
+        `things`, `regions` and `priority` as for `send`; the answer has the priority, too.
         """
         check_time("ttl_ms", ttl_ms)
         check_time("timeout_ms", timeout_ms)
         if not 0 <= window < 0x8000:
             raise LocalError("window must be 0 to 32767 parts, not %r" % window)
-        out = self.message(codes.REQUEST, endpoint, payload, format, type_id, node_id, now)
+        out = self.message(codes.REQUEST, endpoint, payload, format, type_id, node_id, now, things, regions)
         if window:
-            out.options = Options()
+            out.options = out.options or Options()
             out.options.window = window
         if priority != _NORMAL:
             rank(out, priority)
@@ -541,38 +552,6 @@ class Node(Retaining):
         """Say that the program has taken one part of a streaming reply."""
         self.origin.answers.consume_part(token, now)
 
-    # Answering
-
-    def respond(
-        self, request: Request, payload: object, now: int, format: int = codes.RAW, type_id: bytes = b""
-    ) -> int:
-        """Reply. Returns 0, or a token whose Outcome comes when the link has room. A request that is over is
-        ignored.
-        """
-        self._check_answer(request, payload, format, type_id)
-        return self.receiving.respond(request, payload, format, type_id, now)
-
-    def respond_part(
-        self, request: Request, payload: object, now: int, format: int = codes.RAW, type_id: bytes = b""
-    ) -> int:
-        """One part of a streaming reply. Returns 0, or a token whose Outcome comes when the origin has room
-        for it.
-        """
-        self._check_answer(request, payload, format, type_id)
-        return self.receiving.respond_part(request, payload, format, type_id, now)
-
-    def respond_end(self, request: Request, now: int) -> int:
-        """End a streaming reply. Returns as `respond` does."""
-        return self.receiving.respond_end(request, now)
-
-    def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
-        """Answer with an error: `code` 256 and up is the application's own, HANDLER_FAILED (64) an
-        exception.
-        """
-        if not 0 < code <= 0xFFFFFFFF:
-            raise LocalError("an error code must be 1 to 4294967295, not %r" % code)
-        return self.receiving.respond_error(request, code, text, now)
-
     # Introspection
 
     def report(self, now: int) -> "dict[str, object]":
@@ -607,6 +586,8 @@ class Node(Retaining):
         type_id: bytes,
         node_id: bytes,
         now: int,
+        things: "Sequence[Any]" = (),
+        regions: int = 0,
     ) -> Frame:
         """A message that may be sent, as far as its caller says of it."""
         self._check_open()
@@ -615,7 +596,9 @@ class Node(Retaining):
                 raise LocalError("endpoint must be 16 bytes")
             self._check_payload(payload, format, type_id)
             self.arm_sweep(now)
-            return self.origin.selecting.message(kind, endpoint, payload, format, type_id, node_id, now)
+            selected = self.origin.selecting.message(kind, endpoint, payload, format, type_id, node_id, now)
+            bring(selected, things, regions)
+            return selected
         if node_id:
             check_id("node_id", node_id)
         here = format == codes.OBJECT and node_id in (b"", self.node_id)
@@ -623,24 +606,10 @@ class Node(Retaining):
             self._check_payload(payload, format, type_id)
         if self._sweep.deadline < 0:
             self.arm_sweep(now)
-        return Frame(kind, b"", endpoint, 0, payload, format, type_id)
-
-    def _check_answer(self, request: Request, payload: object, format: int, type_id: bytes) -> None:
-        if format != codes.OBJECT or request.flow.endpoint.realm != codes.PROCESS:
-            self._check_payload(payload, format, type_id)
-
-    def _check_payload(self, payload: object, format: int, type_id: bytes) -> None:
-        if type(payload) is not bytes:
-            raise LocalError("a payload must be bytes (an object only for a PROCESS endpoint)")
-        if not codes.RAW <= format <= codes.TYPED:
-            raise LocalError("format must be RAW, CBOR, TYPED_AS_ENDPOINT or TYPED (0 to 3), not %r" % format)
-        if format == codes.TYPED:
-            check_id("type_id", type_id)
-        if len(payload) > self.limits.message_size_max:
-            raise LocalError(
-                "a payload of %d bytes exceeds message_size_max of %d: send it in parts"
-                % (len(payload), self.limits.message_size_max)
-            )
+        out = Frame(kind, b"", endpoint, 0, payload, format, type_id)
+        if things or regions or type(payload) is not bytes or len(payload) >= SHARED_MIN:
+            bring(out, things, regions)
+        return out
 
     # What people look at
 

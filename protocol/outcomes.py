@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
 # Kinds of events.
 LINK_OPEN: "Final" = 1
@@ -63,7 +63,7 @@ class Outcome(Event):
     reason.
     """
 
-    __slots__ = ("code", "format", "node_id", "payload", "status", "text", "token", "type_id")
+    __slots__ = ("beside", "code", "format", "node_id", "payload", "status", "text", "token", "type_id")
 
     def __init__(self, token: int, status: int, code: int = 0, text: str = "") -> None:
         self.kind = OUTCOME
@@ -75,3 +75,4 @@ class Outcome(Event):
         self.format = 0
         self.type_id = b""
         self.node_id = b""
+        self.beside: "Any" = None  # the things of a reply or part, if there are any (messaging/carried.py)

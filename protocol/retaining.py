@@ -5,6 +5,11 @@ from busway.protocol.exchange import Exchange
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address, address_of
 from busway.protocol.wire.messages import Frame, Options
+from busway.protocol.wire.things import beside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Sequence
 
 
 class Retaining(Exchange):
@@ -19,6 +24,8 @@ class Retaining(Exchange):
         type_id: bytes,
         node_id: bytes,
         now: int,
+        things: "Sequence[Any]" = (),
+        regions: int = 0,
     ) -> Frame:
         """A message that may be sent, as far as its caller says of it."""
         raise NotImplementedError
@@ -71,7 +78,7 @@ class Retaining(Exchange):
         if not codes.PROCESS <= realm <= codes.GLOBAL:
             raise LocalError("realm must be PROCESS, USERSPACE, LOCALNET or GLOBAL (0 to 3), not %r" % realm)
         uuid = out.endpoint
-        out.options = Options()
+        out.options = out.options or Options()
         out.options.reach = realm if realm != codes.LOCALNET else 0
         out.options.retain = number
         if priority != codes.NORMAL:
@@ -89,3 +96,11 @@ def rank(out: Frame, priority: int) -> None:
         raise LocalError("priority must be LOW, NORMAL, HIGH or URGENT (0 to 3), not %r" % priority)
     out.endpoint = address_of(out.endpoint, priority)
     out.mark(priority)
+
+
+def bring(out: Frame, things: "Sequence[Any]", regions: int) -> None:
+    """Let things go beside a message, the first of which are regions."""
+    given = beside(out.payload, things, regions)
+    if given is not None:
+        out.options = out.options or Options()
+        out.options.things = given

@@ -26,6 +26,7 @@ from busway.names import NAME_SIZE_MAX, NAMESPACE
 from busway.payloads import DEPTH_MAX, INTEGER_SIZE_MAX
 from busway.protocol import Limits, codes
 from busway.protocol.packet.packets import MTU_SERIAL
+from busway.protocol.wire import things
 from tests.front.cli_rig import Running, busway_started
 from tests.rigs import aio, forks
 from tests.rigs.boards import board
@@ -599,6 +600,8 @@ def test_signals_and_options_equal_the_code() -> None:
         "NAME": codes.OPTION_NAME,
         "RETAIN": codes.OPTION_RETAIN,
         "LANE": codes.OPTION_LANE,
+        "THINGS": things.OPTION_THINGS,
+        "SHARED": things.OPTION_SHARED,
     }
 
 

@@ -8,9 +8,17 @@ some bytes, before `receive_data` with these; and `things_to_send` right behind 
 `takes_things` is true, which it is from the first byte on.
 """
 
+from busway.protocol.errors import LocalError, Refusal
+from busway.protocol.fifo import Fifo
+from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.things import BATCH_MAX, MESSAGE_MAX, WAITING_MAX, Things
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
+
+_FULL: "Final" = BATCH_MAX - MESSAGE_MAX - 1  # beyond it the next message might be too many
 
 
 class Aside:
@@ -37,3 +45,85 @@ class Aside:
         LocalError with a sentence if it is not what it says: the link ends.
         """
         raise NotImplementedError
+
+
+class Beside:
+    """All that goes beside the bytes of one link: what has come and belongs to frames still to be read, and
+    what belongs to frames that have been written.
+    """
+
+    __slots__ = ("_came", "aside", "held", "leaving")
+
+    def __init__(self, aside: Aside) -> None:
+        self.aside = aside
+        self._came = Fifo()
+        self.leaving: "list[Any]" = []
+        self.held = 0  # of messages that came over this link and wait in receivers' queues
+
+    # Reading
+
+    def came(self, things: "list[Any]") -> None:
+        """These have come."""
+        for thing in things:
+            self._came.push(thing)
+
+    def waiting(self) -> int:
+        """How many have come and belong to no frame yet."""
+        return len(self._came)
+
+    def is_flooded(self) -> bool:
+        """Whether these are more than may wait for their frames."""
+        return len(self._came) > WAITING_MAX
+
+    def clear(self) -> None:
+        """The link has ended."""
+        self._came.drain()
+        self.leaving = []
+
+    def attach(self, frame: Frame, things: Things, size_max: int) -> None:
+        """Give a frame that has been read what came beside it; `size_max` of its payload. Raises Refusal."""
+        shared = 1 if things.description else 0
+        if len(self._came) < things.count + shared:
+            raise Refusal(codes.MALFORMED, "fewer files and regions have come than a frame says")
+        if shared:
+            things.shared = (things.description, self._came.pop())
+            frame.payload = self._look(things.shared, len(frame.payload), size_max)
+            things.description = b""
+        things.items = tuple([self._came.pop() for _ in range(things.count)])
+
+    def _look(self, shared: "tuple[bytes, Any]", size: int, size_max: int) -> "Any":
+        """The payload that lies in shared memory; `size` bytes came in its place. Raises Refusal."""
+        if size:
+            raise Refusal(codes.MALFORMED, "a payload in shared memory, and bytes")
+        try:
+            payload = self.aside.take(shared[0], shared[1])
+        except LocalError as error:
+            raise Refusal(codes.MALFORMED, str(error)) from None
+        if len(payload) > size_max:
+            text = "a message of %d bytes, but %d were agreed"
+            raise Refusal(codes.TOO_LARGE, text % (len(payload), size_max))
+        return payload
+
+    # Writing
+
+    def share(self, payload: "Any", things: "Things | None") -> "tuple[bytes, Any] | None":
+        """Put a payload where the other side can see it, unless it lies there for another link already, or
+        came so. None: it goes as bytes.
+        """
+        shared = None if things is None else things.shared
+        if shared is None:
+            shared = self.aside.give(payload)
+            if things is not None:
+                things.shared = shared
+        return shared
+
+    def is_full(self) -> bool:
+        """Whether no other message with things may go with what is being written."""
+        return len(self.leaving) > _FULL
+
+    def leave(self) -> "list[Any]":
+        """All that belongs to what has just been written; none is here afterwards."""
+        leaving = self.leaving
+        if leaving:
+            self.leaving = []
+        return leaving

@@ -8,10 +8,10 @@ nothing is published any more. Knows the link's queue, and nothing of trees and 
 from busway.protocol.link import batch
 from busway.protocol.link.face import LinkFace
 from busway.protocol.link.outbox import Outbox
-from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.link.queue import weight_of
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
-from busway.protocol.wire.messages import Frame, signal_about
+from busway.protocol.wire.messages import Frame, has_things, signal_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Backlog:
             return
         limits = self._link.limits
         named = 0 if out.options is None else out.options.named_size()
-        if len(out.payload) > limits.message_size_max or limits.frame_size_max < _HEADER_SIZE + named:
+        excess = len(out.payload) > limits.message_size_max or (has_things(out) and not self._link.aside_on)
+        if excess or limits.frame_size_max < _HEADER_SIZE + named:
             self._lose(out)
             self._tell(out.endpoint)
             return
@@ -124,7 +125,7 @@ class Backlog:
         return taken
 
     def _keep(self, out: Frame) -> None:
-        size = len(out.payload) + OVERHEAD
+        size = weight_of(out)
         while self.kept and self.size + size > self._link.broadcast_size_max:
             self._lose(self._pop(self._first_to_go()))
         self._ranked = self._ranked or out.lane() != codes.NORMAL
@@ -142,7 +143,7 @@ class Backlog:
         out = self.kept.pop(key, None)
         if out is not None:
             self._roots = None
-            self.size -= len(out.payload) + OVERHEAD
+            self.size -= weight_of(out)
         return out
 
     def _queue(self, out: "Frame | None") -> None:

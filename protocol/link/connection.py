@@ -7,7 +7,14 @@ What messages mean is not known here: they go to the host, and come from outbox.
 from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.link.face import LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
-from busway.protocol.link.greeting import agree_features, check_leaf, check_who, hello_of, refuse_handshake
+from busway.protocol.link.greeting import (
+    agree_aside,
+    agree_features,
+    check_leaf,
+    check_who,
+    hello_of,
+    refuse_handshake,
+)
 from busway.protocol.link.inbox import Assembly, Inbox
 from busway.protocol.link.keepalive import Keepalive, token_of
 from busway.protocol.link.link import Link
@@ -18,7 +25,7 @@ from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.control import length_end, read_close, refuse_length, write_close
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import Hello, Limits, agree_keepalive, agree_limits, read_hello
-from busway.protocol.wire.messages import Options, read_frame
+from busway.protocol.wire.messages import Frame, Options, read_frame
 from busway.protocol.wire.strangers import check_stranger, stranger
 
 TYPE_CHECKING = False
@@ -108,6 +115,35 @@ class Connection(SendingLink):
         if self.state == codes.OPEN:
             return self._has_bytes(True) or self._pong >= 0
         return self._has_bytes() or (self.state == codes.CLOSING and bool(self._goodbye))
+
+    @property
+    def takes_things(self) -> bool:
+        """Whether things may come beside the bytes, so that who reads has to take them: from the first byte
+        on, as long as both sides may do so.
+        """
+        return self.beside is not None
+
+    def receive_things(self, things: "list[Any]", now: int) -> None:
+        """These came beside the bytes that the next `receive_data` gets, at `now` in ms. Never raises for
+        what a peer sent; what it means, that call returns.
+        """
+        beside = self.beside
+        if not things or self.state == codes.CLOSED:
+            return
+        if beside is None:
+            self.fail(codes.MALFORMED, "files or regions on a link that takes none", now)
+        else:
+            beside.came(things)
+            if beside.is_flooded() and self.waits_for is not None:
+                self.catch_up(now)  # as in `_hold`: the frames that they belong to are there
+            if beside.is_flooded():
+                self.fail(codes.TOO_MANY, "more files and regions than the frames say", now)
+
+    def things_to_send(self) -> "list[Any]":
+        """All that goes beside what `data_to_send` or `buffers_to_send` has just given, with its first byte:
+        at most 190, [] if there is nothing.
+        """
+        return [] if self.beside is None else self.beside.leave()
 
     def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
         """Take in bytes, cut anywhere, at `now` in ms. Never raises for them; returns what happened."""
@@ -238,6 +274,8 @@ class Connection(SendingLink):
             self.channel.out = b""
         self.outbox.control = []
         self.outbox.write(0x7FFFFFFF, False, False, now)
+        if self.beside is not None:
+            self.beside.clear()
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
@@ -294,13 +332,17 @@ class Connection(SendingLink):
         parts = self.outbox.take(
             size_max, opened, self.state == codes.CLOSING and not self._drains_first, now
         )
-        if self._goodbye and self.outbox.size < size_max:
+        if self._goodbye and self.outbox.size < size_max and not self._is_cut_short():
             parts.append(self._say_goodbye(now))
         if self._room_waiters.items and self.queue.size <= codes.QUEUE_LOW:
             self._resume(now)
         if self._broadcast_waiters or self.lagging or self.backlog.kept or self.backlog.skipped:
             self.backlog.catch_up(now)
         return parts
+
+    def _is_cut_short(self) -> bool:
+        """Whether messages wait for nothing but that things which belong to others are handed over."""
+        return self.beside is not None and self.beside.is_full()
 
     def _resume(self, now: int) -> None:
         """There is room: those who wait for it go on, in turn."""
@@ -465,14 +507,28 @@ class Connection(SendingLink):
             frame.options.best_effort = True
         options = frame.options
         if options is not None and options.partial >= 0:
+            self._attach(frame, options)
             self.inbox.begin(frame, options, reader, now)
             return
         pos = reader.pos
         frame.payload = reader.data[pos : reader.end]
+        if options is not None:
+            self._attach(frame, options)
         route = frame.route  # as it was read: what is passed on gets another
         self.host.frame_came(self, frame, now)
         if (head & 0xEC == 0x88 or head & 0xFC == 0x90) and frame.format != codes.TYPED:
             self.fast.learn(reader.data[start : pos - 2], frame, route)
+
+    def _attach(self, frame: Frame, options: Options) -> None:
+        """Give a frame what came beside it. Raises Refusal."""
+        things = options.things
+        if things is None:
+            return
+        if self.beside is None:
+            raise Refusal(codes.MALFORMED, "files or regions on a link that takes none")
+        if things.description and options.partial >= 0:
+            raise Refusal(codes.MALFORMED, "a cut message in shared memory")
+        self.beside.attach(frame, things, self.limits.message_size_max)
 
     # Handshake
 
@@ -495,6 +551,7 @@ class Connection(SendingLink):
         self.aliases = AliasTable(limits.aliases_max)
         self.lookups = self.link.lookups or theirs.lookups or host.identity.leaf or theirs.leaf
         self.runs, self.addressing = agree_features(self.link, theirs)
+        self._agree_aside(theirs)
         both = (self.runs, self.addressing)
         self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max(), both)
         self.nodes = self.outbox.nodes
@@ -505,6 +562,17 @@ class Connection(SendingLink):
             host.timers.arm(self, now + self.keepalive_ms)
         self.touch()
         host.link_opened(self, theirs, now)
+
+    def _agree_aside(self, theirs: Hello) -> None:
+        """Whether things go beside the bytes from now on. Raises Refusal."""
+        beside = self.beside
+        self.aside_on = agree_aside(self.link, theirs)
+        if self.aside_on:
+            self.outbox.beside = beside
+        elif beside is not None:
+            self.beside = None
+            if beside.waiting():
+                raise Refusal(codes.MALFORMED, "files or regions on a link that takes none")
 
     def _check_who(self, theirs: Hello) -> None:
         """Whether the other side may be who it says, and may be here. Raises Refusal."""

@@ -3,6 +3,7 @@ the things that it carries for others.
 """
 
 from busway.protocol.fifo import Fifo
+from busway.protocol.link.aside import Beside
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue
 from busway.protocol.link.unfinished import Unfinished
@@ -12,6 +13,7 @@ from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_writer
 from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.hello import Hello, Limits
 from busway.protocol.wire.messages import Frame, RoutingHeader
+from busway.protocol.wire.things import WEIGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +89,9 @@ class LinkFace(Outlet):
         "_room_waiters",
         "addressing",
         "aliases",
+        "aside_on",
         "asleep_until",
+        "beside",
         "bytes_in",
         "bytes_out",
         "close_code",
@@ -146,6 +150,8 @@ class LinkFace(Outlet):
         self.keepalive_ms = 0
         self.runs = False  # both sides take messages together in one frame (RUN)
         self.addressing = False  # both sides know labels, priorities and departures
+        self.beside = None if link.aside is None else Beside(link.aside)
+        self.aside_on = False  # both sides take things beside the bytes
         self.rtt_ms = -1  # of the last keepalive, -1 before the first
         self.opened_at = -1
         self.number = 0  # counts the links that this node has opened
@@ -252,12 +258,17 @@ class LinkFace(Outlet):
 
     def enqueue(self, frame: Frame) -> None:
         """A message of ours; the caller has seen that there is room."""
-        if frame.options is not None and frame.options.lane != codes.NORMAL:
-            self.enqueue_marked(frame)
-            return
+        size = len(frame.payload) + OVERHEAD
+        options = frame.options
+        if options is not None:
+            if options.lane != codes.NORMAL:
+                self.enqueue_marked(frame)
+                return
+            if options.things is not None:
+                size += options.things.count * WEIGHT
         queue = self.queue
         queue.items.append(frame)
-        queue.size += len(frame.payload) + OVERHEAD
+        queue.size += size
         if not self.flush_wanted:
             self.flush_wanted = True
             self.host.note_flush(self)

@@ -508,6 +508,8 @@ def write_plain(
         if type(item) is Run:
             break
         frame: Frame = item
+        if frame.options is not None:
+            break
         kind = frame.kind
         payload: bytes = frame.payload
         body = len(payload)
@@ -515,7 +517,6 @@ def write_plain(
         if (
             kind > codes.PUBLISH
             or frame.route is not None
-            or frame.options is not None
             or body > whole_max
             or frame.format >= codes.TYPED
             or not number

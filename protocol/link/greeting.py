@@ -23,6 +23,7 @@ from busway.protocol.wire.hello import (
     write_hello,
 )
 from busway.protocol.wire.runs import FEATURE
+from busway.protocol.wire.things import ASIDE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def hello_of(host: LinkHost, link: Link, limits: Limits) -> bytes:
 def _features(link: Link) -> int:
     features = 0 if link.security is None else link.security.features
     features |= FEATURE if link.runs else 0
+    features |= ASIDE if link.aside is not None else 0
     return features | (ADDRESSING if link.addressing else 0)
 
 
@@ -58,6 +60,12 @@ def agree_features(link: Link, theirs: Hello) -> "tuple[bool, bool]":
     """Whether both sides take RUN, and whether both know labels and what came with them."""
     features = theirs.features
     return link.runs and features & FEATURE != 0, link.addressing and features & ADDRESSING != 0
+
+
+def agree_aside(link: Link, theirs: Hello) -> bool:
+    """Whether things may go beside the bytes: both sides take them, and are programs of one machine."""
+    both = link.aside is not None and theirs.features & ASIDE != 0
+    return both and theirs.realm == codes.USERSPACE
 
 
 def check_who(host: LinkHost, link: Link, realm: int, handshake: "Handshake | None", theirs: Hello) -> None:

@@ -7,8 +7,9 @@ together. Beyond them high and urgent ones have a room of their own, so that oth
 """
 
 from busway.protocol.link.face import LinkFace, Waiter
-from busway.protocol.link.outbox import Outbox, Rows
-from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue
+from busway.protocol.link.outbox import ENDED, Outbox
+from busway.protocol.link.queue import SendQueue, TransitQueue, weight_of
+from busway.protocol.link.rows import Rows
 from busway.protocol.turns import PRIORITIES, Turns
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame
@@ -60,7 +61,7 @@ class Lanes(Rows):
     def enqueue(self, frame: Frame) -> None:
         """A message of ours; the caller has seen that there is room."""
         self._row(_of(frame)).queue.add(frame)
-        self._main.queue.size += len(frame.payload) + OVERHEAD
+        self._main.queue.size += weight_of(frame)
 
     def has_room(self) -> bool:
         """Whether a high or urgent message of ours has room though the link's queue is full."""
@@ -80,7 +81,7 @@ class Lanes(Rows):
     def enqueue_broadcast(self, frame: Frame) -> None:
         """A broadcast that has found room."""
         self._row(_of(frame)).broadcasts.add(frame)
-        self._main.broadcasts.size += len(frame.payload) + OVERHEAD
+        self._main.broadcasts.size += weight_of(frame)
 
     def has_broadcast_room(self) -> bool:
         """Whether a high or urgent broadcast has room though the link's queue of them is full."""
@@ -92,7 +93,7 @@ class Lanes(Rows):
         if row is None or priority == codes.LOW or not row.broadcasts.items:
             return None
         victim: Frame = row.broadcasts.pop_last()
-        size = len(victim.payload) + OVERHEAD
+        size = weight_of(victim)
         row.broadcasts.size -= size
         self._main.broadcasts.size -= size
         return victim
@@ -170,7 +171,7 @@ class Lanes(Rows):
             size = self._write_row(row, parts, size, size + 1, now)
             if size == before and row.load() == load:  # a large one waits for another to be written
                 size = self._helper(row).hurry(parts, size, now)
-            self._turns.went(priority, size - before, sizes)
+            self._turns.went(priority, (size - before) % ENDED, sizes)
         if main.hasty and higher:
             main.ends_early = size > size_max
         elif size < size_max:
@@ -184,6 +185,7 @@ class Lanes(Rows):
         if row is main:
             return main.write_turns(parts, size, size_max, now)
         row.views = main.views
+        row.beside = main.beside
         queue, broadcasts, transit = row.queue.size, row.broadcasts.size, row.transit.size
         ends = row.transit.ends
         size = row.write_turns(parts, size, size_max, now)

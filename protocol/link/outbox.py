@@ -12,42 +12,27 @@ from busway.protocol.link.batch import Batch
 from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.link.fast import write_answerable, write_passing, write_plain, write_run
 from busway.protocol.link.link import Unrepeated
+from busway.protocol.link.partial import Partial
 from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, is_express, lane_of
+from busway.protocol.link.rows import Rows
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.holders import cut_have, cut_selected
-from busway.protocol.wire.messages import Frame, HaveFrame, SelectedSignal, cut, write_header
+from busway.protocol.wire.messages import Frame, HaveFrame, SelectedSignal, cut, share, write_header
+from busway.protocol.wire.things import SHARED_MIN, WEIGHT, Things
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from busway.protocol.link.aside import Beside
+
+ENDED: "Final" = 1 << 40  # added to a size: as many things as go with one write belong to it
+_SHARING_MIN: "Final" = 512  # bytes of a frame, from which on the header of a shared payload has room in it
 _NOWHERE: "Final" = 1 << 62  # in a stream
 _SIGNAL_SIZE: "Final" = 60  # of a signal besides its payload, with both nodes bound in it
-
-
-class Partial:
-    """A large message under way in pieces; what follows in its lane waits in `held`, with its queue. As long
-    as others are large there, too, each takes over what waits behind the one before, instead of all being
-    moved each time.
-    """
-
-    __slots__ = ("held", "lane", "large", "number", "out", "payload", "pos")
-
-    def __init__(self, number: int, out: Frame, payload: bytes) -> None:
-        self.number = number
-        self.out = out
-        self.lane = lane_of(out)
-        self.payload = payload
-        self.pos = 0
-        self.held = Fifo()  # (queue, frame)
-        self.large = 0  # of those in `held`
-
-    def is_written(self) -> bool:
-        """Whether nothing of it is left."""
-        return self.pos >= len(self.payload)
 
 
 class Roots:
@@ -70,44 +55,6 @@ _NONE_FRESH: "list[bytes]" = []
 _NOT_REPEATED: "dict[bytes, int]" = {}
 
 
-class Rows:
-    """The messages of other priorities, as an outbox knows them."""
-
-    __slots__ = ()
-
-    def has_messages(self) -> bool:
-        """Whether there are any."""
-        raise NotImplementedError
-
-    def in_pieces(self) -> bool:
-        """Whether a large one is under way."""
-        raise NotImplementedError
-
-    def leftovers(self) -> "list[Frame]":
-        """All that were not written whole, in order; none are here afterwards."""
-        raise NotImplementedError
-
-    def take_broadcasts(self, root: bytes) -> "list[Frame]":
-        """The broadcasts along the tree of `root` that nothing has been written of."""
-        raise NotImplementedError
-
-    def broadcasts_size(self) -> int:
-        """Bytes that broadcasts count for here."""
-        raise NotImplementedError
-
-    def numbers(self) -> "list[int]":
-        """The numbers of all large messages under way, normal ones too."""
-        raise NotImplementedError
-
-    def finish(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
-        """Write no more than the rest of large ones under way."""
-        raise NotImplementedError
-
-    def write(self, parts: "list[Any]", size: int, size_max: int, now: int) -> int:
-        """Write messages, normal ones too, in turn."""
-        raise NotImplementedError
-
-
 class Outbox:
     """The queues of one link, and their serialisation."""
 
@@ -120,6 +67,7 @@ class Outbox:
         self, link: LinkFace, queue: SendQueue, broadcasts: SendQueue, transit: TransitQueue
     ) -> None:
         self._host = link.host
+        self._link = link
         self._news = link.news
         self.control: "list[bytes]" = []
         self.queue = queue
@@ -141,6 +89,7 @@ class Outbox:
         self._repeated = _NOT_REPEATED  # of those lanes, where the last that is repeated ends
         self._fresh = _NONE_FRESH  # the lanes of those that are being written
         self._roots: "Roots | None" = None
+        self.beside: "Beside | None" = None  # if things go beside the bytes
         self.agreed(link.limits, b"", b"", codes.ROUTES_MAX, (False, False))
 
     def agreed(
@@ -295,6 +244,9 @@ class Outbox:
             size = self._write_open(parts, size, size_max, closing, now)
         if self._fresh:
             self._note_pins(size)
+        if size >= ENDED:
+            size -= ENDED
+            self._link.touch()  # to be asked for more
         self.size = size
         return parts
 
@@ -360,6 +312,8 @@ class Outbox:
         """Messages up to `size_max` bytes, as far as they may go; by the short way where there is one."""
         whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         own = queue is not self.transit
+        if self.beside is not None:
+            whole_max = min(whole_max, SHARED_MIN - 1)
         while queue.items and size < size_max:
             item = queue.items[queue.head]
             kind: int = item.kind
@@ -420,8 +374,11 @@ class Outbox:
     def _count(self, queue: SendQueue, out: Frame, sign: int) -> None:
         if queue is self.transit:
             self.transit.count(out, sign)
-        else:
-            queue.size += sign * (len(out.payload) + OVERHEAD)
+            return
+        size = len(out.payload) + OVERHEAD
+        if out.options is not None and out.options.things is not None:
+            size += out.options.things.count * WEIGHT
+        queue.size += sign * size
 
     def _write_one(self, out: Frame, queue: SendQueue, parts: "list[Any]", size: int, now: int) -> int:
         """Any message: whole, or its first piece; or held back behind a partial one of its lane, or
@@ -431,7 +388,7 @@ class Outbox:
             return self._write_have(out, parts, size, now)
         if isinstance(out, SelectedSignal):
             return self._write_selected(out, parts, size, now)
-        payload: bytes = out.payload
+        payload: "Any" = out.payload
         if out.cancelled:
             return size
         if out.expires and out.expires <= now:
@@ -445,6 +402,13 @@ class Outbox:
             self._repeats(out)
         if self._partials and self._is_held(out, queue):
             return size
+        if self.beside is not None and out.kind < codes.ERROR:
+            if len(payload) >= SHARED_MIN or (out.options is not None and out.options.things is not None):
+                return self._write_beside(self.beside, out, payload, parts, size, now)
+        return self._write_bytes(out, payload, parts, size, now)
+
+    def _write_bytes(self, out: Frame, payload: "Any", parts: "list[Any]", size: int, now: int) -> int:
+        """A message with its payload, whole or its first piece."""
         if self._is_large(out):
             if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
                 if len(payload) <= self.limits.frame_size_max - _SIGNAL_SIZE:
@@ -457,7 +421,29 @@ class Outbox:
             return self._write_first_piece(out, payload, parts, size, now)
         return self._put(out, payload, parts, size, now)
 
-    def _put(self, out: Frame, payload: bytes, parts: "list[Any]", size: int, now: int) -> int:
+    def _write_beside(
+        self, beside: "Beside", out: Frame, payload: "Any", parts: "list[Any]", size: int, now: int
+    ) -> int:
+        """A message with things, or that need not go as bytes."""
+        options = out.options
+        things = None if options is None else options.things
+        shared: "tuple[bytes, Any] | None" = None
+        if len(payload) >= SHARED_MIN and self.limits.frame_size_max >= _SHARING_MIN:
+            shared = beside.share(payload, things)
+        if shared is None:
+            size = self._write_bytes(out, payload, parts, size, now)
+        else:
+            out.options = share(options, shared[0])
+            beside.leaving.append(shared[1])
+            size = self._put(out, b"", parts, size, now)
+            out.options = options  # of a broadcast, others are about to write it as well
+        if things is not None:
+            beside.leaving.extend(things.items)
+            if shared is not None or not self._is_large(out):
+                _let_go(out, things)
+        return size + ENDED if beside.is_full() else size
+
+    def _put(self, out: Frame, payload: "Any", parts: "list[Any]", size: int, now: int) -> int:
         """A frame that fits."""
         header = write_answerable(out, self.aliases, self.direct, now)
         if not header:
@@ -507,7 +493,7 @@ class Outbox:
 
     # Best effort
 
-    def _write_best_effort(self, layer: Unrepeated, out: Frame, payload: bytes, now: int) -> bool:
+    def _write_best_effort(self, layer: Unrepeated, out: Frame, payload: "Any", now: int) -> bool:
         """Into a packet of its own that is not repeated. False: the message goes the way of all, because it
         is too large, the other side may not know its aliases yet, or it would overtake one of its lane.
         """
@@ -564,7 +550,7 @@ class Outbox:
 
     # Large messages
 
-    def _write_first_piece(self, out: Frame, payload: bytes, parts: "list[Any]", size: int, now: int) -> int:
+    def _write_first_piece(self, out: Frame, payload: "Any", parts: "list[Any]", size: int, now: int) -> int:
         used = self._used()
         number = 0
         while number in used:
@@ -592,7 +578,7 @@ class Outbox:
         return len(self._used()) >= self.limits.partials_max
 
     def _put_piece(
-        self, header: bytes, payload: bytes, pos: int, stop: int, parts: "list[Any]", size: int
+        self, header: bytes, payload: "Any", pos: int, stop: int, parts: "list[Any]", size: int
     ) -> int:
         """A frame with the payload from `pos` to `stop`."""
         header = varint(len(header) + stop - pos) + header
@@ -652,6 +638,9 @@ class Outbox:
         """It is written, and what waited behind it is next in its queue."""
         self._blocked = False
         self._repeats(partial.out)
+        things = partial.out.things()
+        if things is not None:
+            _let_go(partial.out, things)
         rest = partial.held.drain()
         for queue in (self.queue, self.broadcasts, self.transit):
             held: "list[object]" = [out for which, out in rest if which is queue]
@@ -691,3 +680,11 @@ class Outbox:
         """A piece of a large message, whose place is wanted for one of another priority."""
         self._blocked = True
         return self._write_piece(parts, size, now, False)
+
+
+def _let_go(out: Frame, things: Things) -> None:
+    """Its things have been handed over; whoever still waits for an answer to it does not keep them. Those of
+    a broadcast go over other links as well.
+    """
+    if out.kind != codes.PUBLISH:
+        things.drop()

@@ -9,6 +9,7 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame
 from busway.protocol.wire.runs import payload_bytes, single_tails
+from busway.protocol.wire.things import TRANSIT_WEIGHT, WEIGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 OVERHEAD: "Final" = 32  # what a queued message counts for besides its payload, bytes
 _ENDS_MAX: "Final" = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the messages of others
+
+
+def weight_of(frame: Frame) -> int:
+    """Bytes that a message counts for in a queue."""
+    size = len(frame.payload) + OVERHEAD
+    things = frame.things()
+    return size if things is None else size + things.count * WEIGHT
 
 
 class Bundle:
@@ -119,7 +127,7 @@ class SendQueue(Fifo):
     def add(self, frame: Frame) -> None:
         """One more."""
         self.items.append(frame)
-        self.size += len(frame.payload) + OVERHEAD
+        self.size += weight_of(frame)
 
     def weight(self) -> int:
         """Bytes that the first message counts for; of several together those of a small one."""
@@ -194,7 +202,7 @@ class TransitQueue(SendQueue):
 
     def has_room(self, out: Frame) -> bool:
         """Whether `offer` takes it."""
-        full = self.size + len(out.payload) + OVERHEAD > codes.TRANSIT_SIZE_MAX
+        full = self.size + _transit_weight(out) > codes.TRANSIT_SIZE_MAX
         if out.kind < codes.ERROR:
             full = full and self.size > 0
         elif not out.payload or not full:
@@ -203,13 +211,20 @@ class TransitQueue(SendQueue):
 
     def count(self, out: Frame, sign: int) -> None:
         """One more that waits here, or elsewhere in its place; or, with `sign` -1, one less."""
-        self.size += sign * (len(out.payload) + OVERHEAD)
+        self.size += sign * _transit_weight(out)
         if out.kind >= codes.ERROR:
             self.ends += sign
 
     def clear(self) -> None:
         """Nothing is counted any more."""
         self.size = self.ends = 0
+
+
+def _transit_weight(frame: Frame) -> int:
+    """Bytes that a message of others counts for."""
+    size = len(frame.payload) + OVERHEAD
+    things = None if frame.options is None else frame.options.things
+    return size if things is None else size + things.count * TRANSIT_WEIGHT
 
 
 def is_behind(item: object) -> bool:

@@ -21,6 +21,7 @@ test_flows.py hold both.
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace
+from busway.protocol.messaging.carried import Carrier, Holder
 from busway.protocol.messaging.latest import Latest
 from busway.protocol.messaging.payload import shown
 from busway.protocol.messaging.ranks import Ranks
@@ -45,7 +46,7 @@ _SPARE_MIN: "Final" = 64  # messages of a budget from which on half as much agai
 _PLAIN: "Final" = 1 << codes.MAY_SEND | 1 << codes.MAY_PUBLISH
 
 
-class Message:
+class Message(Carrier):
     """One message in a receiver's queue.
 
     `payload` is bytes in `format` (an object for OBJECT), `type_id` the message type's uuid or b"", `seq`
@@ -286,7 +287,7 @@ _NONE_LOST: "dict[InFlow, int]" = {}
 _NO_SHARES: "dict[LinkFace | None, Share]" = {}
 
 
-class Receiver:
+class Receiver(Holder):
     """One queue of messages for one part of the program.
 
     `queue_max` messages and `size_max` bytes; what comes beyond meets `policy`.
@@ -326,7 +327,8 @@ class Receiver:
         self.refused = 0
         self.taken = 0
         self.closed = False
-        self.plain = True  # no message of another priority waits, and none was dropped that is to be shown
+        self.holding = 0
+        self.plain = True  # none of another priority or with things waits, nor is a dropped one to be shown
         self.ranks: "Ranks | None" = None  # as long as such wait
         # dropped by the policy, to be shown as `missed` of the origin's next
         self.lost = _NONE_LOST
@@ -365,7 +367,7 @@ class Receiver:
 
     def settle(self) -> None:
         """Messages that were lost have been shown, or need not be any more."""
-        self.plain = self.ranks is None and not self.lost
+        self.plain = self.ranks is None and not self.lost and not self.holding
 
     def show_lost(self, message: Message, policy: int) -> None:
         """Messages that the policy dropped are `missed` of the origin's next message: when that is queued, or

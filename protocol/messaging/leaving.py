@@ -1,6 +1,7 @@
 """The ways out of a receiver's queue: in turn, for another that needs the room, or for a newer one."""
 
 from busway.protocol.fifo import Fifo
+from busway.protocol.messaging.carried import released
 from busway.protocol.messaging.endpoints import Message, Receiver
 from busway.protocol.messaging.latest import Latest
 from busway.protocol.messaging.payload import size_of
@@ -21,6 +22,7 @@ def pull(receiver: Receiver) -> Message:
 
 def left(receiver: Receiver, message: Message) -> None:
     """The message at the front has been taken out, where that is not all."""
+    released(message)
     ranks = receiver.ranks
     if ranks is not None:
         ranks.took()
@@ -83,6 +85,7 @@ def replace(receiver: Receiver, message: Message, size: int) -> bool:
     old: Message = receiver.queue.items[at]
     receiver.queue.items[at] = message
     receiver.size += size - size_of(old.payload)
+    released(old)
     message.missed += 1 + old.missed
     receiver.dropped += 1
     return True

@@ -55,6 +55,8 @@ class Last:
     def __init__(self, number: int, payload: object, format: int, type_id: bytes, at: int) -> None:
         self.number = number & ~codes.CLEARED
         self.cleared = number & codes.CLEARED != 0  # there is none any more
+        if type(payload) is memoryview:
+            payload = bytes(payload)  # it may stay for long, and others want its room
         self.payload: "Any" = b"" if self.cleared else payload
         self.format = format
         self.type_id = type_id

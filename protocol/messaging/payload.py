@@ -10,7 +10,7 @@ _SHOWN_MAX: "Final" = 64  # characters of a payload in a repr
 
 def size_of(payload: object) -> int:
     """Bytes that a payload counts for in queues."""
-    return len(payload) if isinstance(payload, bytes) else _OBJECT_SIZE
+    return len(payload) if isinstance(payload, (bytes, memoryview)) else _OBJECT_SIZE
 
 
 def shown(payload: object) -> str:

@@ -5,6 +5,7 @@ The counterpart of sender.py. Knows connections only as somewhere to put an answ
 
 from busway.protocol.errors import EndpointTakenError, LocalError
 from busway.protocol.messaging.admitting import is_new_session, is_replay, rank_all, start_anew
+from busway.protocol.messaging.carried import Pool, dropped, released
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
@@ -14,11 +15,11 @@ from busway.protocol.messaging.lasts import Lasts
 from busway.protocol.messaging.leaving import count_plain, give_way, left, note_lost, pull, replace
 from busway.protocol.messaging.marked import MarkedMessage
 from busway.protocol.messaging.payload import size_of
-from busway.protocol.messaging.replaying import Replaying
 from busway.protocol.messaging.requests import DONE, TAKEN, Request
 from busway.protocol.messaging.responding import error_of
 from busway.protocol.messaging.sender import Origin
-from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED, RECEIVER_BACK
+from busway.protocol.messaging.yielding import Yielding
+from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED
 from busway.protocol.routing.events import EndpointEvent
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Entry, Peer
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 
-class Receiving(Replaying):
+class Receiving(Yielding):
     """Local endpoints and what arrives for them."""
 
     def __init__(self, host: RoutingHost, origin: Origin) -> None:
@@ -56,9 +57,10 @@ class Receiving(Replaying):
         self.endpoints = {}
         self.process_only = {}
         self.subscribed = 0
-        self.yielded: "dict[bytes, list[Endpoint]]" = {}  # that other nodes keep, of each realm one
+        self.yielded = {}
         self.patterns, self.reply_flows = {}, {}
         self.handlers = Handlers(host, self.gate)
+        self.pool = Pool()
         self.counters = {
             "received": 0,
             "late": 0,
@@ -88,7 +90,7 @@ class Receiving(Replaying):
             if endpoint.realm == codes.PROCESS:
                 self.process_only[uuid] = True
             self.origin.forget_target(uuid)
-            self._announce(endpoint)
+            self.announce(endpoint)
         receiver = Receiver(endpoint, queue_max, size_max, policy)
         endpoint.receivers.append(receiver)
         if endpoint.kind == codes.BROADCAST:
@@ -137,11 +139,11 @@ class Receiving(Replaying):
     def _end(self, endpoint: Endpoint, now: int) -> None:
         """No program wants it any more."""
         if not endpoint.yielded:
-            self._withdraw(endpoint, now)
+            self.withdraw(endpoint, now)
         else:
-            self._forget_yielded(endpoint)
+            self.forget_yielded(endpoint)
 
-    def _withdraw(self, endpoint: Endpoint, now: int) -> None:
+    def withdraw(self, endpoint: Endpoint, now: int) -> None:
         uuid = endpoint.uuid
         del self.endpoints[uuid]
         if endpoint.kind == codes.BROADCAST:
@@ -153,10 +155,10 @@ class Receiving(Replaying):
         for peer in self.all_peers() + list(self.routes.departed.values()):
             for address in addresses:
                 talk(peer).in_flows.pop(address, None)
-        self._announce(endpoint)
+        self.announce(endpoint)
         self.origin.withdrawn(self.me, uuid, now)
 
-    def _announce(self, endpoint: Endpoint) -> None:
+    def announce(self, endpoint: Endpoint) -> None:
         """One of our own came or went; of the built-in one nobody hears."""
         uuid = endpoint.uuid
         if uuid == codes.INTROSPECTION:
@@ -205,47 +207,6 @@ class Receiving(Replaying):
         else:  # who does not read the answers gets no more of them: nothing piles up here
             self.reject(message, codes.QUEUE_FULL)
 
-    def yield_name(self, uuid: bytes, now: int) -> None:
-        """Another node keeps this name (section 4.3): what is queued can still be taken, and nothing more
-        comes until the name is free.
-        """
-        endpoint = self.endpoints[uuid]
-        endpoint.yielded = True
-        self._withdraw(endpoint, now)
-        for flow in list(endpoint.active):
-            endpoint.deactivate(flow)
-        self.yielded.setdefault(uuid, []).append(endpoint)
-        for receiver in endpoint.receivers:
-            self.host.emit(ReceiverEvent(receiver))
-
-    def regain_name(self, uuid: bytes, now: int) -> None:
-        """A name that was lost is registered again, if nobody else has it."""
-        if uuid in self.endpoints:
-            return
-        for endpoint in self.yielded.get(uuid, ()):
-            if self.directory.rival(uuid, endpoint.kind, endpoint.realm) is None:
-                self._regain(endpoint, now)
-                return
-
-    def _regain(self, endpoint: Endpoint, now: int) -> None:
-        self._forget_yielded(endpoint)
-        uuid = endpoint.uuid
-        self.endpoints[uuid] = endpoint
-        if endpoint.kind == codes.BROADCAST:
-            self.subscribe(endpoint)
-        self.origin.forget_target(uuid)
-        self._announce(endpoint)
-        for receiver in endpoint.receivers:
-            self.host.emit(ReceiverEvent(receiver, RECEIVER_BACK))
-        self.origin.unresolved.settle(uuid, now)
-
-    def _forget_yielded(self, endpoint: Endpoint) -> None:
-        endpoint.yielded = False
-        yielded = self.yielded[endpoint.uuid]
-        yielded.remove(endpoint)
-        if not yielded:
-            del self.yielded[endpoint.uuid]
-
     # Arrival
 
     def arrive_local(self, frame: Frame, now: int) -> None:
@@ -258,7 +219,11 @@ class Receiving(Replaying):
             rank_all(flow.endpoint)
         flow.received = frame.number
         flow.last_used = now
-        self.deliver(self._message_of(self.me, flow, frame, 0, now))
+        message = self._message_of(self.me, flow, frame, 0, now)
+        if frame.options is None:
+            self.deliver(message)
+        else:
+            self.deliver_with(message, frame, None)
 
     def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
         """A message of another node, from one of our links."""
@@ -313,7 +278,11 @@ class Receiving(Replaying):
         if missed:
             flow.missed += missed
             self.counters["missed"] += missed
-        self.deliver(self._message_of(peer, flow, frame, missed, now))
+        message = self._message_of(peer, flow, frame, missed, now)
+        if frame.options is None:
+            self.deliver(message)
+        else:
+            self.deliver_with(message, frame, session)
 
     def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
         """The message or request that a frame which continues `flow` makes."""
@@ -406,6 +375,7 @@ class Receiving(Replaying):
     def reject(self, message: Message, reason: int) -> None:
         """A message that had been queued, or would have been, is not taken."""
         flow = message.flow
+        released(message)
         if isinstance(message, Request):
             if message.state != DONE:  # else its origin no longer waits for an answer
                 self._finish_request(message)
@@ -568,6 +538,8 @@ class Receiving(Replaying):
         """End a request that nobody waits for any more; a handler at work is told."""
         taken = request.state == TAKEN
         self._finish_request(request)
+        if not taken:
+            dropped(request)
         if request.stream is not None:
             self.abandon_parts(request.stream)
         if taken:

@@ -152,7 +152,7 @@ class Replaying(Admitting):
         """A publisher asks which of its values this node lacks, and says by that which there are."""
         options = frame.options
         assert options is not None
-        numbers = read_ascending(frame.payload)
+        numbers = read_ascending(bytes(frame.payload))
         hop = peer.hop
         if not self.is_visible(session, peer, endpoint):
             self.refuse(peer, codes.REQUEST, frame.endpoint, frame.number, frame.id, codes.NO_ENDPOINT)

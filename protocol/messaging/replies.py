@@ -5,6 +5,7 @@ Knows nothing of how a message found its way.
 """
 
 from busway.protocol import outcomes
+from busway.protocol.messaging.carried import Carried
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.events import UndeliverableEvent
 from busway.protocol.messaging.flows import LAUNCHED, NEXT, SENT, Pending
@@ -221,3 +222,5 @@ def _fill(outcome: Outcome, frame: Frame) -> None:
     outcome.payload = frame.payload
     outcome.format = frame.format
     outcome.type_id = frame.type_id
+    if frame.options is not None and frame.options.things is not None:
+        outcome.beside = Carried(frame.options.things)

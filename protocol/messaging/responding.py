@@ -10,18 +10,20 @@ from busway.protocol.messaging.events import RequestEvent
 from busway.protocol.messaging.flows import UNLIMITED, MarkedFlow, OutFlow, answers_flow
 from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.requests import DONE, Request
-from busway.protocol.messaging.sender import Origin
+from busway.protocol.messaging.sender import Origin, may_go
 from busway.protocol.messaging.sides import ReceiverSide
 from busway.protocol.outcomes import CANCELLED
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import address_of, addresses_of
-from busway.protocol.wire.messages import Frame, signal
+from busway.protocol.wire.messages import Frame, Options, signal
+from busway.protocol.wire.things import Things
 
 _TOO_LARGE = (
     "the reply exceeds message_size_max of the link it takes: cut it, or raise the limit on both nodes"
 )
+_NO_FILES = "the reply has files or regions, which go to programs of the same user on this machine only"
 
 
 class Responding(ReceiverSide):
@@ -32,11 +34,21 @@ class Responding(ReceiverSide):
     origin: Origin
     reply_flows: "dict[bytes, OutFlow]"
 
-    def respond(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
+    def respond(
+        self,
+        request: Request,
+        payload: object,
+        format: int,
+        type_id: bytes,
+        now: int,
+        things: "Things | None" = None,
+    ) -> int:
         """The reply of a request. Returns 0, or a token to wait on while the link is full."""
         if self._exceeds(request, payload):
             return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Frame(codes.REPLY, request.flow.peer.key, b"", 0, payload, format, type_id)
+        if things is not None and not self._bring(request, out, things):
+            return self.respond_error(request, codes.NO_FILES, _NO_FILES, now)
         return self._conclude(request, out, now)
 
     def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
@@ -70,7 +82,15 @@ class Responding(ReceiverSide):
         self._finish_request(request)
         return token
 
-    def respond_part(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
+    def respond_part(
+        self,
+        request: Request,
+        payload: object,
+        format: int,
+        type_id: bytes,
+        now: int,
+        things: "Things | None" = None,
+    ) -> int:
         """One part of a streaming reply. Returns 0, or a token to wait on for credit or room."""
         if request.stream is None:
             raise LocalError("the origin asked for one reply, not a stream: use respond")
@@ -81,7 +101,16 @@ class Responding(ReceiverSide):
         if self._exceeds(request, payload):
             return self._break_off(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
+        if things is not None and not self._bring(request, out, things):
+            return self._break_off(request, codes.NO_FILES, _NO_FILES, now)
         return self._submit(request.stream, out, request.id, now)
+
+    def _bring(self, request: Request, out: Frame, things: Things) -> bool:
+        """Let things go beside an answer. False: they do not get to the origin."""
+        out.options = Options()
+        out.options.things = things
+        peer = request.flow.peer
+        return peer.hop is None or may_go(peer, peer.hop, out)
 
     def _exceeds(self, request: Request, payload: object) -> bool:
         """Whether the link to the origin takes less than this node does."""

@@ -303,7 +303,7 @@ class Retained(Resending):
             if answer.code not in _NOT_NOW:
                 self._give_up(known)
             return
-        lacking = read_ascending(answer.payload)
+        lacking = read_ascending(bytes(answer.payload))
         if lacking is not None:
             self._has_all_but(known, lacking, now)
 

@@ -55,7 +55,7 @@ from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address, is_selector, lane_at, sought, uuid_of
-from busway.protocol.wire.messages import Frame, signal, signal_about
+from busway.protocol.wire.messages import Frame, has_things, signal, signal_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Origin(SenderSide):
             goes = flow is not None and not flow.waiting.items and self.ready(flow)
         if not goes and not wait and (flow is not None or crowd is not None):
             raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
-        if kind == codes.SEND and goes and flow is not None:
+        if kind == codes.SEND and goes and flow is not None and not has_things(out):
             out.destination = flow.peer.key
             out.endpoint = flow.endpoint  # of a selector it was not known before
             self.transmit(flow, out, now)
@@ -228,18 +228,21 @@ class Origin(SenderSide):
                 self.answers.came(self.me, out, now)
         elif len(out.payload) > hop.limits.message_size_max:
             flow.sent -= 1
-            self.too_large(hop, out)
+            self.turned_away(hop, out, codes.MESSAGE_TOO_LARGE)
+        elif out.options is not None and not may_go(flow.peer, hop, out):
+            flow.sent -= 1
+            self.turned_away(hop, out, codes.NO_FILES)
         else:
             hop.enqueue(out)
 
-    def too_large(self, hop: "LinkFace", out: Frame) -> None:
-        """The link that is left takes no message that large: who waits for it hears so, here or there."""
+    def turned_away(self, hop: "LinkFace", out: Frame, reason: int) -> None:
+        """The link that is left does not take that message: who waits for it hears so, here or there."""
         if out.kind <= codes.REQUEST:
-            self.undeliverable(out, codes.MESSAGE_TOO_LARGE)
+            self.undeliverable(out, reason)
             return
         lane = out.lane()
         out.kind = codes.ERROR  # of the request that it was to answer
-        out.code = codes.MESSAGE_TOO_LARGE
+        out.code = reason
         out.options = None
         if lane != codes.NORMAL:
             out.mark(lane)
@@ -392,6 +395,9 @@ class Origin(SenderSide):
         if pending.state == SENT and pending.out.kind == codes.REQUEST:
             self.call_off(pending, now)
         pending.out.cancelled = True
+        things = pending.out.things()
+        if things is not None:
+            things.drop()  # also where it waits on its link
         self.finish(pending, outcomes.CANCELLED)
 
     def call_off(self, pending: Pending, now: int) -> None:
@@ -571,6 +577,11 @@ class Origin(SenderSide):
                 pending.flow.waiting.drain()  # all at once: one by one would take a second for each 30,000
             unknown = pending.out.kind == codes.CONFIRM and pending.state == SENT
             self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, codes.BUS_CLOSED)
+
+
+def may_go(peer: Peer, hop: "LinkFace", out: Frame) -> bool:
+    """Whether the things of a message, if it has any, get to a node by that link and stay on this machine."""
+    return not has_things(out) or (hop.aside_on and peer.metric >> 14 <= codes.USERSPACE)
 
 
 def _is_refused(flow: MarkedFlow) -> bool:

@@ -5,7 +5,7 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 """
 
 from busway.protocol.link.batch import Branch, Passing
-from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.link.queue import weight_of
 from busway.protocol.routing.advertising import adverts, introduce, is_leaf, show
 from busway.protocol.routing.belief import believes, may_pass_on
 from busway.protocol.routing.grouped import Grouped
@@ -14,7 +14,7 @@ from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import uuid_of
 from busway.protocol.wire.fields import clip_text, text8, varint
-from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signal
+from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, has_things, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ class Forwarder:
             return 0 if peer is not None and self.hold(frame, peer) else codes.NO_ROUTE
         if not hop.addressing and frame.lane() != codes.NORMAL:
             return codes.NO_PRIORITIES
+        if has_things(frame) and not hop.aside_on:
+            return codes.NO_FILES
         if len(frame.payload) > hop.limits.message_size_max:
             if frame.kind != codes.ERROR:
                 return codes.MESSAGE_TOO_LARGE
@@ -187,7 +189,7 @@ class Forwarder:
         """Keep a message, ours or another's, for a node whose way is lost while another may be found. False:
         not that, or too many.
         """
-        size = len(frame.payload) + OVERHEAD
+        size = weight_of(frame)
         if not peer.reachable or peer.hop is not None or self._held + size > codes.HELD_SIZE_MAX:
             return False
         peer.held.append(frame)
@@ -200,7 +202,7 @@ class Forwarder:
         held = peer.held
         peer.held = []
         for frame in held:
-            self._held -= len(frame.payload) + OVERHEAD
+            self._held -= weight_of(frame)
             if frame.route is None:
                 ours.append(frame)
             else:

@@ -100,8 +100,8 @@ class RoutingHost(LinkHost):
         """There is something that may fall idle."""
         raise NotImplementedError
 
-    def too_large(self, hop: LinkFace, frame: Frame) -> None:
-        """The only link that is left takes no message that large."""
+    def turned_away(self, hop: LinkFace, frame: Frame, reason: int) -> None:
+        """The only link that is left does not take that message, for that reason."""
         raise NotImplementedError
 
     def credit_lost(self, intake: Intake) -> None:

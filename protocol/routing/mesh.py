@@ -25,7 +25,7 @@ from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Hello
-from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.messages import Frame, has_things
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -267,7 +267,11 @@ class Mesh(Topology):
             waiter.resume(now)
         if peer.hop is not None and peer.hop in peer.connections:
             for out in broadcasts:
-                if peer.hop.realm <= out.reach():
+                if peer.hop.realm > out.reach():
+                    continue
+                if has_things(out):
+                    peer.hop.broadcast(out)  # which looks whether it takes them
+                else:
                     peer.hop.enqueue_broadcast(out)
             for out in connection.backlogged():
                 if peer.hop.realm <= out.reach():
@@ -312,7 +316,9 @@ class Mesh(Topology):
             elif is_express(out):
                 hop.answer(out)
             elif len(out.payload) > hop.limits.message_size_max:
-                self.host.too_large(hop, out)
+                self.host.turned_away(hop, out, codes.MESSAGE_TOO_LARGE)
+            elif has_things(out) and not hop.aside_on:
+                self.host.turned_away(hop, out, codes.NO_FILES)
             else:
                 hop.enqueue(out)
 

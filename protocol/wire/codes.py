@@ -232,6 +232,8 @@ LOST_AFTER_SENDING: "Final" = 13  # never sent: what a node says of its own requ
 OVERTAKEN: "Final" = 14
 NO_PERMISSION: "Final" = 15
 NO_PRIORITIES: "Final" = 16
+NO_FILES: "Final" = 17
+FILES_FULL: "Final" = 18
 REASON_LAST: "Final" = 63
 HANDLER_FAILED: "Final" = 64
 REASON_NAMES = {
@@ -251,6 +253,8 @@ REASON_NAMES = {
     OVERTAKEN: "OVERTAKEN",
     NO_PERMISSION: "NO_PERMISSION",
     NO_PRIORITIES: "NO_PRIORITIES",
+    NO_FILES: "NO_FILES",
+    FILES_FULL: "FILES_FULL",
     HANDLER_FAILED: "HANDLER_FAILED",
 }
 

@@ -10,6 +10,17 @@ from busway.protocol.wire.entries import read_holder, write_entry
 from busway.protocol.wire.fields import Reader, text, u16
 from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
 from busway.protocol.wire.runs import count_run, run_payloads
+from busway.protocol.wire.things import (
+    OPTION_SHARED,
+    OPTION_SIZE,
+    OPTION_THINGS,
+    Things,
+    described,
+    read_counts,
+    read_shared,
+    write_counts,
+    write_shared,
+)
 from busway.protocol.wire.traits import read_traits, write_traits
 
 TYPE_CHECKING = False
@@ -35,7 +46,7 @@ class RoutingHeader:
 class Options:
     """The optional fields of a header: each has a row in `_OPTIONS`."""
 
-    __slots__ = ("best_effort", "lane", "name", "partial", "reach", "retain", "size", "window")
+    __slots__ = ("best_effort", "lane", "name", "partial", "reach", "retain", "size", "things", "window")
 
     def __init__(self) -> None:
         self.best_effort = False
@@ -48,10 +59,12 @@ class Options:
         self.window = 0  # parts of a stream that the origin has room for; 0: it wants no stream
         self.partial = -1  # of a cut message: which of those under way
         self.size = 0  # ... and the bytes of its whole payload
+        self.things: "Things | None" = None  # that go beside it, where its payload may lie in shared memory
 
     def named_size(self) -> int:
         """Bytes of a header that HEADER_SIZE_MAX does not count."""
-        return len(self.name.encode()) + _NAMED_SIZE if self.name or self.retain else 0
+        size = len(self.name.encode()) + _NAMED_SIZE if self.name or self.retain else 0
+        return size if self.things is None or not self.things.count else size + OPTION_SIZE
 
 
 class Frame(Header):
@@ -87,6 +100,10 @@ class Frame(Header):
     def is_best_effort(self) -> bool:
         """Whether it may be lost rather than keep others waiting."""
         return self.options is not None and self.options.best_effort
+
+    def things(self) -> "Things | None":
+        """All that goes beside it, or may."""
+        return None if self.options is None else self.options.things
 
     def lane(self) -> int:
         """Its lane byte."""
@@ -207,6 +224,11 @@ def signal(which: int, destination: bytes, endpoint: bytes = b"", number: int = 
     frame.signal = which
     frame.id = id
     return frame
+
+
+def has_things(frame: Frame) -> bool:
+    """Whether files or regions go beside it."""
+    return frame.options is not None and frame.options.things is not None and frame.options.things.count > 0
 
 
 def signal_about(which: int, destination: bytes, address: Address, number: int) -> Frame:
@@ -384,8 +406,16 @@ def cut(options: "Options | None", partial: int, size: int) -> Options:
         more.retain = options.retain
         more.window = options.window
         more.lane = options.lane
+        more.things = options.things
     more.partial = partial
     more.size = size
+    return more
+
+
+def share(options: "Options | None", description: bytes) -> Options:
+    """The same of a frame whose payload lies where that says."""
+    more = cut(options, -1, 0)
+    more.things = described(more.things, description)
     return more
 
 
@@ -505,6 +535,25 @@ def _write_lane(options: Options) -> "bytes | None":
     return bytes((options.lane,)) if options.lane != codes.NORMAL else None
 
 
+_BESIDE = 0x3F  # the kinds that may have things: all but ERROR and SIGNAL
+
+
+def _read_things(value: Reader, options: Options) -> None:
+    options.things = read_counts(value, options.things)
+
+
+def _write_things(options: Options) -> "bytes | None":
+    return write_counts(options.things)
+
+
+def _read_shared(value: Reader, options: Options) -> None:
+    options.things = read_shared(value, options.things)
+
+
+def _write_shared(options: Options) -> "bytes | None":
+    return write_shared(options.things)
+
+
 # Each optional field of a header, in the order in which they are written: its number, the kinds that may have
 # it, as bits, how it is read and how it is written.
 _OPTIONS = (
@@ -525,4 +574,6 @@ _OPTIONS = (
     ),
     (codes.OPTION_CUT, ~(1 << codes.SIGNAL), _read_cut, _write_cut),
     (codes.OPTION_LANE, -1, _read_lane, _write_lane),
+    (OPTION_THINGS, _BESIDE, _read_things, _write_things),
+    (OPTION_SHARED, _BESIDE, _read_shared, _write_shared),
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from busway.protocol.wire import codes, runs
+from busway.protocol.wire import codes, runs, things
 from busway.wire_names import CONTROL_NAMES, KIND_NAMES, REALM_NAMES
 
 __all__ = ["Alias", "Body", "Read", "Refused", "read_frame", "varint"]
@@ -391,6 +391,22 @@ def _routes(body: Body) -> dict[str, Any]:
 
 # Section 5: messages
 
+
+def _files(body: Body) -> int:
+    """Their number, behind that of the regions."""
+    regions: int = body.reads[-1].value
+    files = _u8(body)
+    if not 1 <= regions + files <= things.MESSAGE_MAX:
+        raise Refused(f"1 to {things.MESSAGE_MAX} regions and files")
+    return files
+
+
+_shared = _only(
+    _rest,
+    lambda raw: 0 < len(raw) <= things.DESCRIPTION_SIZE_MAX,
+    f"a description of 1 to {things.DESCRIPTION_SIZE_MAX} bytes",
+)
+
 _OPTIONS: Mapping[int, tuple[Callable[[int], bool], _Layout]] = {
     codes.OPTION_CUT: (lambda kind: kind != codes.SIGNAL, {"partial": _u8, "size": _u32}),
     codes.OPTION_STREAM: (
@@ -406,6 +422,8 @@ _OPTIONS: Mapping[int, tuple[Callable[[int], bool], _Layout]] = {
         lambda kind: True,
         {"lane": _only(_u8, lambda lane: lane != 1 and lane < 8, "a lane of 0, or 2 to 7")},
     ),
+    things.OPTION_THINGS: (lambda kind: kind < codes.ERROR, {"regions": _u8, "files": _files}),
+    things.OPTION_SHARED: (lambda kind: kind < codes.ERROR, {"shared": _shared}),
 }
 """Which kinds of message an option says something of, and its fields: elsewhere it is skipped."""
 

@@ -88,6 +88,8 @@ class End:
         self.connection = connection
         self.inbox = bytearray()
         self.sent = bytearray()  # everything this end ever wrote
+        self.beside: list[tuple[int, list[Any]]] = []  # things on their way to it, with where of `inbox`
+        self.batches: list[list[Any]] = []  # the things of each write of this end that had any
         self.writable = True  # False: the link takes nothing from this end (its peer does not read)
         self.unplugged = False  # this end has closed the link
         self.eof_seen = False
@@ -205,7 +207,14 @@ class Net:
         data = self._to_send(here.connection, most)
         assert wanted or not data, "there was something to write, but wants_write did not say so"
         here.sent += data
+        things = here.connection.things_to_send()
+        assert data or not things, "things without a byte that they could go with"
+        assert len(things) <= 190, "more things than one call takes"
+        if things:
+            here.batches.append(things)
         if not there.unplugged:
+            if things:
+                there.beside.append((len(there.inbox), things))
             there.inbox += data
         if here.connection.done:
             here.unplugged = True
@@ -229,10 +238,13 @@ class Net:
             here.inbox.clear()
             return False
         data = here.take_inbox()
+        beside, here.beside = here.beside, []
         pos = 0
         while pos < len(data):
             most = split or len(data)
             stop = pos + (rng.randint(1, self._most(most, len(data), rng)) if rng else most)
+            while beside and beside[0][0] < stop:  # with the first byte of what they were written with
+                here.connection.receive_things(beside.pop(0)[1], self.now)
             self.note(node_of(here.connection), here.connection.receive_data(data[pos:stop], self.now))
             pos = stop
         if there.unplugged and not here.eof_seen:

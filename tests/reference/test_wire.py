@@ -206,7 +206,9 @@ node = st.fixed_dictionaries({"number": positive, "id": st.none()}) | st.fixed_d
 routing = st.none() | st.fixed_dictionaries(
     {"realm": st.integers(0, 3), "hops": u8, "destination": st.none() | node, "source": st.none() | node}
 )
-unknown_options = st.fixed_dictionaries({"type": st.integers(8, 255), "value": st.binary(max_size=9)})
+unknown_options = st.fixed_dictionaries(
+    {"type": st.sampled_from([9, *range(11, 256)]), "value": st.binary(max_size=9)}
+)
 cut = st.fixed_dictionaries(
     {"type": st.just(1), "value": st.fixed_dictionaries({"partial": u8, "size": u32})}
 )
@@ -228,6 +230,19 @@ lane = st.fixed_dictionaries(
     {"type": st.just(5), "value": st.fixed_dictionaries({"lane": st.sampled_from([0, 2, 3, 4, 5, 6, 7])})}
 )
 
+beside = st.fixed_dictionaries(
+    {
+        "type": st.just(8),
+        "value": st.fixed_dictionaries({"regions": st.integers(0, 32), "files": st.integers(1, 32)}),
+    }
+)
+shared = st.fixed_dictionaries(
+    {
+        "type": st.just(10),
+        "value": st.fixed_dictionaries({"shared": st.binary(min_size=1, max_size=64)}),
+    }
+)
+
 
 def options(*known: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[list[dict[str, Any]] | None]:
     """No options, or unknown ones with at most one of each known."""
@@ -241,7 +256,7 @@ def a_frame(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 def a_message(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
     more = {"REQUEST": (stream,), "SEND": (named, retain), "PUBLISH": (named, retain)}
-    known = (cut, lane, *more.get(kind, ()))
+    known = (cut, lane, beside, shared, *more.get(kind, ()))
     fields |= {"routing": routing, "options": options(*known), "payload": payload}
     plainly = a_frame(kind, format=st.integers(0, 2), type=st.none(), **fields)
     typed = a_frame(kind, format=st.just(3), type=alias, **fields)

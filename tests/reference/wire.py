@@ -359,7 +359,7 @@ Routes = _control(8, "entries" / UntilEnd(RouteEntry))
 
 _MESSAGE, _ROUTED, _OPTIONS, _FORMAT = 0x80, 0x08, 0x04, 0x03
 _REQUEST, _ERROR, _SIGNAL = 3, 6, 7
-_CUT, _STREAM, _BEST_EFFORT, _REACH, _LANE, _NAMED, _RETAIN = 1, 2, 3, 4, 5, 6, 7
+_CUT, _STREAM, _BEST_EFFORT, _REACH, _LANE, _NAMED, _RETAIN, _THINGS, _SHARED = 1, 2, 3, 4, 5, 6, 7, 8, 10
 _PUBLISH = 1
 
 
@@ -392,9 +392,25 @@ def _check_retain(number: int) -> None:
         malformed("a number of at least 1")
 
 
+class _Sum(c.Validator):  # type: ignore[misc]
+    """So many regions and files together."""
+
+    def _validate(self, obj: Any, context: Any, path: str) -> bool:
+        if not 1 <= obj["regions"] + obj["files"] <= 64:
+            malformed("1 to 64 regions and files")
+        return True
+
+
+def _check_shared(shared: bytes) -> None:
+    if not 1 <= len(shared) <= 64:
+        malformed("1 to 64 bytes")
+
+
 Lane = c.Struct(marked("lane", U8, _check_lane))
 NameOption = c.Struct(marked("name", Text))
 Retain = c.Struct(marked("retain", U32, _check_retain))
+ThingsOption = _Sum(c.Struct(marked("regions", U8), marked("files", U8)))
+Shared = c.Struct(marked("shared", Rest, _check_shared))
 _OPTION_LAYOUTS = {
     _CUT: Cut,
     _STREAM: StreamOption,
@@ -403,6 +419,8 @@ _OPTION_LAYOUTS = {
     _LANE: Lane,
     _NAMED: NameOption,
     _RETAIN: Retain,
+    _THINGS: ThingsOption,
+    _SHARED: Shared,
 }
 
 
@@ -418,6 +436,8 @@ def _applies(this: Any) -> int:
         return option if kind <= _PUBLISH or kind == _REQUEST else 0
     if option == _LANE:
         return option
+    if option in (_THINGS, _SHARED):
+        return option if kind < _ERROR else 0
     if option == _REACH:
         return option if kind == _PUBLISH else 0
     misplaced = kind == _SIGNAL if option == _CUT else kind != _REQUEST

@@ -130,6 +130,8 @@ export const REASON_NAMES = {
   14: "OVERTAKEN",
   15: "NO_PERMISSION",
   16: "NO_PRIORITIES",
+  17: "NO_FILES",
+  18: "FILES_FULL",
   64: "HANDLER_FAILED",
 };
 export const SECURING = 0;

@@ -1,0 +1,117 @@
+"""Things that a message has brought (docs/protocol.md, section 5.8), and how many of them wait in receivers'
+queues: of each link and of all together so many at the most. Knows no queue.
+"""
+
+from busway.protocol.link.aside import Beside
+from busway.protocol.wire.things import LINK_MAX, NODE_MAX, Things
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Pool:
+    """All that wait in receivers' queues of one node."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    def has_room(self, count: int, beside: "Beside | None") -> bool:
+        """Whether so many more may wait that came over that link; None: that are of this node itself."""
+        return self.held + count <= NODE_MAX and (beside is None or beside.held + count <= LINK_MAX)
+
+
+class Holder:
+    """A queue that things may wait in, with their messages."""
+
+    __slots__ = ("holding",)
+
+    holding: int  # messages that have brought some
+
+
+class Carried:
+    """The things of one message that has come: regions first, then files."""
+
+    __slots__ = ("_beside", "_count", "_holder", "_pool", "items", "region_count")
+
+    def __init__(self, things: "Things | None") -> None:
+        self.items: "tuple[Any, ...]" = () if things is None else things.items
+        self.region_count = 0 if things is None else things.region_count
+        self._count = 0
+        self._holder: "Holder | None" = None
+        self._pool: "Pool | None" = None
+        self._beside: "Beside | None" = None
+
+    def hold(self, count: int, holder: Holder, pool: Pool, beside: "Beside | None") -> None:
+        """Its message waits in a queue now, and counts for so many things there."""
+        self._count = count
+        self._holder = holder
+        self._pool = pool
+        self._beside = beside
+        holder.holding += 1
+        pool.held += count
+        if beside is not None:
+            beside.held += count
+
+    def release(self) -> None:
+        """It waits there no longer. Twice is once."""
+        if self._holder is not None and self._pool is not None:
+            self._holder.holding -= 1
+            self._pool.held -= self._count
+            if self._beside is not None:
+                self._beside.held -= self._count
+            self._holder = self._pool = self._beside = None
+
+    @property
+    def regions(self) -> "list[Any]":
+        """The memory among them."""
+        return list(self.items[: self.region_count])
+
+    @property
+    def files(self) -> "list[Any]":
+        """The open files among them."""
+        return list(self.items[self.region_count :])
+
+
+class Carrier:
+    """A message as somebody that may have brought things."""
+
+    __slots__ = ("beside",)
+
+    # A Carried, or what the adapter makes of it, with the same `files` and `regions`; most have none, and pay
+    # nothing for that.
+    beside: "Any"
+
+    @property
+    def things(self) -> "tuple[Any, ...]":
+        """All that it has brought, as they came: regions first, then files."""
+        carried = getattr(self, "beside", None)
+        return () if carried is None else carried.items
+
+    @property
+    def files(self) -> "list[Any]":
+        """The open files and sockets that came with it, each a `busway.File`."""
+        carried = getattr(self, "beside", None)
+        return [] if carried is None else carried.files
+
+    @property
+    def regions(self) -> "list[Any]":
+        """The memory that came with it, each a `busway.Region`."""
+        carried = getattr(self, "beside", None)
+        return [] if carried is None else carried.regions
+
+
+def released(message: Carrier) -> None:
+    """A message has left the queue that it waited in, or was never in one."""
+    carried = getattr(message, "beside", None)
+    if isinstance(carried, Carried):
+        carried.release()
+
+
+def dropped(message: Carrier) -> None:
+    """Nobody wants a message any more that waits in a queue: its files and regions are free at once."""
+    carried = getattr(message, "beside", None)
+    if isinstance(carried, Carried):
+        carried.items = ()
