@@ -36,7 +36,7 @@ _COMMANDS = (
         "doctor",
         "decode",
     ),
-    *("certificate", "key", "pair", "policy", "firmware", "token"),
+    *("certificate", "key", "pair", "policy", "javascript", "firmware", "token"),
     *("store", "jobs", "history"),
 )
 

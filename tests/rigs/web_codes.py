@@ -21,7 +21,7 @@ def script() -> str:
     """The text of codes.js: what the client's other files use of the core's numbers and names."""
     used = {
         word
-        for path in TARGET.parent.glob("*.js")
+        for path in TARGET.parent.rglob("*.js")
         if path != TARGET
         for word in re.findall(r"\b[A-Z][A-Z0-9_]+\b", path.read_text())
     }

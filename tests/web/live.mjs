@@ -1,21 +1,12 @@
-// Scenarios of the JavaScript client against a real bus: `node live.mjs SCENARIO URL`. Run by test_live.py.
+// Scenarios of the JavaScript client against a real bus: `node live.mjs SCENARIO URL`. Run by test_live.py, and by
+// test_node.py with the URL of a Unix socket.
 
 import assert from "node:assert/strict";
 
-import {
-  Bus,
-  BusClosed,
-  BusError,
-  connect,
-  LinkRefused,
-  RemoteError,
-  RequestTimeout,
-  Undeliverable,
-  uuidOf,
-  where,
-} from "../../src/busway/web/busway.js";
-
 const [scenario, url] = process.argv.slice(2);
+const client = url.startsWith("ipc:") ? "node/bus.js" : "busway.js";
+const { Bus, BusClosed, BusError, connect, LinkRefused, RemoteError, RequestTimeout, Undeliverable, uuidOf, where } =
+  await import(`../../src/busway/web/${client}`);
 const TOKEN = "8c1f0e5bd2a94763b0d5e7f1a2c34698"; // the site's, where it has one
 const within = async (condition, what, seconds = 60) => {
   for (const end = performance.now() + seconds * 1000; !condition();) {

@@ -13,6 +13,7 @@ import pytest
 
 import busway
 from busway.adapters.typed import Priority
+from busway.drivers import unix
 from busway.protocol import Guard, codes
 from tests.adapters.tools import until
 from tests.rigs import aio, browser
@@ -82,21 +83,28 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(*, behind: bool = False, **options: Any) -> AsyncIterator[tuple[Site, str]]:
-    """A site and its address; `behind`: a node in between has that address, and the site a link to it."""
+async def site(*, behind: bool = False, ipc: bool = False, **options: Any) -> AsyncIterator[tuple[Site, str]]:
+    """A site and its address; `behind`: a node in between has that address, and the site a link to it; `ipc`:
+    it is that of its Unix socket.
+    """
     async with (
-        busway.AsyncBus(ipc=False, label=options.pop("label", "site")) as bus,
-        busway.AsyncBus(ipc=False, label="door", transit=True) as door,
+        busway.AsyncBus(ipc=ipc and not behind, label=options.pop("label", "site")) as bus,
+        busway.AsyncBus(ipc=ipc and behind, label="door", transit=True) as door,
     ):
         made = Site(bus)
-        listener = await (door if behind else bus).listen(options.pop("url", "ws://127.0.0.1:0"), **options)
+        if ipc:
+            (peer,) = unix.peers(bus.node.bus)
+            url = f"ipc://{peer.path}"
+        else:
+            url = options.pop("url", "ws://127.0.0.1:0")
+            url = (await (door if behind else bus).listen(url, **options)).url
         if behind:
             made.inside = (await door.listen("tcp://127.0.0.1:0")).url
             await bus.connect(made.inside)
         bus.subscribe("t/down", realm="global")
         publishing = asyncio.create_task(made.publish())
         try:
-            yield made, listener.url
+            yield made, url
         finally:
             publishing.cancel()
 
@@ -230,8 +238,8 @@ def test_token() -> None:
     aio.run(token())
 
 
-async def sends(behind: bool) -> None:
-    async with site(behind=behind) as (made, url):
+async def sends(behind: bool, ipc: bool = False) -> None:
+    async with site(behind=behind, ipc=ipc) as (made, url):
         log = made.bus.register("t/log", realm="global")
         async with node("sends", url) as running:
             taken = [(await log.receive(BOUND_S)).payload for _ in range(2001)]
@@ -241,8 +249,8 @@ async def sends(behind: bool) -> None:
             assert (await late.receive(BOUND_S)).payload == "hello"
 
 
-async def listens(behind: bool) -> None:
-    async with site(behind=behind) as (made, url):
+async def listens(behind: bool, ipc: bool = False) -> None:
+    async with site(behind=behind, ipc=ipc) as (made, url):
         up = made.bus.subscribe("t/up", realm="global")
         async with node("listens", url) as running:
             await running.said("published")
@@ -473,8 +481,8 @@ def test_jobs_go_to_who_is_free() -> None:
     aio.run(shares_jobs())
 
 
-async def streams(behind: bool) -> None:
-    async with site(behind=behind) as (made, url), node("streams", url) as running:
+async def streams(behind: bool, ipc: bool = False) -> None:
+    async with site(behind=behind, ipc=ipc) as (made, url), node("streams", url) as running:
         await running.said("asked")
         bus = made.bus
         parts = [part async for part in bus.request_stream("js/count", 3000, ttl=BOUND_S)]
@@ -493,8 +501,8 @@ async def streams(behind: bool) -> None:
         made.finish.set()
 
 
-async def serves(behind: bool) -> None:
-    async with site(behind=behind) as (made, url), node("serves", url):
+async def serves(behind: bool, ipc: bool = False) -> None:
+    async with site(behind=behind, ipc=ipc) as (made, url), node("serves", url):
         bus = made.bus
         assert await bus.request("js/upper", "hello", ttl=BOUND_S) == "HELLO"
         answers = await asyncio.gather(*(bus.request("js/upper", f"n{number}") for number in range(1000)))

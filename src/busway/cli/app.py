@@ -64,6 +64,7 @@ _COMMANDS = {
     "key": ("keys", "Make the key of a node, or show the public half, which others trust."),
     "pair": ("pair", "Let two machines trust each other's keys, once six words on both screens agree."),
     "policy": ("policy", "Check a policy, or explain what it lets somebody do."),
+    "javascript": ("javascript", "Print the folder of the JavaScript client, to install it for Node."),
     "firmware": ("firmware", "Write the modules that a board needs, made small, and say what they take."),
 }
 

@@ -1,11 +1,13 @@
-"""The JavaScript client, for a listener to hand to browsers. Knows its files, not what is in them."""
+"""The JavaScript client, for a listener to hand to browsers, and a package for Node. Knows its files only."""
 
 from importlib.resources import files
+from pathlib import Path
 
-__all__ = ["client", "read"]
+__all__ = ["client", "folder", "read"]
 
 CLIENT = (
     "busway.js",
+    "bus.js",
     "errors.js",
     "latest.js",
     "leaf.js",
@@ -41,6 +43,11 @@ def read(package: str, name: str) -> tuple[str, bytes]:
     Raises KeyError for a kind of file that pages have no use for, FileNotFoundError if it is not there.
     """
     return CONTENT_TYPES[name.rpartition(".")[2]], files(package).joinpath(name).read_bytes()
+
+
+def folder() -> Path:
+    """The folder of the client, with the package.json by which Node knows it as `busway`."""
+    return Path(__file__).parent
 
 
 def client(folder: str = "/busway/") -> dict[str, tuple[str, bytes]]:

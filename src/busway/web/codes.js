@@ -5,6 +5,8 @@
 export const VERSION = 2;
 export const NNPSK0 = 2;
 export const PROCESS = 0;
+export const USERSPACE = 1;
+export const LOCALNET = 2;
 export const GLOBAL = 3;
 export const UNICAST = 1;
 export const ANYCAST = 2;
@@ -148,6 +150,7 @@ export const OPENING_CREDIT = 4;
 export const STREAM_WINDOW = 64;
 export const STREAM_PATIENCE_MS = 120000;
 export const STREAM_STALL_MS = 1800000;
+export const HELLO_TIMEOUT_MS = 5000;
 export const CLOSING_MS = 2000;
 export const SLEEP_MAX_MS = 86400000;
 export const SYNC_MS = 2000;

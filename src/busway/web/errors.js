@@ -12,9 +12,10 @@ export class BusError extends Error {
 }
 /** Nobody took the message; `reason` is the word for `code`. */
 export class Undeliverable extends BusError {
-  constructor(endpoint, code) {
+  /** `realm`: of the link that it was to go over. */
+  constructor(endpoint, code, realm = codes.GLOBAL) {
     const reason = codes.REASON_NAMES[code] ?? String(code);
-    super(`"${endpoint}" did not take it: ${reason}${HINTS[code] ?? ""}`, code);
+    super(`"${endpoint}" did not take it: ${reason}${hintOf(code, realm)}`, code);
     this.reason = reason;
   }
 }
@@ -28,10 +29,11 @@ export class BusClosed extends BusError {}
 /** The other side refuses this one for good. */
 export class LinkRefused extends BusError {}
 
-const HINTS = {
-  [codes.NO_ENDPOINT]: ' (nobody has that name with realm="global", which a WebSocket needs)',
-  [codes.WRONG_KIND]: " (publish to broadcast endpoints, send to or ask the others)",
-};
+function hintOf(code, realm) {
+  if (code === codes.WRONG_KIND) return " (publish to broadcast endpoints, send to or ask the others)";
+  if (code !== codes.NO_ENDPOINT || realm !== codes.GLOBAL) return "";
+  return ' (nobody has that name with realm="global", which a WebSocket needs)';
+}
 /** What a call that ended otherwise than well hears, by status. */
 export const ENDS = {
   failed: (endpoint, event) =>

@@ -18,6 +18,7 @@ export const RECEIVE_WINDOW_MAX = 256,
   SERVING_MAX = 1024,
   ADDRESSING = 4, // of the features in HELLO
   STREAM_WINDOW_MAX = 0x7fff,
+  REALMS = ["process", "userspace", "localnet", "global"],
   PRIORITIES = ["low", "normal", "high", "urgent"];
 
 // Signals about the messages to an address: an endpoint, and the lane of its messages.
@@ -182,7 +183,7 @@ export function encodeDirectory({
 }
 
 /** A change of our line in as many DIRECTORY frames as it takes; fields as of `encodeDirectory`. */
-export function encodeChange({ label, base, version, entries }, frameMax) {
+export function encodeChange({ realm, label, base, version, entries }, frameMax) {
   const bodies = [];
   let at = 0;
   do {
@@ -193,7 +194,8 @@ export function encodeChange({ label, base, version, entries }, frameMax) {
     }
     const some = entries.slice(start, at);
     const more = at < entries.length;
-    bodies.push(encodeDirectory({ label: start ? undefined : label, more, base, version, entries: some }));
+    const told = { realm, more, base, version, entries: some };
+    bodies.push(encodeDirectory({ ...told, label: start ? undefined : label }));
   } while (at < entries.length);
   return bodies;
 }

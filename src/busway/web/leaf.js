@@ -11,8 +11,8 @@ import * as codes from "./frames.js";
 
 // prettier-ignore
 const {
-  CANCEL, CLOSED, CREDIT, END, ERROR, GRAFT, HAVE, MALFORMED, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, REPLY,
-  REQUEST, SELECTED, SIGNAL, SWEEP_MS, SYNC, TRACE, TRACED, UNDELIVERABLE, WHO,
+  CANCEL, CLOSED, CREDIT, END, ERROR, GLOBAL, GRAFT, HAVE, LOCALNET, MALFORMED, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, REPLY,
+  REQUEST, SELECTED, SIGNAL, SWEEP_MS, SYNC, TRACE, TRACED, UNDELIVERABLE, USERSPACE, WHO,
 } = codes;
 
 /** One session. Feed it with `receive` and `receiveEnd`, write what `take` gives, call `handleTimer` at
@@ -26,10 +26,10 @@ export class Connection extends Presence {
   }
 
   opened() {
-    this.announce(
-      [...this.endpoints].map(([endpoint, mine]) => ({ endpoint, ...mine })),
-      this.mine.label,
-    );
+    const lines = [[], [], [], []]; // by realm
+    for (const [endpoint, mine] of this.endpoints) lines[mine.realm].push({ endpoint, ...mine });
+    this.announce(lines[GLOBAL], GLOBAL, this.mine.label);
+    for (const realm of [LOCALNET, USERSPACE]) if (lines[realm].length) this.announce(lines[realm], realm);
     this.say([SYNC, 3]);
     for (const [endpoint, { kind }] of this.endpoints) this.watch(endpoint, kind);
   }
@@ -93,8 +93,9 @@ export class Connection extends Presence {
 
   onSignal(source, header, now) {
     const { signal, endpoint, address, number, id } = header;
-    const request = this.serving.get(source + id);
-    // What it has crossed must be within the realm of the endpoint that it is about; ours are all GLOBAL.
+    const asked = this.serving.get(source + id);
+    // What it has crossed must be within the realm of the endpoint that it is about.
+    const request = asked?.realm < Math.max(this.realm, header.realm ?? 0) ? undefined : asked;
     const holder = (this.told.get(endpoint) ?? []).find((each) => each.node === source);
     if ((signal === CREDIT || signal === UNDELIVERABLE) && holder && holder.realm < (header.realm ?? 0)) return;
     if (signal === CANCEL && !request?.confirm) this.drop(request); // a confirmed send is not called off
@@ -103,13 +104,14 @@ export class Connection extends Presence {
     else if (signal === PART_CREDIT) this.onPartCredit(request, number, now);
     else if (signal === END) this.onEnd(source, id, number, now);
     else if (signal === UNDELIVERABLE) this.onUndeliverable(source, header, now);
-    else if (signal === WHO) this.onWho(source, endpoint);
+    else if (signal === WHO) this.onWho(source, endpoint, header.realm);
     else if (signal === HAVE && source === this.peer) this.onHave(endpoint, header.holders, now, header.realm);
     else if (signal === PRUNE && source === this.peer && header.node === this.me) this.pruned.add(endpoint);
     else if (signal === GRAFT && source === this.peer && header.node === this.me)
       this.pruned.delete(endpoint);
     else if (signal === TRACE) {
-      const report = [this.realm, ...varint(32), ...text8("ws"), ...text8(this.mine.label)];
+      const { cost = 32, medium = "ws", label } = this.mine;
+      const report = [this.realm, ...varint(cost), ...text8(medium), ...text8(label)];
       this.write({ kind: SIGNAL, signal: TRACED, id, destination: source }, Uint8Array.from(report));
     } else if (signal === SELECTED && source === this.peer) this.onSelected(header, now);
     else if (signal < CANCEL || signal > SELECTED || signal === SELECTED || signal === PRUNE || signal === GRAFT) this.skipped++;

@@ -9,7 +9,7 @@ import { Link } from "./link.js";
 
 // prettier-ignore
 const {
-  ASKED_MAX, BROADCAST, CANCEL, CONFIRM, EXPIRED, FLOW_FALLBACK_MS, FLOW_FORGET_OUT_MS, LOST_AFTER_SENDING,
+  ASKED_MAX, BROADCAST, CANCEL, CONFIRM, EXPIRED, FLOW_FALLBACK_MS, FLOW_FORGET_OUT_MS, LOCALNET, LOST_AFTER_SENDING,
   NORMAL, NO_ENDPOINT, NO_PRIORITIES, NO_ROUTE, OPEN, OUTSTANDING_MAX, PART_CREDIT, PART_LOST, PROBE, PROBE_MAX_MS, PROBE_MS, PUBLISH,
   REQUEST, SEND, SIGNAL, SYNC_MS, MESSAGE_TOO_LARGE, WHO, WRONG_KIND,
 } = codes;
@@ -417,16 +417,22 @@ export class Origin extends Link {
     if (!left.length) this.told.delete(endpoint);
   }
 
+  /** How far a broadcast gets that does not say it (protocol 11). */
+  get usualRealm() {
+    return Math.max(LOCALNET, this.realm);
+  }
+
   /** To all subscribers. False if it was dropped, because there is no session or the socket is full. */
-  publish(endpoint, payload, format, { lane = NORMAL, name = "" } = {}) {
+  publish(endpoint, payload, format, { lane = NORMAL, name = "", realm = this.usualRealm } = {}) {
     const address = addressOf(endpoint, lane);
     const number = (this.published.get(address) ?? 0) + 1;
     if (this.state !== OPEN || (lane !== NORMAL && !this.addressing)) return false;
     this.published.set(address, number);
-    if (this.pruned.has(endpoint)) return true; // nobody listens
+    if (this.pruned.has(endpoint) || realm < this.realm) return true; // nobody listens
     if (!this.room() || payload.length > this.limits.message_size_max) return false;
     const untold = this.addressing && !this.aliasWriter.numbers.has(endpoint); // its router makes the copies for patterns
-    this.write({ kind: PUBLISH, format, endpoint, lane, name: untold && name, number: number & 0xffff }, payload);
+    const reach = realm === this.usualRealm ? 0 : realm;
+    this.write({ kind: PUBLISH, format, endpoint, lane, reach, name: untold && name, number: number & 0xffff }, payload);
     return true;
   }
 

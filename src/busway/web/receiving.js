@@ -20,11 +20,11 @@ const {
 export class Receiving extends Origin {
   constructor(hello, secret, now) {
     super(hello, secret, now);
-    this.endpoints = new Map(); // uuid -> {kind, name, labels}
+    this.endpoints = new Map(); // uuid -> {kind, name, labels, realm}
     this.patterns = new Map(); // uuid -> the levels of its name, of those that are patterns
     this.lost = new Map(); // the same of those whose names others keep
     this.fresh = new Set(); // uuids of which the router has not said yet who had them before
-    this.version = 0; // of our directory line
+    this.versions = [0, 0, 0, 0]; // of our directory lines, by their realm
     this.inFlows = new Map(); // node + address -> flow
     this.serving = new Map(); // node + id -> request
     this.lasts = new Lasts();
@@ -76,12 +76,12 @@ export class Receiving extends Origin {
 
   // Our endpoints
 
-  /** `kind` 1 to 3. Announced at once, or when the session opens. */
-  register(endpoint, kind, name, labels = []) {
-    this.endpoints.set(endpoint, { kind, name, labels });
+  /** `kind` 1 to 3, `realm` 1 to 3. Announced at once, or when the session opens. */
+  register(endpoint, kind, name, labels = [], realm = GLOBAL) {
+    this.endpoints.set(endpoint, { kind, name, labels, realm });
     if (kind === BROADCAST && isPattern(name)) this.patterns.set(endpoint, levelsOf(name));
     if (this.state !== OPEN) return;
-    this.announce([{ endpoint, kind, name, labels }]);
+    this.announce([{ endpoint, kind, name, labels }], realm);
     this.watch(endpoint, kind);
   }
 
@@ -98,14 +98,14 @@ export class Receiving extends Origin {
   settleName(endpoint, holders) {
     const mine = this.endpoints.get(endpoint) ?? this.lost.get(endpoint);
     const isRival = ({ node, kind, realm }) =>
-      kind && realm === GLOBAL && node.slice(0, 32) !== this.mine.node && (kind === UNICAST || kind !== mine.kind);
+      kind && realm === mine.realm && node.slice(0, 32) !== this.mine.node && (kind === UNICAST || kind !== mine.kind);
     const first = this.fresh.delete(endpoint);
     if (!mine) return;
     const rival = holders.some(isRival);
     if (this.lost.has(endpoint) && !rival) {
       this.lost.delete(endpoint);
       this.endpoints.set(endpoint, mine);
-      this.announce([{ endpoint, ...mine }]);
+      this.announce([{ endpoint, ...mine }], mine.realm);
       this.events.push({ type: "back", endpoint });
     } else if (this.endpoints.has(endpoint) && rival && first) {
       this.withdraw(endpoint);
@@ -116,27 +116,36 @@ export class Receiving extends Origin {
 
   withdraw(endpoint) {
     if (this.lost.delete(endpoint)) return;
+    const { realm } = this.endpoints.get(endpoint);
     this.endpoints.delete(endpoint);
     this.patterns.delete(endpoint);
     this.lasts.forget(endpoint);
     for (const [key, flow] of this.inFlows) if (flow.endpoint === endpoint) this.inFlows.delete(key);
-    if (this.state === OPEN) this.announce([{ endpoint, kind: 0 }]);
+    if (this.state === OPEN) this.announce([{ endpoint, kind: 0 }], realm);
   }
 
-  announce(entries, label) {
+  /** Tell what changed in the line of a realm, which travels over no link that is wider. */
+  announce(entries, realm, label) {
+    if (realm < this.realm) return;
     if (!this.addressing) entries = entries.map((entry) => ({ ...entry, labels: [] }));
-    const base = this.version;
-    const version = (this.version += entries.length);
-    const change = { label, base, version, entries };
+    const base = this.versions[realm];
+    const version = (this.versions[realm] += entries.length);
+    const change = { realm, label, base, version, entries };
     for (const body of encodeChange(change, this.limits.frame_size_max)) this.say(body);
   }
 
-  onWho(source, endpoint) {
-    const mine = this.endpoints.get(endpoint);
+  onWho(source, endpoint, crossed) {
+    const mine = this.within(endpoint, crossed);
     this.write(
       { kind: SIGNAL, signal: HAVE, endpoint, destination: source },
-      Uint8Array.from(mine ? [mine.kind | (GLOBAL << 2), 1, 0, 0] : []),
+      Uint8Array.from(mine ? [mine.kind | (mine.realm << 2), 1, 0, 0] : []),
     );
+  }
+
+  /** Our endpoint, if it can be reached from as far away as what comes for it has come. */
+  within(endpoint, crossed = 0) {
+    const mine = this.endpoints.get(endpoint);
+    return mine && mine.realm >= Math.max(this.realm, crossed) ? mine : undefined;
   }
 
   // What comes for them
@@ -162,7 +171,7 @@ export class Receiving extends Origin {
 
   arrive(source, header, payload, now) {
     const { kind, endpoint, number, id } = header;
-    const mine = this.endpoints.get(endpoint);
+    const mine = this.within(endpoint, header.realm);
     if (mine?.kind === BROADCAST && kind === SEND && header.retain) return this.replayed(source, header, payload, mine);
     if (mine?.kind === BROADCAST && kind === REQUEST && header.retain) return this.tellLacking(source, header, payload);
     if (!mine) return this.refuse(source, header, NO_ENDPOINT);
@@ -191,6 +200,7 @@ export class Receiving extends Origin {
         source,
         flow,
         confirm: kind === CONFIRM,
+        realm: mine.realm,
         timeoutMs: header.timeoutMs,
         expires: now + header.timeoutMs,
         window: header.window ?? 0, // above 0: an answer in parts is taken
@@ -268,7 +278,7 @@ export class Receiving extends Origin {
   }
 
   onProbe(source, about, sent, now) {
-    const mine = this.endpoints.get(about.endpoint);
+    const mine = this.within(about.endpoint, about.realm);
     if (!mine) return;
     const flow = this.inFlow(source, about, sent + 1, now);
     const gap = (sent - flow.received) & 0xffff;

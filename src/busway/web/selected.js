@@ -10,8 +10,9 @@ const clock = () => Math.round(performance.now());
 
 /** One question what a selector means, as Presence sees it. */
 class Asking {
-  constructor(selector, until) {
+  constructor(selector, until, error) {
     this.selector = selector;
+    this.error = error; // of a code
     this.expression = selector.expression;
     this.until = until; // until then an answer that names nobody is asked for again
     this.here = new Map();
@@ -31,7 +32,7 @@ class Asking {
 
   /** Nobody is meant, or nobody has said who. */
   expire() {
-    this.end(new Undeliverable(`${this.selector}`, this.answered ? codes.NO_ENDPOINT : codes.NO_ROUTE));
+    this.end(this.error(this.answered ? codes.NO_ENDPOINT : codes.NO_ROUTE));
   }
 }
 
@@ -60,7 +61,8 @@ export class Selected {
       throw new TypeError(`a selector was expected, as in where("renderer"), not ${selector}`);
     const known = this.known.get(selector.text);
     if (known && clock() - known.at < FRESH_MS) return known.found;
-    const asking = new Asking(selector, clock() + ttl * 1000);
+    const error = (code) => this.bus._undeliverable(`${selector}`, code);
+    const asking = new Asking(selector, clock() + ttl * 1000, error);
     const abort = () => asking.end(ENDS.cancelled());
     const timer = setTimeout(() => asking.expire(), timeout * 1000);
     if (signal?.aborted) abort();
