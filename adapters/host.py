@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from busway.adapters.clients import Registry
     from busway.adapters.dialled import Dialling
     from busway.adapters.hooks import Done
+    from busway.adapters.sharing import Sharing
 
 _log = logging.getLogger("busway")
 UNCLOSED = "a bus was left open: use `{way}`, or its close()"
@@ -60,6 +61,7 @@ class BusHost:
     way = ""  # how such a bus is used
     failures: Failures
     sealing: Any = None  # the sealed side of the bus (sealed.py), if it has one
+    sharing: Sharing | None = None  # what it shares with others of this machine, once it could
     lan: Any = None  # what it finds by itself (busway.lan.hub), once it does
 
     def __init__(self, node: Node, ipc: bool, may_tap: bool, identity: Identity) -> None:
@@ -96,6 +98,7 @@ class BusHost:
         node.supplements.name_of = name_of
         node.supplements.protection_of = protection_row
         node.supplements.audit = self.trail.rows
+        node.supplements.memory = lambda: {} if self.sharing is None else self.sharing.report()
         if identity.permissions is not None:
             node.guard = identity.permissions.guard
         live.add(self)
@@ -368,6 +371,8 @@ class BusHost:
             self._on_link_closed(cast(events.LinkEvent, event).connection)
 
     def _on_link_closed(self, connection: Connection) -> None:
+        if self.sharing is not None and connection.beside is not None:
+            self.sharing.link_ended()
         if connection.tag is not None:
             cast(LinkRunner, connection.tag).ended()
         if self.identity.permissions is not None:

@@ -20,6 +20,7 @@ from busway.errors import (
 from busway.names import ascii_safe
 from busway.payloads import SEALED, TYPED, decode, encode
 from busway.protocol import Message, Node, Receiver, Request, codes, events
+from busway.protocol.messaging.viewed import ViewedMessage
 from busway.replies import ReplyType
 
 NO_ANSWERS = (
@@ -31,8 +32,8 @@ def decode_message(message: Message, accept: tuple[type, ...] | None) -> bool:
     """Make a message's payload its value; an error goes to `message.error`. False: an unknown type, skip."""
     if message.format == codes.OBJECT or (message.format == codes.RAW and accept is None):
         return True
-    payload = message.payload
-    assert isinstance(payload, bytes)
+    payload = message.payload if not isinstance(message, ViewedMessage) else message.view
+    assert isinstance(payload, (bytes, memoryview))
     try:
         message.payload = decode(payload, message.format, message.type_id, message.endpoint, accept)
     except UnknownType:
@@ -52,11 +53,13 @@ def decode_outcome(outcome: events.Outcome, wanted: ReplyType | None, to: Any) -
 
 def _decode_outcome(outcome: events.Outcome, wanted: ReplyType | None) -> Any:
     payload = outcome.payload
+    if outcome.format == codes.RAW and type(payload) is memoryview:
+        payload = bytes(payload)
     if wanted is not None:
         if outcome.format == codes.OBJECT:
             return wanted.check(payload)
         return wanted.decode(cast(bytes, payload), outcome.format, outcome.type_id)
-    if outcome.format in (codes.RAW, codes.OBJECT) or not isinstance(payload, bytes):
+    if outcome.format in (codes.RAW, codes.OBJECT) or not isinstance(payload, (bytes, memoryview)):
         return payload
     return decode(payload, outcome.format, outcome.type_id, b"", None)
 

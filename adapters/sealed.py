@@ -335,6 +335,7 @@ class Sealing:
         trusted = self.circle.find(message.source)
         if trusted is None:
             raise SealError("the key of its sender is not among those of seal=")  # it may be told: no path
+        message.payload = bytes_of(message.payload)
         if core.endpoint.kind == codes.BROADCAST:
             self._open_published(message, core, had, trusted)
             return

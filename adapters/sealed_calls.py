@@ -26,7 +26,11 @@ OFFER_TIMEOUT_MS = 10_000
 
 
 def bytes_of(payload: object) -> bytes:
-    """A payload as it came; nothing of an object, which only this process could have given."""
+    """A payload as it came, out of memory that others could change; nothing of an object, which only this
+    process could have given.
+    """
+    if isinstance(payload, memoryview):
+        return bytes(payload)
     return payload if isinstance(payload, bytes) else b""
 
 

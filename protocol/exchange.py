@@ -45,7 +45,7 @@ class Supplements:
     a node has nearly as many.
     """
 
-    __slots__ = ("audit", "dialled", "name_of", "protection_of", "refused_at")
+    __slots__ = ("audit", "dialled", "memory", "name_of", "protection_of", "refused_at")
 
     def __init__(self) -> None:
         # The name by which this program calls an endpoint that it publishes to.
@@ -56,6 +56,8 @@ class Supplements:
         self.protection_of: "Callable[[Connection], dict[str, object]] | None" = None
         # The latest of what matters to security.
         self.audit: "Callable[[], list[dict[str, object]]] | None" = None
+        # The memory that it shares with others of its machine, and sees of theirs.
+        self.memory: "Callable[[], dict[str, object]] | None" = None
         self.refused_at = -1  # when a connection to a listener of this program was refused last
 
 

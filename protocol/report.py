@@ -45,6 +45,8 @@ def report(node: Exchange, now: int) -> "dict[str, object]":
         "guarded": mesh.gate.guard is not None,
         "incoming_refused_ms": now - supplements.refused_at if supplements.refused_at >= 0 else -1,
         "outstanding": len(origin.pending),
+        "things": node.receiving.pool.held,
+        "memory": {} if supplements.memory is None else supplements.memory(),
     }
 
 
@@ -74,6 +76,8 @@ def _link(node: Exchange, connection: Connection, now: int) -> "dict[str, object
         "skipped_frames": connection.skipped_frames,
         "dropped_answers": connection.dropped_answers,
         "over": adverts(connection).neighbour.over,
+        "aside": connection.aside_on,
+        "things": 0 if connection.beside is None else connection.beside.held,
     }
     protection_of = node.supplements.protection_of
     if protection_of is not None:

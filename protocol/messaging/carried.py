@@ -76,13 +76,22 @@ class Carried:
 
 
 class Carrier:
-    """A message as somebody that may have brought things."""
+    """A message as somebody that has brought a payload, and perhaps things."""
 
-    __slots__ = ("beside",)
+    __slots__ = ("beside", "payload")
+
+    payload: "Any"  # of a ViewedMessage only once somebody has asked for it
 
     # A Carried, or what the adapter makes of it, with the same `files` and `regions`; most have none, and pay
     # nothing for that.
     beside: "Any"
+
+    @property
+    def view(self) -> "Any":
+        """The payload, bytes or an array, as a memoryview that cannot be written, and without a copy. Raises
+        TypeError for other values.
+        """
+        return memoryview(self.payload).toreadonly()
 
     @property
     def things(self) -> "tuple[Any, ...]":

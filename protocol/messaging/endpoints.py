@@ -54,7 +54,7 @@ class Message(Carrier):
     `arrived` when it came, in ms.
     """
 
-    __slots__ = ("arrived", "error", "flow", "format", "missed", "payload", "seal", "seq", "type_id")
+    __slots__ = ("arrived", "error", "flow", "format", "missed", "seal", "seq", "type_id")
 
     seal: "Any"  # the adapter's, of a message that came sealed; others have none, and pay nothing for that
 
@@ -63,7 +63,7 @@ class Message(Carrier):
     ) -> None:
         self.flow = flow
         self.seq = seq
-        self.payload: "Any" = payload
+        self.payload = payload
         self.format = format
         self.type_id = type_id
         self.missed = missed

@@ -44,7 +44,7 @@ class Holding(Replaying):
         this node itself.
         """
         things = frame.things()
-        if things is None or (not things.count and things.shared is None):
+        if things is None or (not things.count and type(message.payload) is not memoryview):
             self.deliver(message)
             return
         endpoint = message.flow.endpoint

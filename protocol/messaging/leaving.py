@@ -7,6 +7,7 @@ from busway.protocol.messaging.latest import Latest
 from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.ranks import Ranks
 from busway.protocol.messaging.requests import Request
+from busway.protocol.messaging.viewed import seen
 from busway.protocol.wire import codes
 
 
@@ -20,8 +21,10 @@ def pull(receiver: Receiver) -> Message:
     return message
 
 
-def left(receiver: Receiver, message: Message) -> None:
-    """The message at the front has been taken out, where that is not all."""
+def left(receiver: Receiver, message: Message) -> Message:
+    """The message at the front has been taken out, where that is not all. Returns it as the program gets
+    it.
+    """
     released(message)
     ranks = receiver.ranks
     if ranks is not None:
@@ -30,6 +33,7 @@ def left(receiver: Receiver, message: Message) -> None:
             receiver.ranks = None
             _find_latest(receiver)
     receiver.show_lost(message, codes.DROP_OLDEST)
+    return message if type(message.payload) is not memoryview else seen(message)
 
 
 def _find_latest(receiver: Receiver) -> None:

@@ -410,7 +410,7 @@ class Receiving(Yielding):
             flow = message.flow
             flow.queued -= 1
             if not receiver.plain:
-                left(receiver, message)
+                message = left(receiver, message)
             if flow.limit - flow.received + flow.queued <= flow.half:
                 self._consumed(flow)
             if isinstance(message, Request) and not self._take_request(message, receiver):

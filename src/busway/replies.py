@@ -49,7 +49,7 @@ class ReplyType:
             raise PayloadError(f"expected {self.label}, got {type(value).__qualname__}")
         return value
 
-    def decode(self, payload: bytes, format: int, type_id: bytes) -> Any:
+    def decode(self, payload: bytes | memoryview, format: int, type_id: bytes) -> Any:
         """A reply as it came to the value that is wanted. Raises PayloadError and nothing else.
 
         A reply of a message type must be of a type that is wanted; one without a type is converted.
@@ -60,7 +60,7 @@ class ReplyType:
             converter = declaration.converter() if declaration is not None else None
             label = declaration.cls.__name__ if declaration is not None else label
         if converter is None:
-            raise PayloadError(f"expected {label}, got {_came(format, type_id)}", payload)
+            raise PayloadError(f"expected {label}, got {_came(format, type_id)}", bytes(payload))
         return converted(payload, format, converter, label)
 
 

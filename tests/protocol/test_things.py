@@ -9,6 +9,7 @@ from typing import Any
 from busway.protocol import events
 from busway.protocol.errors import LocalError
 from busway.protocol.link.aside import Aside
+from busway.protocol.messaging.viewed import ViewedMessage
 from busway.protocol.wire.things import SHARED_MIN
 
 from .nets import UNICAST
@@ -95,11 +96,11 @@ def test_a_large_payload_is_shared() -> None:
         net.a.send(E, bytes(size), net.now)
         net.pump()
     assert net.ca.bytes_out - sent < SHARED_MIN + 200
-    payloads = [message.payload for message in net.drain(net.b, receiver)]
-    assert [(type(payload), len(payload)) for payload in payloads] == [
-        (bytes, SHARED_MIN - 1),
-        (memoryview, SHARED_MIN),
-        (memoryview, 1 << 20),
+    messages = net.drain(net.b, receiver)
+    assert [(isinstance(message, ViewedMessage), len(message.payload)) for message in messages] == [
+        (False, SHARED_MIN - 1),
+        (True, SHARED_MIN),
+        (True, 1 << 20),
     ]
 
 

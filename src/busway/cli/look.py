@@ -53,6 +53,8 @@ def nodes(place: Place, tree: bool, node: str, timeout: float, as_json: bool) ->
     on the way leaves this machine, and state is told to programs on it only); "leaf, answers no
     introspection" (a board); "refused" (another program that tells none); "not reached" (another node sees
     it, this command does not: short-lived programs, or nodes connected elsewhere).
+    SHARED, where a node shares memory with others of this machine, is how much; HELD how many of its regions
+    others have (--json has more of it, as memory).
     MISSED counts messages of the node that never came to a program which listens (the most at any one): lost
     on the way, or for want of room never sent, as a board's when `publish` returns False.
     Exit status 3 if a node gave no answer or has another version, 1 if --node matches none.
@@ -102,6 +104,9 @@ def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_j
     PROVED is what the other side has proved to NODE: "local" (a program of the same user: the system says
     so), "key NAME" (one of the trust file), "board key NAME", "token", or "open" (nothing; --json has the key
     also of one that is not trusted).
+    SHARED, where there are links within this machine, says whether large payloads go over it in memory that
+    both sides see, and open files besides; THINGS counts the files and regions that came so and that NODE's
+    program has not taken yet.
     This command's own links are left out. Exit status 3 if a node gave no answer, 1 if --node matches none.
     """
     if watch:
@@ -146,9 +151,25 @@ def look(
 
 def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
     documents = [_node_document(bus, each) for each in found]
-    headings = ("NODE", "ID", "ROLE", ">LINKS", ">ENDPOINTS", ">MISSED", ">RTT", "ANSWER")
-    rows = (_node_row(bus, each) for each in found)
+    headings = ["NODE", "ID", "ROLE", ">LINKS", ">ENDPOINTS", ">MISSED", ">RTT", "ANSWER"]
+    rows = [_node_row(bus, each) for each in found]
+    if any(_shares(each) for each in found):
+        headings += [">SHARED", ">HELD"]
+        rows = [(*row, *_memory_row(each)) for row, each in zip(rows, found, strict=True)]
     output.listing(documents, as_json, f"no programs on bus {bus.node.bus!r}", headings, rows, colour_of)
+
+
+def _shares(found: Found) -> bool:
+    """Whether a node has memory in which others see something of it."""
+    memory = found.report.get("memory") if found.report else None  # older nodes do not say it
+    return isinstance(memory, dict) and bool(memory.get("size"))
+
+
+def _memory_row(found: Found) -> tuple[object, ...]:
+    memory = found.report.get("memory") if found.report else None
+    if not isinstance(memory, dict) or "size" not in memory:
+        return "-", "-"
+    return output.size_text(memory["size"]), memory["held"]
 
 
 def _node_row(bus: AsyncBus, found: Found) -> tuple[object, ...]:
@@ -182,6 +203,7 @@ def _node_document(bus: AsyncBus, found: Found) -> dict[str, object]:
             "outstanding": report["outstanding"],
             "rtt_ms": round(found.seconds * 1000, 3),
             "counters": report["counters"],
+            "memory": report.get("memory"),  # older nodes do not say it
         }
     return document
 
@@ -273,6 +295,9 @@ def _show_links(bus: AsyncBus, found: list[Found], both: bool, as_json: bool) ->
         ">QUEUED",
     ]
     rows = [_link_row(link) for link in documents]
+    if any(link.get("aside") for link in documents):
+        headings += ["SHARED", ">THINGS"]
+        rows = [(*row, *_aside_row(link)) for row, link in zip(rows, documents, strict=True)]
     notes = [link_note(link) for link in documents]
     if any(notes):
         headings.append("NOTE")
@@ -313,6 +338,13 @@ def link_note(link: dict[str, Any]) -> str:
     when = "under way" if wait < 0 else f"next in {wait / 1000:.1f} s"
     error = f": {link['error']}" if link["error"] else ""
     return f"attempt {link['attempt']}, {when}{error}"
+
+
+def _aside_row(link: dict[str, Any]) -> tuple[object, ...]:
+    """Whether memory and open files go over it, and how many wait here that came so."""
+    if "aside" not in link:  # of older nodes, and of a link that is not there
+        return "-", "-"
+    return ("yes", link["things"]) if link["aside"] else ("no", "-")
 
 
 def _link_document(found: Found, link: dict[str, Any]) -> dict[str, Any]:

@@ -304,6 +304,7 @@ class Intake:
 
     def direct(self, message: Any) -> StoredMessage:
         """A message that came past the store."""
+        payload = message.payload
         found = Delivered(
             b"",
             message.name,
@@ -312,7 +313,7 @@ class Intake:
             message.source_label,
             message.format,
             message.type_id,
-            message.payload,
+            bytes(payload) if isinstance(payload, memoryview) else payload,
             codes.PRIORITY_NAMES.index(message.priority),
             0,
             0,

@@ -1,0 +1,151 @@
+"""Large payloads between programs of one machine, as a bus shares them: memory that both sides see takes the
+place of their bytes on a link (link/aside.py says when).
+
+Light: what knows memory (busway/memory) is loaded with the first payload that is shared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakSet, ref
+
+from busway.protocol import Limits, Node
+from busway.protocol.errors import LocalError
+from busway.protocol.link.aside import Aside
+from busway.protocol.wire.things import SHARED_MIN
+
+if TYPE_CHECKING:
+    from busway.adapters.opening import Loop
+    from busway.memory.large import Large
+
+SWEEP_S: Final = 5.0
+_USUAL: Final = Limits().shared_memory
+
+
+class Host(Protocol):
+    """A bus as this needs it."""
+
+    node: Node
+    sharing: Sharing | None
+
+    @property
+    def loop(self) -> Loop: ...
+
+
+class Sharing(Aside):
+    """All that one bus shares, over all of its links."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = ref(host)
+        self.size_max = most_of(host.node.limits)
+        self.given = 0  # payloads that were put into memory
+        self.taken = 0  # that others had put there
+        self._large: Large | None = None
+        _all.add(self)
+
+    def give(self, payload: Any) -> tuple[bytes, Any] | None:
+        """As of Aside."""
+        if not self.size_max:
+            return None
+        found = self._memory().put(payload)
+        self.given += found is not None
+        self._watch()
+        return found
+
+    def take(self, description: bytes, thing: Any) -> Any:
+        """As of Aside."""
+        try:
+            payload = self._memory().look(description, thing)
+        except ValueError as error:
+            raise LocalError(str(error)) from None
+        self.taken += 1
+        self._watch()
+        return payload
+
+    def join(self, pieces: Sequence[Any]) -> memoryview | None:
+        """The pieces of a payload in memory from which it need not be copied again; None: they stay what
+        they are. Any thread may call it.
+        """
+        host = self._host()
+        if not self.size_max or host is None:
+            return None
+        if not any(connection.aside_on for connection in host.node.connections):
+            return None
+        return self._memory().join(pieces)
+
+    def link_ended(self) -> None:
+        """All that came over it may be of a program that is gone: nothing of that is kept here."""
+        if self._large is not None:
+            self._large.cache.clear()
+
+    def _memory(self) -> Large:
+        if self._large is None:
+            from busway.memory.large import Large
+
+            self._large = Large(self.size_max)
+        return self._large
+
+    def _watch(self) -> None:
+        host = self._host()
+        if self._large is not None and host is not None and self._large.wants_sweep():
+            host.loop.call_later(SWEEP_S, partial(_sweep, ref(self)))
+
+    def _sweep(self) -> None:
+        host = self._host()
+        if self._large is not None and host is not None and self._large.sweep():
+            host.loop.call_later(SWEEP_S, partial(_sweep, ref(self)))
+
+    def report(self) -> dict[str, object]:
+        """For the node's report: docs/protocol.md, section 9."""
+        row: dict[str, object] = {"given": self.given, "taken": self.taken, "size_max": self.size_max}
+        large = self._large
+        if large is None:
+            return row | dict.fromkeys(("size", "regions", "held", "mapped", "leases"), 0)
+        return row | {
+            "size": large.pool.size,
+            "regions": large.pool.count,
+            "held": large.pool.held(),
+            "mapped": large.cache.size,
+            "leases": len(large.leases),
+        }
+
+
+_all: WeakSet[Sharing] = WeakSet()
+
+
+def _sweep(sharing: ref[Sharing]) -> None:
+    found = sharing()
+    if found is not None:
+        found._sweep()
+
+
+def aside_of(host: Host) -> Sharing:
+    """The thing that the links of a bus have beside their bytes."""
+    if host.sharing is None:
+        host.sharing = Sharing(host)
+    return host.sharing
+
+
+def most_of(limits: Limits) -> int:
+    """Bytes that a bus with these limits shares."""
+    if limits.shared_memory != _USUAL:
+        return limits.shared_memory
+    try:
+        return min(_USUAL, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
+    except (ValueError, OSError, AttributeError):  # Windows has no sysconf
+        return 0
+
+
+def joined(pieces: Sequence[bytes | memoryview]) -> bytes | memoryview:
+    """A payload that is about to be sent: in memory that can be shared, if it is large, and some bus of this
+    program has a link over which it could be.
+    """
+    if sum(map(len, pieces)) >= SHARED_MIN:
+        for sharing in list(_all):
+            found = sharing.join(pieces)
+            if found is not None:
+                return found
+    return b"".join(pieces)
