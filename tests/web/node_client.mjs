@@ -6,6 +6,7 @@ import process from "node:process";
 import { Bus, BusClosed, connect, LinkRefused, Undeliverable } from "../../src/busway/web/node/bus.js";
 
 const [scenario, ...words] = process.argv.slice(2);
+const PATIENCE = 60; // seconds, on a busy machine
 const say = (line) => process.stdout.write(`${line}\n`);
 const big = (size) => new Uint8Array(size).map((_, at) => at * 7 + (at >> 8));
 /** Lines of standard input, one at a time. */
@@ -23,7 +24,7 @@ const told = async () => (await lines.next()).value;
 
 const scenarios = {
   async "both ways"() {
-    const bus = await connect({ label: "js" });
+    const bus = await connect({ label: "js", timeout: PATIENCE });
     const ups = [];
     let blob = big(0);
     bus.subscribe("py/down", (value) => ups.push(value));
@@ -32,7 +33,7 @@ const scenarios = {
       for (let number = 0; number < most; number++) yield number;
     });
     bus.serve("js/blob", (bytes) => void (blob = bytes));
-    assert.equal(await bus.request("py/upper", "hello", { ttl: 30 }), "HELLO");
+    assert.equal(await bus.request("py/upper", "hello", { ttl: PATIENCE, timeout: PATIENCE }), "HELLO");
     await bus.send("py/log", "first");
     await bus.send("py/log", "last", { confirm: true });
     const parts = [];
@@ -51,7 +52,7 @@ const scenarios = {
   },
 
   async floods() {
-    const bus = await connect();
+    const bus = await connect({ timeout: PATIENCE });
     for (let number = 0; number < 3000; number++) {
       await bus.room();
       assert.ok(bus.publish("js/flood", [number, "x".repeat(4000)]));
@@ -63,18 +64,18 @@ const scenarios = {
   // Serves on, whichever program it is linked to.
   async "outlives its neighbour"() {
     const onState = ({ state, label }) => say(label ? `${state} ${label}` : state);
-    const bus = await connect({ onState });
+    const bus = await connect({ onState, timeout: PATIENCE });
     bus.serve("js/echo", (value) => value);
     const lost = bus.request("py/slow");
     await assert.rejects(lost, (error) => error instanceof Undeliverable && error.reason === "LOST_AFTER_SENDING");
-    assert.equal(await bus.request("py/upper", "again", { ttl: 30 }), "AGAIN");
+    assert.equal(await bus.request("py/upper", "again", { ttl: PATIENCE, timeout: PATIENCE }), "AGAIN");
     say("again");
     await told();
     bus.close();
   },
 
   async "is interrupted"() {
-    const bus = await connect();
+    const bus = await connect({ timeout: PATIENCE });
     if (words[0] === "handled") process.once("SIGINT", () => bus.close());
     bus.serve("js/here", () => {
       say("asked");
@@ -83,7 +84,7 @@ const scenarios = {
   },
 
   async "how far"() {
-    const bus = await connect();
+    const bus = await connect({ timeout: PATIENCE });
     bus.serve("js/near", () => "near", { realm: "userspace" });
     bus.serve("js/usual", () => "usual");
     bus.serve("js/wide", () => "wide", { realm: "global" });
@@ -100,7 +101,7 @@ const scenarios = {
   },
 
   async finds() {
-    const bus = await connect({ timeout: 60, onState: ({ state, label }) => label && say(`${state} ${label}`) });
+    const bus = await connect({ timeout: PATIENCE, onState: ({ state, label }) => label && say(`${state} ${label}`) });
     await told();
     bus.close();
   },

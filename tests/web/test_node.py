@@ -96,6 +96,9 @@ async def started(*words: str | Path, status: int = 0) -> AsyncIterator[Node]:
     try:
         yield running
         assert await running.end() == status, running.complaints
+    except BaseException as error:
+        error.add_note(f"it said: {running.complaints}")
+        raise
     finally:
         if process.returncode is None:
             process.kill()
