@@ -76,9 +76,8 @@ class Beside:
         return len(self._came) > WAITING_MAX
 
     def clear(self) -> None:
-        """The link has ended."""
+        """The link has ended: no frame will be read any more."""
         self._came.drain()
-        self.leaving = []
 
     def attach(self, frame: Frame, things: Things, size_max: int) -> None:
         """Give a frame that has been read what came beside it; `size_max` of its payload. Raises Refusal."""

@@ -274,8 +274,6 @@ class Connection(SendingLink):
             self.channel.out = b""
         self.outbox.control = []
         self.outbox.write(0x7FFFFFFF, False, False, now)
-        if self.beside is not None:
-            self.beside.clear()
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
@@ -610,6 +608,8 @@ class Connection(SendingLink):
         self._chunks = []
         self._assembly = None
         self.inbox.clear(now)
+        if self.beside is not None:
+            self.beside.clear()
         self.waits_for = None
         self._held = []
         self.host.timers.disarm(self)

@@ -149,6 +149,9 @@ class Inbox(Pile):
         assembly.dropped = True
         unfinished = self._link.host.unfinished
         size = assembly.have
+        things = assembly.frame.things()
+        if things is not None:
+            things.drop()
         assembly.let_go(unfinished.buffers)
         unfinished.grown(self, -size - _OVERHEAD, now)
         self._link.host.frame_given_up(self._link, assembly.frame, now)
