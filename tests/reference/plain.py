@@ -15,6 +15,7 @@ _ENDPOINT_KINDS = {name: number for number, name in ENDPOINT_KIND_NAMES.items()}
 _ROUTES = {name: number for number, name in ROUTE_NAMES.items()}
 _SIGNALS = {name: number for number, name in SIGNAL_NAMES.items()}
 _HEX = ("node", "incarnation", "message", "payload", "expression")
+_THINGS = ("regions", "files")
 _FLAGS = ("leaf", "dialled", "lookups")
 _NODES = ("node", "destination", "source", "tree")
 _INTERNAL = (
@@ -172,6 +173,10 @@ def _plain_options(out: dict[str, Any], frame: Any) -> None:
             out["name"] = option.value.name
         elif "retain" in option.value:
             out["retain"] = option.value.retain
+        elif "shared" in option.value:
+            out["shared"] = option.value.shared.hex()
+        elif "files" in option.value:
+            out |= {name: option.value[name] for name in _THINGS if option.value[name]}
         else:
             out["cut"] = {"partial": option.value.partial, "size": option.value.size}
 
@@ -275,6 +280,10 @@ def _buildable_options(vector: dict[str, Any]) -> list[dict[str, Any]]:
         options.append({"type": 5, "value": {"lane": vector["lane"]}})
     if "cut" in vector:
         options.append({"type": 1, "value": vector["cut"]})
+    if "files" in vector or "regions" in vector:
+        options.append({"type": 8, "value": {name: vector.get(name, 0) for name in _THINGS}})
+    if "shared" in vector:
+        options.append({"type": 10, "value": {"shared": bytes.fromhex(vector["shared"])}})
     return options
 
 

@@ -392,24 +392,24 @@ def _check_retain(number: int) -> None:
         malformed("a number of at least 1")
 
 
-class _Sum(c.Validator):  # type: ignore[misc]
-    """So many regions and files together."""
+class _Files(c.Validator):  # type: ignore[misc]
+    """So many that with the regions before them they are not too many."""
 
     def _validate(self, obj: Any, context: Any, path: str) -> bool:
-        if not 1 <= obj["regions"] + obj["files"] <= 64:
+        if not 1 <= context.regions + obj <= 64:
             malformed("1 to 64 regions and files")
         return True
 
 
 def _check_shared(shared: bytes) -> None:
     if not 1 <= len(shared) <= 64:
-        malformed("1 to 64 bytes")
+        malformed("a description of 1 to 64 bytes")
 
 
 Lane = c.Struct(marked("lane", U8, _check_lane))
 NameOption = c.Struct(marked("name", Text))
 Retain = c.Struct(marked("retain", U32, _check_retain))
-ThingsOption = _Sum(c.Struct(marked("regions", U8), marked("files", U8)))
+ThingsOption = c.Struct(marked("regions", U8), marked("files", _Files(U8)))
 Shared = c.Struct(marked("shared", Rest, _check_shared))
 _OPTION_LAYOUTS = {
     _CUT: Cut,

@@ -23,13 +23,13 @@ def load(name: str) -> Any:
 
 SETUP = load("setup.json")
 # What a handshake refuses has numbers that a stranger with one pattern need not tell apart.
-# RUN is a feature that it has not.
+# RUN is a feature that it has not, nor does it take things.
 ERRORS = [
     vector
     for vector in load("errors.json")["vectors"]
-    if vector["state"] not in ("securing", "open with runs")
+    if vector["state"] not in ("securing", "open with runs", "open with things")
 ]
-FRAMES = [vector for vector in load("frames.json")["vectors"] if vector["state"] != "open with runs"]
+FRAMES = [vector for vector in load("frames.json")["vectors"] if not vector["state"].startswith("open with")]
 PACKETS = load("packets.json")
 
 

@@ -483,6 +483,43 @@ RUN_ERRORS = [
     of_run("with more than its sizes say", f"01 0002 0000 0002 0004 0004 {'61' * 9}", 9),
 ]
 
+
+def of_things(name: str, data: str, code: int | None, *beside: str, scope: str = "link") -> Vector:
+    """What comes where things are taken, these first."""
+    made = error(f"things: {name}", data, code, state="open with things", scope=scope)
+    return made | {"beside": [hexed(thing) for thing in beside]}
+
+
+def not_agreed(name: str, data: str) -> Vector:
+    """An option that a side which takes no things knows all the same."""
+    return error(f"{name} that were not agreed", data, 9, state="open with runs", scope="link")
+
+
+THINGS_ERRORS = [
+    not_agreed("things", f"1a 84 04 08 02 0001 0001 {E1} 0001"),
+    not_agreed("shared memory", f"19 84 03 0a 01 01 0001 {E1} 0001"),
+    of_things("one, and one came", f"1a 84 04 08 02 0001 0001 {E1} 0001", None, "01"),
+    of_things("two, and one came", f"1a 84 04 08 02 0002 0001 {E1} 0001", 9, "01"),
+    of_things("none", f"1a 84 04 08 02 0000 0001 {E1} 0001", 9, scope="format"),
+    of_things("65", f"1a 84 04 08 02 0140 0001 {E1} 0001", 9, scope="format"),
+    of_things("THINGS of 1 byte", f"19 84 03 08 01 01 0001 {E1} 0001", 9, scope="format"),
+    of_things("THINGS of 3 bytes", f"1b 84 05 08 03 000100 0001 {E1} 0001", 9, scope="format"),
+    of_things(
+        "THINGS twice", f"1e 84 08 08 02 0001 08 02 0001 0001 {E1} 0001", 9, "01", "02", scope="format"
+    ),
+    of_things("SHARED of no byte", f"18 84 02 0a 00 0001 {E1} 0001", 9, scope="format"),
+    of_things("SHARED of 65 bytes", f"59 84 43 0a 41 {'01' * 65} 0001 {E1} 0001", 9, scope="format"),
+    of_things("SHARED twice", f"1c 84 06 0a 01 01 0a 01 01 0001 {E1} 0001", 9, "01", scope="format"),
+    of_things("SHARED without memory", f"19 84 03 0a 01 01 0001 {E1} 0001", 9),
+    of_things("SHARED with bytes", f"1a 84 03 0a 01 01 0001 {E1} 0001 61", 9, "61"),
+    of_things("SHARED that does not fit its memory", f"19 84 03 0a 01 02 0001 {E1} 0001", 9, "61"),
+    of_things("SHARED and CUT", f"20 84 0a 01 05 00 00000002 0a 01 01 0001 {E1} 0001", 9, "61"),
+    of_things("more than a message may have", f"19 84 03 0a 01 01 0001 {E1} 0001", 10, "61" * 65537),
+    of_things("on an ERROR they are skipped", "07 e4 03 08 01 01 01 02", None),
+    of_things("with nothing that names them", "02 04 01", None, *["01"] * 317),
+    of_things("too many with nothing that names them", "02 04 01", 14, *["01"] * 318),
+]
+
 ERRORS = {
     "about": "docs/protocol.md section 8: what node B sends to node A (states: setup.json), and how it ends",
     "vectors": [
@@ -496,5 +533,6 @@ ERRORS = {
         *CUT_ERRORS,
         *SIGNAL_ERRORS,
         *RUN_ERRORS,
+        *THINGS_ERRORS,
     ],
 }

@@ -7,6 +7,7 @@ from tests.vectors.pieces import (
     E1,
     E2,
     HELLO_B,
+    HELLO_B_ASIDE,
     IDS_B,
     LIMITS,
     MAGIC,
@@ -955,6 +956,66 @@ RUN_FRAMES = [
     ),
 ]
 
+THINGS_FRAMES = [
+    vector(
+        "HELLO that takes things beside the bytes",
+        HELLO_B_ASIDE,
+        hello(features=8),
+        state="greeting",
+    ),
+    vector(
+        "SEND with one region and two files, and one without",
+        f"1b 84 04 08 02 0102 0001 {E1} 0001 61 05 80 01 0002 62",
+        message("SEND", "61", endpoint=E1, seq=1, regions=1, files=2, **bind("endpoint", 1)),
+        message("SEND", "62", endpoint=E1, seq=2, endpoint_alias=1),
+        state="open with things",
+        beside=["01", "02", "03"],
+    ),
+    vector(
+        "PUBLISH of 5 bytes in shared memory, with 64 files",
+        f"1e 94 08 08 02 0040 0a 02 0105 0001 {E1} 0001",
+        message("PUBLISH", "", endpoint=E1, seq=1, files=64, shared="0105", **bind("endpoint", 1)),
+        state="open with things",
+        beside=["6162636465", *["00"] * 64],
+    ),
+    vector(
+        "CONFIRM and REQUEST with a file each, and the longest description",
+        f"1e a4 04 08 02 0001 0001 {E1} 0001 05 b817 61 4a b4 42 0a 40 {'aa' * 64} 01 0002 06 e807",
+        message("CONFIRM", "61", endpoint=E1, seq=1, id=5, timeout_ms=3000, files=1, **bind("endpoint", 1)),
+        message("REQUEST", "", endpoint=E1, seq=2, id=6, timeout_ms=1000, shared="aa" * 64, endpoint_alias=1),
+        state="open with things",
+        beside=["01", "aa"],
+    ),
+    vector(
+        "REPLY and PART with a region each",
+        "08 c4 04 08 02 0100 01 61 09 d4 04 08 02 0100 02 0000",
+        message("REPLY", "61", id=1, regions=1),
+        message("PART", "", id=2, index=0, regions=1),
+        state="open with things",
+        beside=["01", "02"],
+    ),
+    vector(
+        "a SEND of 6 bytes in two pieces, its file with the first",
+        f"22 84 0b 01 05 00 00000006 08 02 0001 0001 {E1} 0001 61 07 07 00 {'62' * 5}",
+        message(
+            "SEND", "61", endpoint=E1, seq=1, cut={"partial": 0, "size": 6}, files=1, **bind("endpoint", 1)
+        ),
+        more("62" * 5),
+        messages=[sent(1, "61" + "62" * 5)],
+        state="open with things",
+        beside=["01"],
+    ),
+    vector(
+        "things in another order, with priority, on what has none skipped",
+        f"20 84 0a 0a 01 01 08 02 0001 05 01 03 0001 {E1} 0001 09 e4 04 08 02 0001 01 02 61",
+        message("SEND", "", endpoint=E1, seq=1, files=1, shared="01", lane=3, **bind("endpoint", 1)),
+        message("ERROR", "61", id=1, code=2),
+        state="open with things",
+        beside=["61", "01"],
+        canonical=False,
+    ),
+]
+
 FRAMES = {
     "about": "docs/protocol.md sections 2 to 7: what node B sends to node A, states as in setup.json",
     "vectors": [
@@ -968,5 +1029,6 @@ FRAMES = {
         *SIGNAL_FRAMES,
         *MESH_FRAMES,
         *RUN_FRAMES,
+        *THINGS_FRAMES,
     ],
 }

@@ -36,9 +36,11 @@ from tests.vectors.handshakes import HANDSHAKES
 from tests.vectors.packets import PACKETS
 from tests.vectors.pieces import (
     HELLO_A,
+    HELLO_A_ASIDE,
     HELLO_A_FIELDS,
     HELLO_A_RUNS,
     HELLO_B,
+    HELLO_B_ASIDE,
     HELLO_B_LEAF,
     HELLO_B_RUNS,
     Vector,
@@ -92,7 +94,8 @@ NAMES = {
 SETUP = {
     "about": "How a connection of node A gets into each state: setup, what it sends at once, what to feed;"
     " with the token it takes pattern 3 only;"
-    ' only with "runs" it takes RUN, which not every implementation has',
+    ' only with "runs" it takes RUN, and only with "aside" things beside the bytes, which not every'
+    " implementation does",
     "own": HELLO_A_FIELDS,
     "sends": hexed(HELLO_A),
     "token": "secret",
@@ -106,6 +109,12 @@ SETUP = {
             "runs": True,
             "sends": hexed(HELLO_A_RUNS),
             "feed": hexed(HELLO_B_RUNS),
+        },
+        "open with things": {
+            "token": False,
+            "aside": True,
+            "sends": hexed(HELLO_A_ASIDE),
+            "feed": hexed(HELLO_B_ASIDE),
         },
     },
 }

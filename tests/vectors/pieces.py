@@ -24,10 +24,13 @@ HELLO_B = f"32 01 {MAGIC} 02 0a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
 HELLO_B_LEAF = f"32 01 {MAGIC} 02 0b {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
 # The same as the first, and it takes RUN.
 HELLO_B_RUNS = HELLO_B.replace(LIMITS, f"02 {LIMITS[3:]}")
+# The same as the first, and it takes things beside the bytes.
+HELLO_B_ASIDE = HELLO_B.replace(LIMITS, f"08 {LIMITS[3:]}")
 # A was dialled.
 HELLO_A = f"2f 01 {MAGIC} 02 02 {NODE_A} {INCARNATION_A} {LIMITS} {DEFAULT} 01 61 00"
 
 HELLO_A_RUNS = HELLO_A.replace(LIMITS, f"02 {LIMITS[3:]}")
+HELLO_A_ASIDE = HELLO_A.replace(LIMITS, f"08 {LIMITS[3:]}")
 
 Vector = dict[str, Any]
 

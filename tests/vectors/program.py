@@ -10,10 +10,11 @@ import json
 from binascii import crc32
 
 from busway.protocol import Link, Node, codes
-from busway.protocol.errors import Refusal
+from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.link import LeafConnection
+from busway.protocol.link.aside import Aside
 from busway.protocol.link.connection import Connection
 from busway.protocol.packet import cobs
 from busway.protocol.packet.texts import TextLayer
@@ -67,6 +68,21 @@ def load(folder: str, name: str) -> "Vector":
     return content
 
 
+class Told(Aside):
+    """Memory as the vectors have it: its description ends with how many bytes it has, modulo 256."""
+
+    def take(self, description: bytes, thing: "Any") -> "Any":
+        if description[-1] != len(thing) & 0xFF and len(description) < 64:
+            raise LocalError("the memory is not what the other side says")
+        return memoryview(thing)
+
+
+def hand_over(made: Connection, vector: "Vector") -> None:
+    """The things that come before the bytes of a vector."""
+    beside = vector.get("beside", [])
+    made.receive_things([unhex(thing) for thing in beside], NOW)
+
+
 def connection(setup: "Vector", state: str, primitives: "Any" = None) -> Connection:
     """Node A's connection in a state, as setup.json says."""
     own, how = setup["own"], setup["states"][state]
@@ -80,8 +96,9 @@ def connection(setup: "Vector", state: str, primitives: "Any" = None) -> Connect
     if how["token"]:
         protection = Security(primitives, bytes, takes=(codes.PSK_AES,), token=setup["token"].encode())
     runs = how.get("runs", False)
+    aside = Told() if how.get("aside") else None
     made = node.connection(
-        Link(codes.USERSPACE, False, security=protection, runs=runs, addressing=False), NOW
+        Link(codes.USERSPACE, False, security=protection, runs=runs, addressing=False, aside=aside), NOW
     )
     sent = made.data_to_send(65536, NOW)
     check(hexed(sent) == how.get("sends", setup["sends"]), state, "its HELLO is", hexed(sent))
@@ -119,6 +136,7 @@ def check_errors(folder: str, primitives: "Any") -> int:
         raw = unhex(vector["hex"])
         for step in (len(raw) or 1, 1):
             made = connection(setup, vector["state"], primitives)
+            hand_over(made, vector)
             for at in range(0, len(raw), step):
                 made.receive_data(raw[at : at + step], NOW)
             check(made.close_code in wanted, vector["name"], "ended with", made.close_code)
@@ -163,6 +181,7 @@ def check_frames(folder: str) -> int:
         if vector["state"] == "greeting":
             continue  # whether a node takes a HELLO is another question: errors.json
         made = connection(setup, vector["state"])
+        hand_over(made, vector)
         made.receive_data(raw, NOW)
         closes = [frame for frame in vector["frames"] if frame["kind"] == "CLOSE"]
         code = closes[0]["code"] if closes else -1
@@ -299,6 +318,11 @@ def fields(frame: Frame) -> "Vector":
         "retain": frame.options.retain if frame.options else 0,
         "type": hexed(frame.type_id),
     }
+    things = frame.things()
+    if things is not None:
+        found["regions"] = things.region_count
+        found["files"] = things.count - things.region_count
+        found["shared"] = hexed(things.description)
     for name in NUMBERS:
         found[name] = frame.number
     if frame.options is not None and frame.options.partial >= 0:
@@ -428,7 +452,7 @@ def check_leaf(folder: str) -> int:
 
 def for_leaves(vector: "Vector") -> bool:
     frames = [frame["kind"] for frame in vector.get("frames", [])]
-    if vector["state"] == "open with runs":
+    if vector["state"] in ("open with runs", "open with things"):
         return False
     return not [word for word in NOT_FOR_LEAVES if word in vector["name"] or word in frames]
 

@@ -62,9 +62,9 @@ test("names", () => {
 });
 
 // What only a router has to find: it has leaves, and boards dial it (what a page finds of a handshake:
-// secure.test.mjs). And RUN, SELECT and HAVE_PART, which this client does not have; and what is in an entry's extension.
+// secure.test.mjs). And RUN, things, SELECT and HAVE_PART, which this client does not have; and what is in an entry's extension.
 const routersOnly = ({ state, scope, name }) =>
-  ["open to a leaf", "securing", "open with runs"].includes(state) ||
+  ["open to a leaf", "securing", "open with runs", "open with things"].includes(state) ||
   scope === "extension" ||
   name.startsWith("SELECT") ||
   name.startsWith("HAVE_PART");
