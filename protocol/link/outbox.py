@@ -66,7 +66,6 @@ class Outbox:
     def __init__(
         self, link: LinkFace, queue: SendQueue, broadcasts: SendQueue, transit: TransitQueue
     ) -> None:
-        self._host = link.host
         self._link = link
         self._news = link.news
         self.control: "list[bytes]" = []
@@ -393,7 +392,7 @@ class Outbox:
             return size
         if out.expires and out.expires <= now:
             if out.route is None:  # else its origin counts the time itself
-                self._host.undeliverable(out, codes.EXPIRED)
+                self._link.host.undeliverable(out, codes.EXPIRED)
             return size
         if self.layer is not None and out.kind <= codes.REQUEST:
             if out.is_best_effort():
@@ -413,10 +412,10 @@ class Outbox:
             if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
                 if len(payload) <= self.limits.frame_size_max - _SIGNAL_SIZE:
                     return self._put(out, payload, parts, size, now)
-                self._host.count("signals_dropped")
+                self._link.host.count("signals_dropped")
                 return size
             if self._room(out) < 1:  # of a last value, whose name takes all: as a publication
-                self._host.count("broadcast_dropped")
+                self._link.host.count("broadcast_dropped")
                 return size
             return self._write_first_piece(out, payload, parts, size, now)
         return self._put(out, payload, parts, size, now)

@@ -52,7 +52,7 @@ class Limits:
 
     def __repr__(self) -> str:
         names = "frame_size_max=%d, message_size_max=%d, aliases_max=%d, partials_max=%d, shared_memory=%d"
-        return "Limits(%s)" % (names % (*self.values(), self.shared_memory))
+        return "Limits(%s)" % (names % (self.values() + (self.shared_memory,)))
 
     def values(self) -> "tuple[int, int, int, int]":
         """In the order in which they are told."""
