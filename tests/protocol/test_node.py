@@ -459,7 +459,7 @@ def test_a_node_and_its_limits_tell_what_they_are() -> None:
     node.close(net.now)
     assert repr(node).endswith(", links: 0, closed>")
     words = "frame_size_max=65652, message_size_max=16777216, aliases_max=9, partials_max=4"
-    assert repr(node.limits) == f"Limits({words})"
+    assert repr(node.limits) == f"Limits({words}, shared_memory=1073741824)"
 
 
 def test_a_node_has_no_more_attributes_than_are_quick_to_reach() -> None:

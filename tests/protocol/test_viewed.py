@@ -10,9 +10,9 @@ from busway.protocol import Message, codes
 from busway.protocol.messaging.viewed import ViewedMessage
 from busway.protocol.wire.things import SHARED_MIN
 
+from .beside import Machine, numbers, things
 from .nets import BROADCAST, UNICAST
 from .pairs import E, Pair
-from .test_things import numbers, pair, things
 
 LARGE = b"0123456789abcdef" * (SHARED_MIN // 16)
 
@@ -26,7 +26,7 @@ def drained(net: Pair, payload: bytes, *words: Any) -> list[Message]:
 
 
 def test_bytes_are_copied_when_they_are_asked_for() -> None:
-    (message,) = drained(pair(), LARGE)
+    (message,) = drained(Machine(), LARGE)
     assert isinstance(message, ViewedMessage)
     view = message.view
     assert (type(view), view.readonly, bytes(view)) == (memoryview, True, LARGE)
@@ -40,7 +40,7 @@ def test_bytes_are_copied_when_they_are_asked_for() -> None:
 
 
 def test_all_else_of_the_message_is_as_ever() -> None:
-    net = pair()
+    net = Machine()
     receiver = net.b.register(E, UNICAST, name="lab/camera")
     net.pump()
     net.a.send(E, b"small", net.now)
@@ -57,7 +57,7 @@ def test_all_else_of_the_message_is_as_ever() -> None:
 
 
 def test_every_payload_that_is_bytes_or_an_array_has_a_view() -> None:
-    (message,) = drained(pair(), b"small")
+    (message,) = drained(Machine(), b"small")
     assert not isinstance(message, ViewedMessage)
     assert (bytes(message.view), message.view.readonly) == (b"small", True)
     message.payload = bytearray(b"array")
@@ -68,13 +68,13 @@ def test_every_payload_that_is_bytes_or_an_array_has_a_view() -> None:
 
 
 def test_what_is_no_bytes_is_left_to_be_decoded_from_the_view() -> None:
-    (message,) = drained(pair(), LARGE, codes.CBOR)
+    (message,) = drained(Machine(), LARGE, codes.CBOR)
     assert not isinstance(message, ViewedMessage)
     assert (type(message.payload), bytes(message.payload)) == (memoryview, LARGE)
 
 
 def test_what_wants_an_answer_is_copied_at_once() -> None:
-    net = pair()
+    net = Machine()
     receiver = net.b.register(E, UNICAST)
     net.pump()
     net.a.request(E, LARGE, net.now)
@@ -86,7 +86,7 @@ def test_what_wants_an_answer_is_copied_at_once() -> None:
 
 
 def test_a_view_that_is_sent_to_this_node_itself_comes_as_bytes() -> None:
-    net = pair()
+    net = Machine()
     receiver = net.a.register(E, UNICAST)
     net.a.send(E, memoryview(LARGE), net.now)
     net.a.send(E, memoryview(b"small"), net.now)
@@ -98,7 +98,7 @@ def test_a_view_that_is_sent_to_this_node_itself_comes_as_bytes() -> None:
 
 
 def test_each_of_several_subscribers_has_its_own() -> None:
-    net = pair()
+    net = Machine()
     receivers = [net.b.register(E, BROADCAST) for _ in range(3)]
     net.pump()
     net.a.publish(E, LARGE, net.now)
@@ -113,7 +113,7 @@ def test_each_of_several_subscribers_has_its_own() -> None:
 
 
 def test_how_far_it_was_published_stays() -> None:
-    net = pair()
+    net = Machine()
     receiver = net.b.register(E, BROADCAST)
     net.pump()
     net.a.publish(E, LARGE, net.now, realm=codes.USERSPACE)
@@ -124,7 +124,7 @@ def test_how_far_it_was_published_stays() -> None:
 
 
 def test_many_at_once() -> None:
-    net = pair()
+    net = Machine()
     receiver = net.b.register(E, UNICAST)
     net.pump()
     for number in range(4):
