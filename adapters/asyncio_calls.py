@@ -25,6 +25,7 @@ from busway.adapters.arguments import (
     wanted_reply,
 )
 from busway.adapters.asyncio_pump import GET_IDENT, TURN, Pump
+from busway.adapters.carrying import attach, attached_to
 from busway.adapters.compiling import mypyc_attr
 from busway.adapters.host import check_settled
 from busway.adapters.literal import IDS, id_of_name, id_taking
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Target,
         Whom,
     )
+    from busway.attached import Attached
     from busway.selectors import Selector
 
 _ACCEPTED: Final = events.ACCEPTED
@@ -108,6 +110,8 @@ class Calls:
         sealed: Any = False,
         priority: Any = "normal",
         store: Any = False,
+        files: Any = None,
+        regions: Any = None,
     ) -> Any:
         """Send to whoever holds `target`: a name, a UUID, a message class, or what a selector means; returns
         when the message is accepted for transport.
@@ -130,6 +134,11 @@ class Calls:
 
         With `store` it goes into a store (`busway.Store`), which gives it to who has the name then, or later,
         within `ttl` seconds; it returns when the store has it durably, within `timeout`. Raises StoreError.
+
+        `files` (open files, sockets, descriptors' numbers, `busway.File`s) and `regions` (`busway.Region`s),
+        at most 64 in all, go along to a program of the same user on this machine, which has them in
+        `message.files` and `message.regions`; files are copied before this waits. To others it raises
+        Undeliverable NO_FILES. Raises TypeError, OSError for what cannot be sent.
         """
         if (
             to is not _ANY
@@ -141,7 +150,11 @@ class Calls:
             or timeout is not _TIMEOUT_S
             or priority != "normal"
             or store is not False
+            or files is not None
+            or regions is not None
         ):
+            how = "stored" if store is not False else ""
+            payload = attach(payload, files, regions, sealed=sealed, otherwise=how)
             if store is not False:
                 from busway.store.client import send_stored
 
@@ -263,6 +276,8 @@ class Calls:
         priority: Any = "normal",
         store: Any = False,
         ttl: Any = NO_TTL_S,
+        files: Any = None,
+        regions: Any = None,
     ) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
@@ -281,7 +296,13 @@ class Calls:
 
         With `store` it goes into a store, which publishes it; returns when the store has it durably. Whoever
         has not had it from there after `ttl` seconds, 0 for any time, does not get it any more.
+
+        `files` and `regions` as for `send`: subscribers of the same user on this machine get them, each its
+        own; others miss this message.
         """
+        if files is not None or regions is not None:
+            how = "stored" if store is not False else "retained" if retain is not False else ""
+            payload = attach(payload, files, regions, sealed=sealed, otherwise=how)
         others = wait is not False or best_effort is not False or sealed is not False
         if store is not False:
             from busway.store.client import publish_stored
@@ -289,6 +310,7 @@ class Calls:
             others = others or realm != "localnet" or retain is not False
             await publish_stored(self, to, payload, store, others, priority, ttl)
             return
+        others = others or files is not None or regions is not None
         if others or realm != "localnet" or priority != "normal" or retain is not False or ttl:
             check_stored(ttl)
             await cast(Any, self)._publish_as(to, payload, retain, wait, best_effort, realm, sealed, priority)
@@ -333,6 +355,17 @@ class Calls:
         **options: Unpack[RequestOptions],
     ) -> Any: ...
 
+    @overload
+    async def request(
+        self,
+        to: Any,
+        payload: Any = None,
+        *,
+        attached: Literal[True],
+        reply: Any = None,
+        **options: Unpack[RequestOptions],
+    ) -> Attached: ...
+
     async def request(
         self,
         to: Any,
@@ -346,6 +379,9 @@ class Calls:
         priority: Any = "normal",
         others_only: Any = False,
         store: Any = False,
+        files: Any = None,
+        regions: Any = None,
+        attached: Any = False,
     ) -> Any:
         """Ask, and return the reply's value.
 
@@ -358,8 +394,12 @@ class Calls:
         `sealed` as for `send`; the reply is sealed, too. `priority` as for `send`; the reply has it, too.
         Of what a selector means one is asked, as for `send`; `others_only` leaves out what this program
         serves itself. With `store` a store asks, when somebody serves it, within `ttl` seconds, by default
-        `timeout`: at least once.
+        `timeout`: at least once. `files` and `regions` as for `send`; with `attached` it returns a
+        `busway.Attached`: the value, and what files and regions came with it, which are closed otherwise.
         """
+        if files is not None or regions is not None or attached is not False:
+            how = "stored" if store is not False else ""
+            payload = attach(payload, files, regions, attached, sealed=sealed, otherwise=how)
         if store is not False:
             from busway.store.client import request_stored
 
@@ -372,9 +412,11 @@ class Calls:
         if sealed is not False:
             outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed, priority)
             return replied(outcome, wanted, to)
-        if priority != "normal":
+        if priority != "normal" or files is not None or regions is not None or attached is not False:
             asked = cast(Any, self)._request(to, payload, timeout, ttl, node, priority=priority)
-            return replied(await cast(Any, host).outcome(*asked), wanted, to)
+            outcome = await cast(Any, host).outcome(*asked)
+            value = replied(outcome, wanted, to)
+            return attached_to(outcome, value) if attached else value
         if host.failure is not None or _running_loop() is not host._loop:
             cast(Any, host).check_open()  # before anything is held: another thread must not touch it
         held = host.hold()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from busway.adapters import ends
 from busway.adapters.asyncio_serving import Serving
 from busway.adapters.asyncio_taking import Taking
+from busway.adapters.carrying import answering
 from busway.adapters.compiling import warn_of_forgotten
 from busway.adapters.ends import BaseChanges, BaseReceiver
 from busway.adapters.records import Change
@@ -80,8 +81,8 @@ class Service(Serving, ends.Service):
             await self._host.settled(self._host.node.respond_end, asked, self._host.now_ms())
 
     async def _say_part(self, asked: Request, value: Any) -> None:
+        respond, value = answering(asked, self._host.node.respond_part, value)
         payload, format, type_id = self._encode(asked, value)
-        respond = self._host.node.respond_part
         await self._host.settled(respond, asked, payload, self._host.now_ms(), format, type_id)
 
 

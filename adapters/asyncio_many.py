@@ -5,12 +5,13 @@ selected.py's), and requests that are answered in parts.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Generator
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from collections.abc import AsyncGenerator, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from busway.adapters.arguments import ANY_NODE, check_window, send_timeout_ms, timeout_ms, wanted_reply
 from busway.adapters.asyncio_ends import Items
 from busway.adapters.asyncio_host import Host
+from busway.adapters.carrying import attach, attached_to
 from busway.adapters.host import Asked
 from busway.adapters.results import decode_outcome, error_of
 from busway.adapters.selected import Copies, check_selector, check_unsealed, others_of
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from busway.adapters.records import Delivery
     from busway.adapters.sealed_calls import Call
+    from busway.attached import Attached
+    from busway.files import HasFileno
+    from busway.memory.region import Region
     from busway.selectors import Selector
 
 
@@ -140,6 +144,17 @@ class ManyCalls:
         self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[Any, None]: ...
 
+    @overload
+    def request_stream(
+        self,
+        to: Any,
+        payload: Any = None,
+        *,
+        attached: Literal[True],
+        reply: Any = None,
+        **options: Unpack[StreamOptions],
+    ) -> AsyncGenerator[Attached, None]: ...
+
     async def request_stream(
         self,
         to: Whom | type,
@@ -153,13 +168,18 @@ class ManyCalls:
         sealed: bool | str = False,
         priority: Priority = "normal",
         others_only: bool = False,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
+        attached: bool = False,
     ) -> AsyncGenerator[Any, None]:
         """Ask a handler that answers in parts; an async iterator over their values.
 
         `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
         raises Undeliverable. Leave the iteration early with `contextlib.aclosing` to cancel at once.
-        `sealed`, `others_only` and `priority` as for `request`: its parts have that, too.
+        `sealed`, `others_only` and `priority` as for `request`: its parts have that, too. So `files`,
+        `regions` and `attached`, which is of each part.
         """
+        payload = attach(payload, files, regions, attached, sealed=sealed)
         wanted = wanted_reply(reply)
         to = others_of(to, others_only)
         check_window(window)
@@ -181,7 +201,8 @@ class ManyCalls:
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise error_of(outcome, to)
                 self._host.node.consume_part(token, self._host.now_ms())
-                yield decode_outcome(outcome, wanted, to)
+                value = decode_outcome(outcome, wanted, to)
+                yield attached_to(outcome, value) if attached else value
                 if outcome.status == events.REPLIED:
                     return
         finally:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from busway.adapters.asyncio_pump import Pump
+from busway.adapters.carrying import answer_apart
 from busway.adapters.compiling import mypyc_attr
 from busway.adapters.ends import VALUES
 from busway.adapters.host import check_settled
@@ -163,13 +164,17 @@ class Serving:
 
     def _respond(self, asked: Request, value: Any) -> int:
         """Answer; the token of an answer that has to wait."""
-        payload, format, type_id = self._encode(asked, value)
         host = self._host
+        words: Any = None
+        if type(value) not in _VALUES:
+            value, words = answer_apart(asked, value)
+        payload, format, type_id = self._encode(asked, value)
         held = host.hold()
         try:
-            if cast(object, host.node) is host.core:
+            if not words and cast(object, host.node) is host.core:
                 return host.core.respond(asked, payload, host.now_ms(), format, type_id)
-            token: int = host.node.respond(asked, payload, host.now_ms(), format, type_id)
+            words = words or {}
+            token: int = host.node.respond(asked, payload, host.now_ms(), format, type_id, **words)
             return token
         finally:
             host.leave(held)

@@ -32,6 +32,7 @@ from busway.adapters.arguments import (
     timeout_ms,
     types_of,
 )
+from busway.adapters.carrying import taken_apart
 from busway.adapters.ends import Service
 from busway.adapters.host import Asked, BusHost
 from busway.adapters.identity import Identity
@@ -208,10 +209,12 @@ class BaseBus(Sight):
     ) -> Asked:
         if confirm is not False:
             check_flag("confirm", confirm)
+        payload, words = (payload, {}) if type(payload) in ends.VALUES else taken_apart(payload)
         return self._host.ask(
             self._host.node.send,
             *self._message(to, payload),
             lazily=True,
+            **words,
             node_id=check_node(node),
             confirm=confirm,
             ttl_ms=0 if ttl == 0 else milliseconds("ttl", ttl),
@@ -222,10 +225,12 @@ class BaseBus(Sight):
     def _publish(
         self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm, priority: Priority
     ) -> Asked:
+        payload, words = (payload, {}) if type(payload) in ends.VALUES else taken_apart(payload)
         return self._host.ask(
             self._host.node.publish,
             *self._message(to, payload),
             lazily=True,
+            **words,
             best_effort=best_effort,
             patience_ms=patience_ms(wait, best_effort),
             realm=codes.LOCALNET if realm == "localnet" else choice("realm", realm, REALMS),
@@ -267,10 +272,12 @@ class BaseBus(Sight):
         waiter: Any = None,
         priority: Priority = "normal",
     ) -> Asked:
+        payload, words = (payload, {}) if type(payload) in ends.VALUES else taken_apart(payload)
         return self._host.ask(
             self._host.node.request,
             *self._message(to, payload),
             waiter=waiter,
+            **words,
             node_id=check_node(node),
             ttl_ms=milliseconds("ttl", ttl),
             timeout_ms=timeout_ms(timeout),

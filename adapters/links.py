@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from busway.adapters import board_logs, opening
+from busway.adapters import beside, board_logs, opening
 from busway.adapters.audit import Trail
 from busway.adapters.closing import Done
 from busway.adapters.identity import Identity
@@ -163,6 +163,7 @@ class LinkRunner:
         link = make_link(self.channel, self._terms, who.static, self.admission, self._boards)
         connection = self._make(host, link)
         connection.tag = self
+        beside.join(self.channel, connection, host.now_ms)
         return connection
 
     def _make(self, host: Host, link: Link) -> Connection:
@@ -363,7 +364,10 @@ class LinkRunner:
 
     def _await_writable(self, rest: list[Any]) -> None:
         self._rest = rest
-        if self.channel.fileno() >= 0:
+        if (
+            not beside.ask_later(self.channel, self._host.loop, self.on_writable)
+            and self.channel.fileno() >= 0
+        ):
             self._host.loop.add_writer(self.channel.fileno(), self.on_writable)
 
     def on_writable(self) -> None:
@@ -377,6 +381,7 @@ class LinkRunner:
                 self._fail(error)
                 return
             if self._rest:
+                beside.ask_later(self.channel, self._host.loop, self.on_writable)
                 return
         if self._layered and not self._flush_channel():
             return

@@ -21,6 +21,7 @@ from busway.adapters.arguments import (
     choice,
     for_users,
 )
+from busway.adapters.beside import aside_of
 from busway.adapters.identity import Identity
 from busway.adapters.literal import id_of, id_of_subscribed
 from busway.adapters.protecting import NO_KEY, Admit, Guard, any_id, security_of
@@ -237,4 +238,5 @@ def make_link(
         fabric=scheme == "nats",
         sort="packet" if channel.sort == "packet" else "stream",
         mtu=channel.mtu if channel.sort == "packet" else 0,
+        aside=aside_of(channel),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from busway import selectors
 from busway.adapters.arguments import ANY_NODE, milliseconds, priority_of
+from busway.adapters.carrying import taken_apart
 from busway.adapters.ends import Items
 from busway.adapters.host import BusHost
 from busway.adapters.records import Delivery
@@ -91,9 +92,9 @@ class Copies:
         self._host = host
         self._selector = selector
         self._address = selector.address()
-        self._payload = payload
+        self._payload, self._words = taken_apart(payload)
         self._priority = priority_of(priority)
-        self._encoded = encode(payload, self._address)
+        self._encoded = encode(self._payload, self._address)
         self.items = items
         self.deliveries: list[Delivery] = []  # the cheapest first
         self._waiting: dict[int, int] = {}  # tokens, and which delivery each is of
@@ -125,7 +126,7 @@ class Copies:
 
     def _ask_all(self, call: Callable[..., int], options: dict[str, Any]) -> None:
         host, node, now = self._host, self._host.node, self._host.now_ms()
-        options = {**options, "waiter": self.items, "lazily": True, "priority": self._priority}
+        options |= {"waiter": self.items, "lazily": True, "priority": self._priority, **self._words}
         for number, delivery in enumerate(self.deliveries):
             data, format, type_id = self._encoded
             if delivery.node == node.node_id and delivery.endpoint in node.receiving.process_only:
@@ -139,6 +140,7 @@ class Copies:
                 continue
             if token:
                 self._waiting[token] = number
+        self._words = {}  # what has left is not kept open here
 
     def _note(self, number: int, error: Exception) -> None:
         known = self.deliveries[number]

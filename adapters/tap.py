@@ -95,17 +95,19 @@ class Tapped:
         self._tell("request", endpoint, payload, now, format, type_id, to, options.get("priority", _NORMAL))
         return token
 
-    def respond(self, request: Request, payload: Any, now: int, format: int = 0, type_id: bytes = b"") -> int:
-        token = self.real.respond(request, payload, now, format, type_id)
+    def respond(
+        self, request: Request, payload: Any, now: int, format: int = 0, type_id: bytes = b"", **options: Any
+    ) -> int:
+        token = self.real.respond(request, payload, now, format, type_id, **options)
         self._tell(
             "reply", request.endpoint, payload, now, format, type_id, request.source, request.flow.lane()
         )
         return token
 
     def respond_part(
-        self, request: Request, payload: Any, now: int, format: int = 0, type_id: bytes = b""
+        self, request: Request, payload: Any, now: int, format: int = 0, type_id: bytes = b"", **options: Any
     ) -> int:
-        token = self.real.respond_part(request, payload, now, format, type_id)
+        token = self.real.respond_part(request, payload, now, format, type_id, **options)
         self._tell(
             "part", request.endpoint, payload, now, format, type_id, request.source, request.flow.lane()
         )

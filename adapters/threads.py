@@ -32,6 +32,7 @@ from busway.adapters.arguments import (
     wanted_reply,
 )
 from busway.adapters.bus import BaseBus
+from busway.adapters.carrying import attach, attached_to
 from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
@@ -75,6 +76,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
+    from busway.attached import Attached
+    from busway.files import HasFileno
+    from busway.memory.region import Region
     from busway.selectors import Selector
 
 S = TypeVar("S")
@@ -165,6 +169,8 @@ class Bus(BaseBus, Calls):
         sealed: bool | str = False,
         priority: Priority = "normal",
         store: bool = False,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
     ) -> Any:
         """Send to whoever holds `target`, or is meant by a selector; returns when the message is accepted for
         transport.
@@ -183,6 +189,8 @@ class Bus(BaseBus, Calls):
             and to is _ANY
             and others_only is False
             and store is False
+            and files is None
+            and regions is None
         ):
             endpoint = id_of_name(target) if type(target) is str else id_taking(target, payload)
             try:
@@ -195,7 +203,10 @@ class Bus(BaseBus, Calls):
                     raise_pending()
             if outcome is not None:
                 check_accepted(outcome, target)
-        elif store is not False:
+            return None
+        how = "stored" if store is not False else ""
+        payload = attach(payload, files, regions, sealed=sealed, otherwise=how)
+        if store is not False:
             copies = to is not _ANY or others_only is not False
             self._stored("send", target, payload, store, ttl, timeout, node, sealed, priority, copies)
         elif check_copies(to, target, others_only):
@@ -285,8 +296,13 @@ class Bus(BaseBus, Calls):
         priority: Priority = "normal",
         store: bool = False,
         ttl: float = NO_TTL_S,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
     ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
+        if files is not None or regions is not None:
+            how = "stored" if store is not False else "retained" if retain is not False else ""
+            payload = attach(payload, files, regions, sealed=sealed, otherwise=how)
         if store is not False:
             others = wait or best_effort or sealed or realm != "localnet" or retain is not False
             self._stored("publish", to, payload, store, others, priority, ttl)
@@ -326,6 +342,17 @@ class Bus(BaseBus, Calls):
         **options: Unpack[RequestOptions],
     ) -> Any: ...
 
+    @overload
+    def request(
+        self,
+        to: Any,
+        payload: Any = None,
+        *,
+        attached: Literal[True],
+        reply: Any = None,
+        **options: Unpack[RequestOptions],
+    ) -> Attached: ...
+
     @shielded
     def request(
         self,
@@ -340,8 +367,15 @@ class Bus(BaseBus, Calls):
         priority: Priority = "normal",
         others_only: bool = False,
         store: bool = False,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
+        attached: bool = False,
     ) -> Any:
         """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
+        carries = files is not None or regions is not None or attached is not False
+        if carries:
+            how = "stored" if store is not False else ""
+            payload = attach(payload, files, regions, attached, sealed=sealed, otherwise=how)
         if store is not False:
             words = (timeout, ttl, node, reply, sealed, priority, others_only)
             return self._stored("request", to, payload, store, *words)
@@ -352,6 +386,10 @@ class Bus(BaseBus, Calls):
             self._steps(call.finding())
             token, promise = self._host.ask(call.request, 0)
             return replied(call.opened(self._host.outcome(token, promise)), wanted, to)
+        if carries:
+            outcome = self._host.outcome(*self._request(to, payload, timeout, ttl, node, priority=priority))
+            value = replied(outcome, wanted, to)
+            return attached_to(outcome, value) if attached else value
         outcome = self._host.outcome_of(
             self._host.node.request,
             *self._message(to, payload),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from busway.adapters.carrying import attached_to
 from busway.adapters.results import replied
 from busway.errors import BusError
 from busway.protocol import events
@@ -29,11 +30,12 @@ _LOOK_S = 0.5  # whether the bus is closed, while there is no place
 class FutureReply:
     """The waiter for the outcome of a request, for a future's sake."""
 
-    def __init__(self, host: Host, to: Any, wanted: ReplyType | None) -> None:
+    def __init__(self, host: Host, to: Any, wanted: ReplyType | None, attached: bool) -> None:
         self.future: Future[Any] = Future()
         self._host = host
         self._to = to
         self._wanted = wanted
+        self._attached = attached
 
     def watch(self, token: int) -> None:
         """From now on cancelling the future cancels the request."""
@@ -61,6 +63,8 @@ class FutureReply:
             return
         try:
             value = replied(outcome, self._wanted, self._to)
+            if self._attached:
+                value = attached_to(outcome, value)
         except Exception as error:  # noqa: BLE001 - the future's to tell
             self.future.set_exception(error)
         else:

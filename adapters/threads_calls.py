@@ -4,11 +4,12 @@ becomes of the copies is selected.py's), and requests that are answered in parts
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from busway.adapters.arguments import ANY_NODE, check_window, send_timeout_ms, timeout_ms, wanted_reply
+from busway.adapters.carrying import attach, attached_to
 from busway.adapters.host import Asked
 from busway.adapters.results import decode_outcome, error_of
 from busway.adapters.selected import Copies, check_selector, check_unsealed, others_of
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from busway.adapters.records import Delivery
     from busway.adapters.sealed_calls import Call
     from busway.adapters.threads_presence import Presence
+    from busway.attached import Attached
+    from busway.files import HasFileno
     from busway.lan.found_threads import FoundStream
+    from busway.memory.region import Region
     from busway.selectors import Selector
 
 
@@ -129,6 +133,17 @@ class Calls:
         self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
     ) -> Generator[Any, None, None]: ...
 
+    @overload
+    def request_stream(
+        self,
+        to: Any,
+        payload: Any = None,
+        *,
+        attached: Literal[True],
+        reply: Any = None,
+        **options: Unpack[StreamOptions],
+    ) -> Generator[Attached, None, None]: ...
+
     def request_stream(
         self,
         to: Whom | type,
@@ -142,11 +157,15 @@ class Calls:
         sealed: bool | str = False,
         priority: Priority = "normal",
         others_only: bool = False,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
+        attached: bool = False,
     ) -> Generator[Any, None, None]:
         """Ask a handler that answers in parts; an iterator over their values. Closing it early cancels.
 
         Arguments and errors as `AsyncBus.request_stream`.
         """
+        payload = attach(payload, files, regions, attached, sealed=sealed)
         wanted = wanted_reply(reply)
         to = others_of(to, others_only)
         check_window(window)
@@ -168,7 +187,8 @@ class Calls:
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise error_of(outcome, to)
                 self._host.call(self._host.node.consume_part, token, self._host.now_ms())
-                yield decode_outcome(outcome, wanted, to)
+                value = decode_outcome(outcome, wanted, to)
+                yield attached_to(outcome, value) if attached else value
                 if outcome.status == events.REPLIED:
                     return
         finally:
@@ -194,6 +214,17 @@ class Calls:
         self, to: Whom, payload: Any = None, *, reply: Any = None, **options: Unpack[FutureOptions]
     ) -> Future[Any]: ...
 
+    @overload
+    def request_future(
+        self,
+        to: Any,
+        payload: Any = None,
+        *,
+        attached: Literal[True],
+        reply: Any = None,
+        **options: Unpack[FutureOptions],
+    ) -> Future[Attached]: ...
+
     def request_future(
         self,
         to: Whom | type,
@@ -205,6 +236,9 @@ class Calls:
         reply: Any = None,
         priority: Priority = "normal",
         others_only: bool = False,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
+        attached: bool = False,
     ) -> Future[Any]:
         """Ask without waiting, for programs with a window: a `concurrent.futures.Future` of the reply.
 
@@ -212,7 +246,8 @@ class Calls:
         whose errors it tells; what is wrong with the arguments is raised at once.
         """
         to = others_of(to, others_only)
-        waiter = FutureReply(self._host, to, wanted_reply(reply))
+        payload = attach(payload, files, regions)
+        waiter = FutureReply(self._host, to, wanted_reply(reply), attached)
         token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter, priority)
         waiter.watch(token)
         return waiter.future

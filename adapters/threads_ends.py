@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from busway.adapters import ends, typed
 from busway.adapters.arguments import MOST, check_most, check_seconds
+from busway.adapters.carrying import answering
 from busway.adapters.ends import BaseChanges, BaseReceiver
 from busway.adapters.records import Change
 from busway.adapters.results import answer_error, answer_failure, wants_answer
@@ -290,8 +291,12 @@ class Service(ends.Service):
                     result.close()
                 raise TypeError(PLAIN_ONLY)
         if asked is not None:
+            respond = self._host.node.respond
+            if type(result) not in ends.VALUES:
+                respond, result = answering(asked, respond, result)
             payload, format, type_id = self._encode(asked, result)
-            job.ended = self._host.replied(asked, payload, format, type_id, partial(self._next, message))
+            words = (asked, payload, format, type_id)
+            job.ended = self._host.replied(respond, *words, partial(self._next, message))
 
     def _answer_parts(self, asked: Request | None, parts: Iterator[Any], job: Job) -> None:
         if asked is not None and not self._gave_parts(asked):
@@ -307,6 +312,8 @@ class Service(ends.Service):
             self._host.settled(self._host.node.respond_end, asked, self._host.now_ms())
 
     def _respond(self, function: Callable[..., int], asked: Request, value: Any) -> None:
+        if type(value) not in ends.VALUES:
+            function, value = answering(asked, function, value)
         payload, format, type_id = self._encode(asked, value)
         self._host.settled(function, asked, payload, self._host.now_ms(), format, type_id)
 

@@ -381,12 +381,12 @@ class Host(BusHost):
         if token:
             check_settled(self.outcome(token, promise))
 
-    def replied(
-        self, asked: Request, payload: Any, format: int, type_id: bytes, then: Callable[[], object]
-    ) -> bool:
-        """As `settled` of a reply. True: it went at once, and `then` was called."""
+    def replied(self, respond: Callable[..., int], asked: Request, payload: Any, *words: Any) -> bool:
+        """As `settled` of a reply; `words` are its format and type, and what is to be called if it goes at
+        once. True: it has, and that was called.
+        """
         try:
-            token, promise = self.engine.call_amid_tasks(self._reply, asked, payload, format, type_id, then)
+            token, promise = self.engine.call_amid_tasks(self._reply, respond, asked, payload, *words)
         except errors.LocalError as error:
             raise for_users(error) from None
         if token:
@@ -394,9 +394,15 @@ class Host(BusHost):
         return not token
 
     def _reply(
-        self, asked: Request, payload: Any, format: int, type_id: bytes, then: Callable[[], object]
+        self,
+        respond: Callable[..., int],
+        asked: Request,
+        payload: Any,
+        format: int,
+        type_id: bytes,
+        then: Callable[[], object],
     ) -> Asked:
-        token = self.node.respond(asked, payload, self.now_ms(), format, type_id)
+        token = respond(asked, payload, self.now_ms(), format, type_id)
         if token:
             return token, self.await_outcome(token)
         then()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from busway.adapters.retrying import Retry
     from busway.errors import PayloadError
+    from busway.files import HasFileno
+    from busway.memory.region import Region
     from busway.selectors import Selector
     from busway.store.intake import Durable, Once
 
@@ -115,7 +117,11 @@ if TYPE_CHECKING:
     class ServeOptions(EndOptions, total=False):
         realm: Realm
 
-    class SendOptions(TypedDict, total=False):
+    class AttachOptions(TypedDict, total=False):
+        files: Iterable[int | HasFileno] | None
+        regions: Iterable[Region] | None
+
+    class SendOptions(AttachOptions, total=False):
         confirm: bool
         ttl: float
         timeout: float | None
@@ -126,14 +132,14 @@ if TYPE_CHECKING:
         others_only: bool
         store: bool
 
-    class CopyOptions(TypedDict, total=False):
+    class CopyOptions(AttachOptions, total=False):
         confirm: bool
         ttl: float
         timeout: float | None
         priority: Priority
         others_only: bool
 
-    class PublishOptions(TypedDict, total=False):
+    class PublishOptions(AttachOptions, total=False):
         retain: bool | None
         wait: bool
         best_effort: bool
@@ -143,7 +149,7 @@ if TYPE_CHECKING:
         store: bool
         ttl: float
 
-    class FutureOptions(TypedDict, total=False):
+    class FutureOptions(AttachOptions, total=False):
         timeout: float | None
         ttl: float
         node: bytes | None

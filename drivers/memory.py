@@ -280,7 +280,7 @@ class MemoryChannel:
         taken = self._room_for(len(data))
         lane.short = taken < len(data)
         if self._given is not None and not self._kept:
-            self._kept = self._given()
+            self._kept = self._given() or ()  # never a list that somebody goes on filling
         if taken and not self._pair._loses():
             copies = [each.copy() for each in self._kept]
             self._kept = ()

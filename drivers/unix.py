@@ -379,7 +379,7 @@ class UnixChannel(SocketChannel):
 
     def _has_given(self) -> bool:
         if self._given is not None and not self._kept:
-            self._kept = self._given()
+            self._kept = self._given() or ()  # never a list that somebody goes on filling
         return bool(self._kept)
 
     def _hand_over(self, buffers: Sequence[Any]) -> int:

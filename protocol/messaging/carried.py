@@ -7,7 +7,18 @@ from busway.protocol.wire.things import LINK_MAX, NODE_MAX, Things
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
+
+# One for the process at the most: it makes of things, and the number of those that are regions, what a
+# program sees, which is a list of files and one of regions.
+_openers: "Final[list[Any]]" = []
+
+
+def open_with(opener: "Any") -> None:
+    """Have things that come opened by `opener(items, region_count)`, when the program asks for them; what it
+    raises, who asks gets.
+    """
+    _openers[:] = [opener]
 
 
 class Pool:
@@ -34,7 +45,7 @@ class Holder:
 class Carried:
     """The things of one message that has come: regions first, then files."""
 
-    __slots__ = ("_beside", "_count", "_holder", "_pool", "items", "region_count")
+    __slots__ = ("_beside", "_count", "_holder", "_opened", "_pool", "items", "region_count")
 
     def __init__(self, things: "Things | None") -> None:
         self.items: "tuple[Any, ...]" = () if things is None else things.items
@@ -43,6 +54,7 @@ class Carried:
         self._holder: "Holder | None" = None
         self._pool: "Pool | None" = None
         self._beside: "Beside | None" = None
+        self._opened: "Any" = None
 
     def hold(self, count: int, holder: Holder, pool: Pool, beside: "Beside | None") -> None:
         """Its message waits in a queue now, and counts for so many things there."""
@@ -65,14 +77,24 @@ class Carried:
             self._holder = self._pool = self._beside = None
 
     @property
-    def regions(self) -> "list[Any]":
-        """The memory among them."""
-        return list(self.items[: self.region_count])
+    def files(self) -> "list[Any]":
+        """The open files among them, the same each time."""
+        return self._open()[0]  # type: ignore[no-any-return]
 
     @property
-    def files(self) -> "list[Any]":
-        """The open files among them."""
-        return list(self.items[self.region_count :])
+    def regions(self) -> "list[Any]":
+        """The memory among them, the same each time."""
+        return self._open()[1]  # type: ignore[no-any-return]
+
+    def _open(self) -> "Any":
+        if self._opened is None:
+            count = self.region_count
+            if _openers:
+                self._opened = _openers[0](self.items, count)
+                self.items = ()  # they are the program's now
+            else:
+                self._opened = (list(self.items[count:]), list(self.items[:count]))
+        return self._opened
 
 
 class Carrier:
@@ -82,9 +104,7 @@ class Carrier:
 
     payload: "Any"  # of a ViewedMessage only once somebody has asked for it
 
-    # A Carried, or what the adapter makes of it, with the same `files` and `regions`; most have none, and pay
-    # nothing for that.
-    beside: "Any"
+    beside: "Any"  # a Carried; most have none, and pay nothing for that
 
     @property
     def view(self) -> "Any":
@@ -95,7 +115,7 @@ class Carrier:
 
     @property
     def things(self) -> "tuple[Any, ...]":
-        """All that it has brought, as they came: regions first, then files."""
+        """All that it has brought, as they came: regions first, then files; () once they have been opened."""
         carried = getattr(self, "beside", None)
         return () if carried is None else carried.items
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from busway.adapters.threads import Bus
     from busway.adapters.typed import Message, Request
     from busway.asgi import asgi as asgi
+    from busway.attached import Attached
     from busway.errors import (
         BusClosed,
         BusError,
@@ -74,6 +75,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AsyncBus": "busway.adapters.asyncio",
+    "Attached": "busway.attached",
     "Bus": "busway.adapters.threads",
     "BusClosed": "busway.errors",
     "BusError": "busway.errors",
@@ -143,6 +145,7 @@ _HOME = {
 __all__ = [
     "NAMESPACE",
     "AsyncBus",
+    "Attached",
     "Bus",
     "BusClosed",
     "BusError",

@@ -43,7 +43,7 @@ class File:
         self._descriptor = copied(file)
 
     @classmethod
-    def _owning(cls, descriptor: Descriptor) -> File:
+    def owning(cls, descriptor: Descriptor) -> File:
         """One that owns this, which nobody else holds."""
         made = cls.__new__(cls)
         made._descriptor = descriptor

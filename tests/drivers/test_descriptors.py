@@ -62,12 +62,15 @@ class Given:
     """What is given to a channel to be handed over, and what came by it."""
 
     def __init__(self, channel: UnixChannel | MemoryChannel) -> None:
-        self.next: Sequence[Descriptor] = ()
+        self.next: list[Descriptor] = []
         self.came: list[Descriptor] = []
         channel.carry(self.came.extend, self.take)
 
     def take(self) -> Sequence[Descriptor]:
-        found, self.next = self.next, ()
+        """As the core does: an empty list is filled later on."""
+        found = self.next
+        if found:
+            self.next = []
         return found
 
 
@@ -87,7 +90,7 @@ def test_a_descriptor_comes_with_the_bytes_that_it_was_written_with(ends: Ends) 
     assert theirs.read() is None
     given = [opened("one"), opened("two")]
     assert ours.write(b"before") == 6
-    out.next = given
+    out.next += given
     assert ours.write_buffers([b"he", memoryview(b"re")]) == 4
     out.next = [opened("three")]
     assert ours.write(b"behind") == 6
