@@ -31,7 +31,7 @@ from busway.adapters.host import check_settled
 from busway.adapters.literal import IDS, id_of_name, id_taking
 from busway.adapters.results import error_of, replied
 from busway.adapters.selected import others_of
-from busway.payloads import encode
+from busway.payloads import encode_shared
 from busway.protocol import codes, errors, events
 
 if TYPE_CHECKING:
@@ -453,7 +453,7 @@ class Calls:
             return payload, _OBJECT, b""
         if type(payload) is bytes:
             return payload, _RAW, b""
-        return cast(tuple[Any, int, bytes], encode(payload, endpoint))
+        return cast(tuple[Any, int, bytes], encode_shared(payload, endpoint, cast(Any, self._host)))
 
     def _token(self, function: Any, endpoint: bytes, data: Any, format: int, type_id: bytes) -> int:
         """The token of a call of the core, 0 where nothing has to be awaited. Raises users' errors."""
@@ -558,6 +558,9 @@ def _post(calls: Calls, to: Any, payload: Any) -> int:
     data: Any = payload
     if type(payload) is not bytes or calls._process_only:
         data, format, type_id = calls._encoded(endpoint, payload)
+        if type(data) is memoryview:
+            calls._begun = (endpoint, data, format, type_id)
+            return _NOT
     now = host.turn_ms if host._pumping else host.clock() // 1_000_000
     if format >= _TYPED or host.node is not host.core or not host.core.post(endpoint, data, now, format):
         calls._begun = (endpoint, data, format, type_id)
@@ -579,7 +582,14 @@ def _post_copies(calls: Calls, to: Any, payload: Any) -> int:
     endpoint = _IDS.get(to) if type(to) is str else None
     if endpoint is None:
         endpoint = id_taking(to, payload)
-    data, format, type_id = calls._encoded(endpoint, payload)
+    format = _RAW
+    type_id = b""
+    data: Any = payload
+    if type(payload) is not bytes or calls._process_only:
+        data, format, type_id = calls._encoded(endpoint, payload)
+        if type(data) is memoryview:
+            calls._begun = (endpoint, data, format, type_id)
+            return _NOT
     now = host.turn_ms if host._pumping else host.clock() // 1_000_000
     short = format < _TYPED and host.node is host.core
     if not short or not host.core.publish_on(endpoint, data, now, format, type_id):

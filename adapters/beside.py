@@ -7,30 +7,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from busway.protocol import Connection, errors
+from busway.protocol import Connection
 from busway.protocol.link.aside import Aside
 
 if TYPE_CHECKING:
     from busway.adapters.opening import Loop
+    from busway.adapters.sharing import Host
 
 _REST_S = 0.01
 
 
-class FilesOnly(Aside):
-    """A link that carries open files and regions; payloads go as bytes."""
-
-    def give(self, payload: Any) -> tuple[bytes, Any] | None:
+def aside_of(host: Host, channel: Any) -> Aside | None:
+    """The abilities of a link over a driver's channel beside its bytes; None: it has none."""
+    if not getattr(channel, "hands_over", False):
         return None
+    from busway.adapters.sharing import sharing_of
 
-    def take(self, description: bytes, thing: Any) -> Any:
-        raise errors.LocalError(
-            "a payload in shared memory came, and none is taken here (shared_memory=False)"
-        )
-
-
-def aside_of(channel: Any) -> Aside | None:
-    """The things that a driver's channel can carry beside its bytes; None: none."""
-    return FilesOnly() if getattr(channel, "hands_over", False) else None
+    return sharing_of(host)
 
 
 def join(channel: Any, connection: Connection, now_ms: Callable[[], int]) -> None:

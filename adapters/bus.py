@@ -65,7 +65,7 @@ from busway.adapters.typed import (
     T,
     Target,
 )
-from busway.payloads import encode
+from busway.payloads import encode_shared
 from busway.protocol import Limits, codes, events
 from busway.selectors import Selector
 
@@ -167,7 +167,7 @@ class BaseBus(Sight):
         endpoint = id_taking(to, payload)
         if self._process_only and endpoint in self._process_only:
             return endpoint, payload, self._host.now_ms(), codes.OBJECT, b""
-        data, format, type_id = encode(payload, endpoint)
+        data, format, type_id = encode_shared(payload, endpoint, self._host)
         return endpoint, data, self._host.now_ms(), format, type_id
 
     def _run_of(
@@ -189,7 +189,7 @@ class BaseBus(Sight):
             try:
                 if checked:
                     id_taking(to, payload)
-                data, like, _ = encode(payload, endpoint)
+                data, like, _ = encode_shared(payload, endpoint, self._host)
             except Exception:  # noqa: BLE001 - it is raised when its turn has come
                 break
             if like != format:
@@ -332,7 +332,7 @@ class BaseBus(Sight):
         endpoint, data, _, format, type_id = self._message(to, payload)
         if format == codes.OBJECT:
             raise ValueError("what is sent to an endpoint of realm process stays in it: send it as it is")
-        return endpoint, Content(data, format, type_id)
+        return endpoint, Content(bytes(data), format, type_id)
 
     def _publish_sealed(
         self,

@@ -21,7 +21,6 @@ from busway.adapters.results import (
     answer_failure,
     answer_unreadable,
     decode_message,
-    encode_answer,
     unreadable,
 )
 from busway.adapters.typed import Handler, R, T_co
@@ -187,7 +186,7 @@ class Service:
         self._crew = Crew(host.node.receiving, core, limit)
         self._take = taking(host, core, sealed)
         self._held = getattr(self._take, "held", ())  # what waits for the key that it is sealed with
-        self._encode = encode_answer if host.sealing is None else host.sealing.encode_answer
+        self._encode = host.encode_answer if host.sealing is None else host.sealing.encode_answer
         core.tag = self
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ import os
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
@@ -36,7 +36,8 @@ from busway.adapters.typed import R
 from busway.adapters.views import ORDERLY, change_of, protection_row
 from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
-from busway.protocol import Connection, Message, Node, Receiver, codes, events
+from busway.payloads import encode_shared
+from busway.protocol import Connection, Message, Node, Receiver, Request, codes, events
 
 if TYPE_CHECKING:
     from busway.adapters.clients import Registry
@@ -197,6 +198,19 @@ class BusHost:
         """As `call`, for users."""
         self.check_here()
         return self.call(function, *args)
+
+    def join_pieces(self, pieces: Sequence[bytes | memoryview]) -> bytes | memoryview:
+        """A payload that is to be sent, in memory that others see if it is large and some link allows that.
+        Any thread may call it.
+        """
+        found = None if self.sharing is None else self.sharing.join(pieces)
+        return b"".join(pieces) if found is None else found
+
+    def encode_answer(self, request: Request, value: Any) -> tuple[Any, int, bytes]:
+        """As a payload; what a PROCESS endpoint answers stays the object it is."""
+        if request.flow.endpoint.realm == codes.PROCESS:
+            return value, codes.OBJECT, b""
+        return encode_shared(value, b"", self)
 
     # The end
 

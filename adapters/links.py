@@ -89,6 +89,7 @@ class Host(opening.Host, Protocol):
     trail: Trail
     runners: set[LinkRunner]
     unsettled: set[LinkRunner]
+    sharing: Any
 
     def now_ms(self) -> int: ...
     def call(self, function: Callable[..., R], /, *args: Any) -> R: ...
@@ -160,7 +161,8 @@ class LinkRunner:
 
     def _new_connection(self, host: Host) -> Connection:
         who = host.identity
-        link = make_link(self.channel, self._terms, who.static, self.admission, self._boards)
+        aside = beside.aside_of(host, self.channel)
+        link = make_link(self.channel, self._terms, who.static, self.admission, self._boards, aside)
         connection = self._make(host, link)
         connection.tag = self
         beside.join(self.channel, connection, host.now_ms)

@@ -21,7 +21,6 @@ from busway.adapters.arguments import (
     choice,
     for_users,
 )
-from busway.adapters.beside import aside_of
 from busway.adapters.identity import Identity
 from busway.adapters.literal import id_of, id_of_subscribed
 from busway.adapters.protecting import NO_KEY, Admit, Guard, any_id, security_of
@@ -33,6 +32,7 @@ from busway.protocol import Limits, Link, Node, Receiver, codes, errors
 
 if TYPE_CHECKING:
     from busway.adapters.clients import Server
+    from busway.protocol.link.aside import Aside
 
 BUILT_IN = "busway/"  # what names of Busway's own endpoints begin with
 OFFERS_NAME = "busway/seal"  # where a bus says what it can be sent sealed with
@@ -213,9 +213,10 @@ def make_link(
     static: tuple[bytes, bytes] = NO_KEY,
     admit: Admit | None = None,
     board_key: Callable[[bytes], bytes | None] | None = None,
+    aside: Aside | None = None,
 ) -> Link:
-    """A driver's channel as the core has to know it; `static`, `admit` and `board_key` as of Guard. Raises
-    TypeError, ValueError.
+    """A driver's channel as the core has to know it; `static`, `admit` and `board_key` as of Guard, `aside`
+    as of Link. Raises TypeError, ValueError.
     """
     terms.check()
     scheme = channel.address.partition(":")[0]
@@ -238,5 +239,5 @@ def make_link(
         fabric=scheme == "nats",
         sort="packet" if channel.sort == "packet" else "stream",
         mtu=channel.mtu if channel.sort == "packet" else 0,
-        aside=aside_of(channel),
+        aside=aside,
     )

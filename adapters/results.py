@@ -18,7 +18,7 @@ from busway.errors import (
     UnknownType,
 )
 from busway.names import ascii_safe
-from busway.payloads import SEALED, TYPED, decode, encode
+from busway.payloads import SEALED, TYPED, decode
 from busway.protocol import Message, Node, Receiver, Request, codes, events
 from busway.protocol.messaging.viewed import ViewedMessage
 from busway.replies import ReplyType
@@ -53,8 +53,6 @@ def decode_outcome(outcome: events.Outcome, wanted: ReplyType | None, to: Any) -
 
 def _decode_outcome(outcome: events.Outcome, wanted: ReplyType | None) -> Any:
     payload = outcome.payload
-    if outcome.format == codes.RAW and type(payload) is memoryview:
-        payload = bytes(payload)
     if wanted is not None:
         if outcome.format == codes.OBJECT:
             return wanted.check(payload)
@@ -102,13 +100,6 @@ def undelivered(node: Node, event: events.UndeliverableEvent) -> Undelivered:
     peer = node.me if event.node_id == node.node_id else node.routes.peers.get(event.node_id)
     label = "" if peer is None else peer.label
     return Undelivered(event.endpoint, name_of(event.endpoint), event.node_id, label, event.seq, event.reason)
-
-
-def encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
-    """As a payload; what a PROCESS endpoint answers stays the object it is."""
-    if request.flow.endpoint.realm == codes.PROCESS:
-        return value, codes.OBJECT, b""
-    return encode(value, b"")
 
 
 def wants_answer(message: Message) -> Request | None:

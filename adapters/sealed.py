@@ -18,7 +18,7 @@ from busway.adapters.ends import Arrivals
 from busway.adapters.identity import Identity
 from busway.adapters.literal import text_of
 from busway.adapters.replayed import Windows
-from busway.adapters.results import encode_answer, error_of
+from busway.adapters.results import error_of
 from busway.adapters.sampling import Sampler
 from busway.adapters.sealed_calls import LIFETIME_MS, bytes_of
 from busway.adapters.sealed_groups import HELD_MAX, HELD_SIZE_MAX, OFFERS, Groups, Keyring, Latest, Wait
@@ -318,13 +318,14 @@ class Sealing:
         return seal is not None and seal.answers is not None
 
     def encode_answer(self, request: Request, value: Any) -> tuple[Any, int, bytes]:
-        """As results.encode_answer; sealed if the request was."""
+        """As that of the host; sealed if the request was."""
         if not self.is_sealed(request):
-            return encode_answer(request, value)
+            return self._host.encode_answer(request, value)  # type: ignore[no-any-return]
         seal = request.seal
         if value is self.end:
             return seal.answers.seal(sealing.END, b""), TYPED, SEALED
-        packed = Content(*encode_answer(request, value)).pack()
+        data, format, type_id = self._host.encode_answer(request, value)
+        packed = Content(bytes(data) if type(data) is memoryview else data, format, type_id).pack()
         what = sealing.PART if seal.answers.in_parts else sealing.VALUE
         return seal.answers.seal(what, packed), TYPED, SEALED
 

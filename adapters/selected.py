@@ -16,7 +16,7 @@ from busway.adapters.records import Delivery
 from busway.adapters.results import error_of, replied
 from busway.adapters.typed import Priority
 from busway.errors import BusError
-from busway.payloads import encode
+from busway.payloads import encode_shared
 from busway.protocol import Node, codes, events
 from busway.replies import ReplyType
 from busway.selectors import Selector
@@ -94,7 +94,7 @@ class Copies:
         self._address = selector.address()
         self._payload, self._words = taken_apart(payload)
         self._priority = priority_of(priority)
-        self._encoded = encode(self._payload, self._address)
+        self._encoded = encode_shared(self._payload, self._address, host)
         self.items = items
         self.deliveries: list[Delivery] = []  # the cheapest first
         self._waiting: dict[int, int] = {}  # tokens, and which delivery each is of

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from weakref import WeakSet, ref
+from weakref import ref
 
 from busway.protocol import Limits, Node
 from busway.protocol.errors import LocalError
@@ -44,7 +44,6 @@ class Sharing(Aside):
         self.given = 0  # payloads that were put into memory
         self.taken = 0  # that others had put there
         self._large: Large | None = None
-        _all.add(self)
 
     def give(self, payload: Any) -> tuple[bytes, Any] | None:
         """As of Aside."""
@@ -70,7 +69,7 @@ class Sharing(Aside):
         they are. Any thread may call it.
         """
         host = self._host()
-        if not self.size_max or host is None:
+        if not self.size_max or host is None or sum(map(len, pieces)) < SHARED_MIN:
             return None
         if not any(connection.aside_on for connection in host.node.connections):
             return None
@@ -107,13 +106,10 @@ class Sharing(Aside):
         return row | {
             "size": large.pool.size,
             "regions": large.pool.count,
-            "held": large.pool.held(),
+            "held": large.held(),
             "mapped": large.cache.size,
             "leases": len(large.leases),
         }
-
-
-_all: WeakSet[Sharing] = WeakSet()
 
 
 def _sweep(sharing: ref[Sharing]) -> None:
@@ -122,7 +118,7 @@ def _sweep(sharing: ref[Sharing]) -> None:
         found._sweep()
 
 
-def aside_of(host: Host) -> Sharing:
+def sharing_of(host: Host) -> Sharing:
     """The thing that the links of a bus have beside their bytes."""
     if host.sharing is None:
         host.sharing = Sharing(host)
@@ -137,15 +133,3 @@ def most_of(limits: Limits) -> int:
         return min(_USUAL, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
     except (ValueError, OSError, AttributeError):  # Windows has no sysconf
         return 0
-
-
-def joined(pieces: Sequence[bytes | memoryview]) -> bytes | memoryview:
-    """A payload that is about to be sent: in memory that can be shared, if it is large, and some bus of this
-    program has a link over which it could be.
-    """
-    if sum(map(len, pieces)) >= SHARED_MIN:
-        for sharing in list(_all):
-            found = sharing.join(pieces)
-            if found is not None:
-                return found
-    return b"".join(pieces)

@@ -68,7 +68,7 @@ from busway.adapters.typed import (
     W,
     Whom,
 )
-from busway.payloads import encode
+from busway.payloads import encode_shared
 from busway.protocol import events
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Bus(BaseBus, Calls):
                 if type(payload) is bytes:
                     outcome = self._host.send_now(endpoint, payload)
                 else:
-                    outcome = self._host.send_now(endpoint, *encode(payload, endpoint))
+                    outcome = self._host.send_now(endpoint, *encode_shared(payload, endpoint, self._host))
             finally:
                 if interrupt.pending:
                     raise_pending()

@@ -211,7 +211,7 @@ class Host(BusHost):
 
     @shielding
     def send_now(
-        self, endpoint: bytes, payload: bytes, format: int = codes.RAW, type_id: bytes = b""
+        self, endpoint: bytes, payload: bytes | memoryview, format: int = codes.RAW, type_id: bytes = b""
     ) -> events.Outcome | None:
         """Send a plain message, as `ask` lazily does without options, but with the lock taken once, and
         little else done; the outcome of what had to wait. Raises users' errors.

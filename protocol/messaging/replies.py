@@ -224,3 +224,5 @@ def _fill(outcome: Outcome, frame: Frame) -> None:
     outcome.type_id = frame.type_id
     if frame.options is not None and frame.options.things is not None:
         outcome.beside = Carried(frame.options.things)
+        if frame.format == codes.RAW and type(frame.payload) is memoryview:
+            outcome.payload = bytes(frame.payload)  # others are decoded from the view

@@ -12,7 +12,7 @@ from array import array
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from busway import bounds
 from busway.arrays import (
@@ -66,6 +66,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_pieces",
+    "encode_shared",
     "message",
 ]
 
@@ -117,6 +118,26 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
         return b"".join(pieces(body, grids)) if grids else body, CBOR, b""
     parts, format, type_id = encode_pieces(value, endpoint)
     return b"".join(parts), format, type_id  # never of a class of the program's
+
+
+class Joiner(Protocol):
+    """A place where the pieces of a payload become one."""
+
+    def join_pieces(self, pieces: Sequence[bytes | memoryview], /) -> bytes | memoryview: ...
+
+
+def encode_shared(value: object, endpoint: bytes, joiner: Joiner) -> tuple[bytes | memoryview, int, bytes]:
+    """As `encode`, but what would have to be copied goes where the joiner wants it."""
+    kind = type(value)
+    if kind is bytes:
+        return cast(bytes, value), RAW, b""
+    if kind is dict or kind is list:
+        body, grids = _dumps(value, _plain_inside_value)
+        return joiner.join_pieces(pieces(body, grids)) if grids else body, CBOR, b""
+    parts, format, type_id = encode_pieces(value, endpoint)
+    if len(parts) == 1 and type(parts[0]) is bytes:
+        return parts[0], format, type_id
+    return joiner.join_pieces(parts), format, type_id
 
 
 def encode_pieces(value: object, endpoint: bytes) -> tuple[list[bytes | memoryview], int, bytes]:

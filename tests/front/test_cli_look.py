@@ -47,6 +47,20 @@ class TestNodes:
         assert (answers["answer"], answers["links"], answers["endpoints"]) == ("ok", 1, 7)
         assert answers["counters"]["links_opened"] >= 1
 
+    def test_memory_that_is_shared_is_shown_where_there_is_some(self) -> None:
+        name = new_bus()
+        with peer(name):
+            text = "x" * 70_000
+            assert (
+                busway("request", "lab/echo", text, "--text", bus=name).ok().text.strip().strip('"') == text
+            )
+            heading, line = busway("nodes", bus=name).ok().lines
+            assert heading.split()[-3:] == ["ANSWER", "SHARED", "HELD"]
+            assert re.search(r"ok +131\.1 kB +0$", line)
+            (answers,) = busway("nodes", "--json", bus=name).ok().document
+            memory = answers["memory"]
+            assert (memory["size"], memory["regions"], memory["given"], memory["taken"]) == (131072, 1, 1, 1)
+
     def test_node_by_label_and_by_id(self, bus: str) -> None:
         (answers,) = busway("nodes", "--json", "-n", "answers", bus=bus).ok().document
         (same,) = busway("nodes", "--json", "-n", answers["id"][:6], bus=bus).ok().document
@@ -142,7 +156,8 @@ class TestLinks:
     def test_table(self, bus: str) -> None:
         _, line = busway("links", bus=bus).ok().lines
         assert re.search(
-            r"  open +userspace +local +ipc +- +\d+ (?:m?s|min) +[0-9.]+ k?M?B +[0-9.]+ k?M?B +0 B$", line
+            r"  open +userspace +local +ipc +- +\d+ (?:m?s|min) +[0-9.]+ k?M?B +[0-9.]+ k?M?B +0 B +yes +0$",
+            line,
         )
 
 

@@ -91,9 +91,9 @@ def test_a_view_of_what_has_come_is_handed_on_as_it_is() -> None:
     assert bytes(again) == BLOCK[16:]
     assert second.pool.count == 0
     del view
-    assert first.pool.held() == 1
+    assert first.held() == 1
     del again
-    assert first.pool.held() == 0
+    assert first.held() == 0
     region = Region(PAGE)
     theirs = received(given([region])[0])
     assert bytes(third.look(*put(second, theirs.view[5:]))[:1]) == b"\0"
@@ -125,8 +125,8 @@ def test_pieces_are_joined_where_they_need_not_be_copied_again() -> None:
 def test_without_room_nothing_is_put() -> None:
     with no_descriptor_more():
         ours = Large(2 * len(BLOCK))
-        kept = [put(ours, BLOCK), put(ours, BLOCK)]
-        assert ours.put(BLOCK) is None
+        kept = [put(ours, BLOCK), put(ours, BLOCK[:-1])]
+        assert ours.put(BLOCK[1:]) is None
         assert ours.join([BLOCK]) is None
         assert ours.put(bytes(3 * len(BLOCK))) is None
         kept.pop()
@@ -139,19 +139,19 @@ def test_one_that_shares_nothing_copies_what_comes() -> None:
     assert theirs.put(BLOCK) is None
     assert theirs.join([BLOCK]) is None
     assert theirs.look(*put(ours, BLOCK)) == BLOCK
-    assert ours.pool.held() == 0
+    assert ours.held() == 0
     assert (len(theirs.cache), len(theirs.leases)) == (0, 0)
 
 
 def test_with_many_views_about_what_comes_is_copied() -> None:
     ours, theirs = Large(1 << 24), Large(1 << 24)
     theirs.leases_max = 3
-    views = [theirs.look(*put(ours, BLOCK)) for _ in range(5)]
-    assert [view == BLOCK and view.readonly for view in views] == [True] * 5
-    assert (len(theirs.leases), ours.pool.held()) == (3, 3)
+    views = [theirs.look(*put(ours, BLOCK[number:])) for number in range(5)]
+    assert [view.readonly and bytes(view) == BLOCK[at:] for at, view in enumerate(views)] == [True] * 5
+    assert (len(theirs.leases), ours.held()) == (3, 3)
     views.clear()
     theirs.look(*put(ours, BLOCK))
-    assert ours.pool.held() == 0
+    assert ours.held() == 0
 
 
 def test_where_memory_cannot_be_mapped_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,9 +257,9 @@ def test_a_reader_that_is_killed_gives_its_memory_back(holder: Holder) -> None:
     _, lease = put(ours, BLOCK)
     holder.tell("map", lease)
     del lease
-    assert ours.pool.held() == 1
+    assert ours.held() == 1
     holder.kill()
-    until(lambda: ours.pool.held() == 0)
+    until(lambda: ours.held() == 0)
 
 
 def test_what_is_idle_is_given_back_with_its_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,13 +280,39 @@ def test_what_is_idle_is_given_back_with_its_descriptors(monkeypatch: pytest.Mon
         gc.collect()
 
 
+def test_one_payload_for_several_is_put_once() -> None:
+    ours, theirs = Large(1 << 20), Large(1 << 20)
+    put_so_far = [put(ours, BLOCK) for _ in range(3)]
+    assert ours.pool.count == 1
+    for description, lease in put_so_far:
+        assert bytes(theirs.look(description, lease)) == BLOCK
+    put(ours, bytes(len(BLOCK)))
+    del put_so_far, lease
+    assert ours.pool.count == 2
+    put(ours, BLOCK)
+    assert ours.pool.count == 2
+    ours.sweep()
+    assert ours.held() == 0
+
+
+def test_no_more_blocks_are_made_than_descriptors_are_to_be_had_for() -> None:
+    ours = Large(1 << 30)
+    ours.pool.count_max = 3
+    kept = [ours.put(bytes(70_000 + number)) for number in range(5)]
+    assert [found is None for found in kept] == [False, False, False, True, True]
+    kept.clear()
+    assert ours.put(bytes(300_000)) is not None  # in place of one that is idle
+    assert ours.pool.count <= 3
+
+
 def test_a_process_with_few_descriptors_holds_few_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
     for soft, most in [(1024, 256), (256, 64), (1 << 20, 256), (resource.RLIM_INFINITY, 256)]:
         with monkeypatch.context() as patch:
             patch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
-            assert Large(1 << 20).leases_max == most
+            large = Large(1 << 20)
+            assert (large.leases_max, large.pool.count_max) == (most, most)
 
 
 def test_where_the_system_has_no_memory_to_share_payloads_are_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ from busway.memory.pool import Pool, Use
 from busway.memory.region import Region
 from busway.memory.system import missing, system
 
-LEASES_MAX: Final = 256  # descriptors that payloads hold here, or a quarter of what the process may have open
+# Descriptors of payloads that came and are held here, and of those that were put into memory: each so many,
+# or a quarter of what the process may have open.
+DESCRIPTORS_MAX: Final = 256
 
 _VERSION: Final = 1
 _PIECE: Final = 1 << 20
@@ -34,10 +36,12 @@ class Large:
 
     def __init__(self, size_max: int) -> None:
         self.size_max = 0 if missing() or not system.REUSES else size_max
-        self.pool = Pool(self.size_max)
+        most = _descriptors_max()
+        self.pool = Pool(self.size_max, count_max=most)
         self.cache = Cache(self.size_max)
         self.leases: WeakSet[Descriptor] = WeakSet()
-        self.leases_max = _leases_max()
+        self._last: tuple[object, Use] | None = None  # what was put last, which may go to others as well
+        self.leases_max = most
 
     def put(self, payload: bytes | memoryview) -> tuple[bytes, Descriptor] | None:
         """A description of a payload, and what is to be handed over with it; None: it does not get there.
@@ -51,9 +55,14 @@ class Large:
                 lies = self._described(payload)
                 if lies is not None:
                     return lies
-            use = self._filled((payload,), len(payload))
+            last, self._last = self._last, None
+            use = last[1] if last is not None and last[0] is payload else None
+            del last  # the block of what was put before can be used for this
+            if use is None:
+                use = self._filled((payload,), len(payload))
             if use is None:
                 return None
+            self._last = (payload, use)
             return _describe(0, len(payload)), system.lease(use.block.fd, writable=False)
         except OSError:
             return None  # no descriptor or no memory is left
@@ -82,6 +91,7 @@ class Large:
             if isinstance(keeper_of(view), (Use, Descriptor, Region)):
                 return view.toreadonly()
         size = sum(map(len, pieces))
+        self._last = None  # its block can be used for this
         try:
             use = self._filled(pieces, size)
         except OSError:
@@ -113,12 +123,18 @@ class Large:
         self.leases.add(descriptor)
         return mapping.view(descriptor)[offset : offset + size]
 
+    def held(self) -> int:
+        """How many blocks others hold."""
+        last = self._last
+        return self.pool.held() + (last is not None and system.is_held(last[1].block.fd))
+
     def wants_sweep(self) -> bool:
         """Whether whoever asks is to call `sweep` from now and then, until that says that nothing is left."""
         return self.pool.wants_sweep()
 
     def sweep(self) -> bool:
         """Give back what has been idle for long; whether there is anything left to be looked at later."""
+        self._last = None
         kept = self.cache.sweep()
         return self.pool.sweep(bool(kept))
 
@@ -127,13 +143,13 @@ _BEYOND: Final = "a payload of %d bytes from %d on came in shared memory of %d"
 _STRANGE: Final = "a description of a payload in shared memory that cannot be read"
 
 
-def _leases_max() -> int:
+def _descriptors_max() -> int:
     if sys.platform == "win32":
-        return LEASES_MAX
+        return DESCRIPTORS_MAX
     import resource
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return LEASES_MAX if most == resource.RLIM_INFINITY else min(LEASES_MAX, most // 4)
+    return DESCRIPTORS_MAX if most == resource.RLIM_INFINITY else min(DESCRIPTORS_MAX, most // 4)
 
 
 def _copied(fd: int, offset: int, size: int) -> memoryview:

@@ -18,6 +18,7 @@ from busway.memory.mapping import Mapping
 from busway.memory.system import system
 
 IDLE_S: Final = 10.0
+COUNT_MAX: Final = 1 << 20
 _LOOKED_AT_MAX: Final = 8  # of those that are lent, each time that one is wanted
 
 Key = tuple[str, int]  # tag and bytes
@@ -61,10 +62,13 @@ class Use:
 
 
 class Pool:
-    """Blocks of `size_max` bytes in all. Any thread may call it."""
+    """Blocks of `size_max` bytes in all, `count_max` at the most, each with a descriptor. Any thread may call
+    it.
+    """
 
-    def __init__(self, size_max: int, idle_s: float = IDLE_S) -> None:
+    def __init__(self, size_max: int, idle_s: float = IDLE_S, count_max: int = COUNT_MAX) -> None:
         self.size_max = size_max
+        self.count_max = count_max
         self.idle_s = idle_s
         self.size = 0  # of all blocks, in bytes
         self.count = 0
@@ -116,21 +120,24 @@ class Pool:
         wanted = _taken(key)
         if wanted > self.size_max:
             return None
-        if self.size + wanted > self.size_max:
+        if not self._has_room(wanted):
             self._make_room(wanted)
-            if self.size + wanted > self.size_max:
+            if not self._has_room(wanted):
                 return None
         block = Block(key)
         self.size += wanted
         self.count += 1
         return block
 
+    def _has_room(self, wanted: int) -> bool:
+        return self.size + wanted <= self.size_max and self.count < self.count_max
+
     def _make_room(self, wanted: int) -> None:
         """Give back idle blocks of other sizes, the largest first."""
         for lent in self._lent.values():
             self._look(lent, _LOOKED_AT_MAX, enough=_LOOKED_AT_MAX)
         for key in sorted(self._idle, key=lambda key: -key[1]):
-            while self._idle[key] and self.size + wanted > self.size_max:
+            while self._idle[key] and not self._has_room(wanted):
                 self._drop(self._idle[key].pop(0))
 
     def _drop(self, block: Block) -> None:

@@ -1,0 +1,538 @@
+"""Large payloads between programs of one machine: they lie in memory that both sides see, and everything but
+the time it takes is as if their bytes had been sent.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import busway
+from busway import AsyncBus, Bus, Limits
+from busway.adapters.sharing import most_of
+from busway.drivers.descriptors import Descriptor
+from busway.drivers.unix import UnixChannel
+from busway.memory import memfd
+from busway.protocol import Link, Node, codes
+from busway.protocol.link.aside import Aside
+from tests.adapters.tools import Program, buses, sees, until
+from tests.rigs import held
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="only there memory is shared by itself"),
+    pytest.mark.usefixtures("patient"),
+]
+
+SIZE = 1 << 20
+LARGE = bytes(range(256)) * (SIZE // 256)
+OFF = Limits(shared_memory=False)
+
+
+@busway.message(name="test/frame")
+@dataclass
+class Frame:
+    """A picture."""
+
+    number: int
+    pixels: numpy.ndarray
+
+
+def report(bus: AsyncBus | Bus) -> Any:
+    return bus.node.report(0)
+
+
+def memory(bus: AsyncBus | Bus) -> Any:
+    """The part of a node's report about it."""
+    return report(bus)["memory"]
+
+
+def pair() -> tuple[UnixChannel, UnixChannel]:
+    one, other = socket.socketpair()
+    for each in (one, other):
+        each.setblocking(False)
+    return UnixChannel(one, "ipc:pair", dialled=True), UnixChannel(other, "ipc:pair", dialled=False)
+
+
+@contextlib.asynccontextmanager
+async def two(one: Limits | None = None, other: Limits | None = None) -> AsyncIterator[list[AsyncBus]]:
+    """Two buses of this process, over a real socket."""
+    async with contextlib.AsyncExitStack() as stack:
+        made = []
+        for name, limits in (("a", one), ("b", other)):
+            bus = AsyncBus(ipc=False, node_id=name.encode() * 16, label=name, limits=limits)
+            made.append(await stack.enter_async_context(bus))
+        ours, theirs = pair()
+        await asyncio.gather(made[0].attach(ours).ready, made[1].attach(theirs).ready)
+        yield made
+
+
+# What arrives
+
+
+async def test_bytes_arrive_as_bytes_and_can_be_looked_at_without_a_copy() -> None:
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        await a.send("lab/large", LARGE, ttl=10)
+        message = await receiver.receive()
+        view = message.view
+        assert (type(view), view.readonly, view == LARGE) == (memoryview, True, True)
+        payload = message.payload
+        assert (type(payload), payload == LARGE) == (bytes, True)
+        assert message.payload is payload
+        assert (memory(a)["given"], memory(b)["taken"]) == (1, 1)
+        assert memory(a)["size"] == SIZE
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        bytearray(LARGE),
+        memoryview(LARGE)[5:],
+        memoryview(bytearray(LARGE))[::2],
+        array.array("d", range(100_000)),
+        numpy.arange(300_000, dtype="f4").reshape(3, 100, 1000),
+        numpy.zeros((1080, 1920, 3), dtype="u1"),
+        {"frame": numpy.ones((600, 700)), "number": 7, "text": "x" * 100_000},
+        ["many", b"x" * 300_000],
+        "text" * 50_000,
+        Frame(3, numpy.full((300, 400), 7, dtype="u2")),
+    ],
+    ids=lambda payload: type(payload).__name__,
+)
+async def test_all_sorts_of_payloads_arrive_as_ever(payload: Any) -> None:
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        await a.send("lab/large", payload, ttl=10)
+        shared = (await receiver.receive()).payload
+        assert memory(b)["taken"] == 1
+    async with two(OFF, OFF) as (a, b), b.register("lab/large") as receiver:
+        await a.send("lab/large", payload, ttl=10)
+        plain = (await receiver.receive()).payload
+        assert memory(b)["taken"] == 0
+    assert type(shared) is type(plain)
+    assert same(shared, plain)
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, numpy.ndarray):
+        return one.dtype == other.dtype and bool(numpy.array_equal(one, other)) and not one.flags.writeable
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, Frame):
+        return one.number == other.number and same(one.pixels, other.pixels)
+    return bool(one == other)
+
+
+async def test_an_array_is_a_view_of_the_memory_that_was_shared() -> None:
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        await a.send("lab/large", numpy.full((500, 500), 3, dtype="u2"), ttl=10)
+        message = await receiver.receive()
+        frame = message.payload
+        assert (message.view.shape, message.view.readonly) == ((500, 500), True)
+        del message
+        await until(lambda: (memory(b)["leases"], memory(a)["held"]) == (1, 1))
+        assert frame.sum() == 750_000
+        with pytest.raises(ValueError, match="read-only"):
+            frame[0, 0] = 1
+        del frame
+        gc.collect()
+        assert (memory(b)["leases"], memory(a)["held"]) == (0, 0)
+
+
+async def test_what_its_sender_changes_afterwards_is_not_seen() -> None:
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        mine = bytearray(LARGE)
+        pixels = numpy.ones((500, 500), dtype="u2")
+        await a.send("lab/large", mine, ttl=10)
+        await a.send("lab/large", pixels)
+        mine[:] = bytes(SIZE)
+        pixels[:] = 0
+        first, second = await receiver.receive(), await receiver.receive()
+        assert first.view == LARGE
+        assert second.payload.all()
+
+
+async def test_answers_and_parts_too() -> None:
+    async with two() as (a, b):
+        b.serve("lab/echo", lambda request: request.payload)
+
+        async def parts(request: Any) -> AsyncIterator[Any]:
+            for number in range(3):
+                yield numpy.full(100_000, number)
+                yield LARGE
+
+        b.serve("lab/parts", parts)
+        for payload in (LARGE, bytearray(LARGE), numpy.arange(200_000)):
+            answer = await a.request("lab/echo", payload, ttl=10)
+            assert same(answer, payload)
+            assert type(answer) in (bytes, numpy.ndarray)
+        found = [part async for part in a.request_stream("lab/parts", ttl=10)]
+        assert [part[5] for part in found] == [0, LARGE[5], 1, LARGE[5], 2, LARGE[5]]
+        assert memory(a)["given"] == memory(b)["taken"] == 3
+        assert memory(b)["given"] == memory(a)["taken"] == 9
+
+
+async def test_confirmed_ones_and_those_with_a_priority_a_name_or_files() -> None:
+    async with two() as (a, b), b.subscribe("lab/*") as receiver, b.register("one") as one:
+        await until(lambda: sees(a, "lab/*"))
+        await a.publish("lab/1", LARGE, priority="high")
+        await a.publish("lab/2", LARGE, realm="userspace")
+        await a.publish("lab/3", LARGE, files=[2])
+        messages = [await receiver.receive() for _ in range(3)]
+        assert [message.name for message in messages] == ["lab/1", "lab/2", "lab/3"]
+        assert all(message.payload == message.view == LARGE for message in messages)
+        messages[2].files[0].close()
+        sent = asyncio.create_task(a.send("one", LARGE, confirm=True))
+        assert (await one.receive()).payload == LARGE
+        await sent
+        assert memory(b)["taken"] == 4
+
+
+async def test_last_values_are_bytes_which_stay_without_holding_memory() -> None:
+    async with two() as (a, b):
+        await a.publish("lab/last", bytearray(LARGE), retain=True)
+        async with b.subscribe("lab/last") as receiver:
+            message = await receiver.receive()
+            assert message.retained
+            assert message.payload == LARGE
+        del message
+        await until(lambda: memory(a)["held"] == 0)
+
+
+async def test_within_one_program_it_is_as_ever() -> None:
+    async with two() as (a, _), a.register("own") as receiver:
+        for payload in (LARGE, bytearray(LARGE), bytearray(b"small")):
+            await a.send("own", payload)
+            message = await receiver.receive()
+            assert (type(message.payload), message.payload) == (bytes, bytes(payload))
+            assert bytes(message.view) == payload
+
+
+# One copy, however many get it
+
+
+async def test_many_subscribers_look_at_one_copy() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        a = await stack.enter_async_context(AsyncBus(ipc=False, label="a"))
+        others = []
+        for number in range(5):
+            b = await stack.enter_async_context(AsyncBus(ipc=False, label=f"b{number}"))
+            ours, theirs = pair()
+            await asyncio.gather(a.attach(ours).ready, b.attach(theirs).ready)
+            others.append((b, b.subscribe("lab/frames")))
+        await until(lambda: sum(found.name == "lab/frames" for found in a.endpoints()) == 5)
+        for payload in (LARGE, bytearray(LARGE)):
+            await a.publish("lab/frames", payload)
+            messages = [await receiver.receive() for _, receiver in others]
+            assert [message.view == LARGE for message in messages] == [True] * 5
+            await until(lambda: memory(a)["held"] == 1)
+            assert (memory(a)["regions"], memory(a)["size"]) == (1, SIZE)
+            messages.clear()
+        assert [memory(b)["taken"] for b, _ in others] == [2] * 5
+
+
+async def test_a_router_hands_on_what_it_does_not_copy() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        a, r, b = [
+            await stack.enter_async_context(AsyncBus(ipc=False, transit=True, label=label)) for label in "arb"
+        ]
+        for one, other in ((a, r), (r, b)):
+            ours, theirs = pair()
+            await asyncio.gather(one.attach(ours).ready, other.attach(theirs).ready)
+        async with b.register("lab/large") as receiver, b.subscribe("lab/frames") as frames:
+            await a.send("lab/large", LARGE, ttl=10)
+            await until(lambda: sees(a, "lab/frames"))
+            await a.publish("lab/frames", numpy.ones(100_000))
+            assert (await receiver.receive()).view == LARGE
+            assert (await frames.receive()).payload.sum() == 100_000
+        assert (memory(r)["given"], memory(r)["size"], memory(r)["taken"]) == (0, 0, 2)
+        gc.collect()
+        await until(lambda: memory(a)["held"] == 0)
+
+
+async def test_a_region_of_a_registry_is_not_copied_at_all() -> None:
+    registry = busway.Registry()
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        await until(lambda: sees(a, "lab/large"))
+        for number in range(10):
+            with registry.take(SIZE) as region:
+                view = region.view[:SIZE]
+                view[:5] = b"%05d" % number
+                await a.send("lab/large", view)
+                del view
+            message = await receiver.receive()
+            assert message.view[:5] == b"%05d" % number
+            del message, region
+        assert memory(a)["size"] == 0
+        assert registry.size == SIZE
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(("one", "other"), [(OFF, None), (None, OFF), (OFF, OFF)])
+async def test_turned_off_all_is_as_before(one: Limits | None, other: Limits | None) -> None:
+    async with two(one, other) as (a, b), b.register("lab/large") as receiver:
+        for payload in (LARGE, bytearray(LARGE)):
+            await a.send("lab/large", payload, ttl=10)
+            assert (await receiver.receive()).view == LARGE
+        for bus in (a, b):
+            found = memory(bus)
+            if bus.node.limits.shared_memory == 0:
+                assert [found[name] for name in ("size", "given", "mapped", "leases")] == [0] * 4
+
+
+async def test_beyond_the_bound_bytes_go_as_bytes_in_the_same_order() -> None:
+    async with two(Limits(shared_memory=3 * SIZE)) as (a, b), b.register("lab/large") as receiver:
+        await until(lambda: sees(a, "lab/large"))
+        for number in range(12):
+            await a.send("lab/large", bytes([number]) * SIZE)
+        await until(lambda: report(b)["counters"]["received"] >= 12)
+        found = [await receiver.receive() for _ in range(12)]
+        assert [message.view[-1] for message in found] == list(range(12))
+        assert (memory(a)["given"], memory(a)["size"], memory(a)["held"]) == (3, 3 * SIZE, 3)
+        assert memory(b)["taken"] == 3
+        found.clear()
+        await a.send("lab/large", LARGE)
+        assert (await receiver.receive()).view == LARGE
+        assert (memory(a)["given"], memory(a)["size"]) == (4, 3 * SIZE)
+
+
+async def test_a_slow_subscriber_holds_back_what_waits_for_it_and_nobody_else() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        a, slow, quick = [
+            await stack.enter_async_context(AsyncBus(ipc=False, label=label))
+            for label in ("a", "slow", "quick")
+        ]
+        receivers = []
+        for b in (slow, quick):
+            ours, theirs = pair()
+            await asyncio.gather(a.attach(ours).ready, b.attach(theirs).ready)
+            receivers.append(b.subscribe("lab/frames", queue=4))
+        await until(lambda: sum(found.name == "lab/frames" for found in a.endpoints()) == 2)
+        for number in range(40):
+            await a.publish("lab/frames", bytes([number]) * SIZE)
+            assert (await receivers[1].receive()).view[7] == number
+        await until(lambda: report(slow)["counters"]["received"] == 40)
+        assert receivers[1].dropped == 0
+        assert receivers[0].dropped == 36
+        assert memory(a)["held"] == 4
+        assert memory(a)["size"] <= 8 * SIZE
+        kept = [await receivers[0].receive() for _ in range(4)]
+        assert [message.view[7] for message in kept] == [36, 37, 38, 39]
+        kept.clear()
+        assert memory(a)["held"] == 0
+
+
+def test_by_default_a_quarter_of_the_memory_is_shared_and_at_most_a_gigabyte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert most_of(Limits(shared_memory=5)) == 5
+    assert most_of(OFF) == 0
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 100_000)
+    assert most_of(Limits()) == most_of(Limits(shared_memory=True)) == 102_400_000
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 100_000_000)
+    assert most_of(Limits()) == 1 << 30
+
+
+async def test_what_is_idle_is_given_back_and_no_descriptor_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from busway.adapters import sharing
+    from busway.memory import cache
+
+    monkeypatch.setattr(sharing, "SWEEP_S", 0.01)
+    monkeypatch.setattr(cache, "IDLE_S", 0.01)
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        await until(lambda: sees(a, "lab/large"))
+        before = held.count()
+        for _ in range(2):
+            await a.send("lab/large", LARGE)
+            assert (await receiver.receive()).payload == LARGE
+            assert a._host.sharing is not None
+            a._host.sharing._memory().pool.idle_s = 0.01
+            await until(lambda: memory(a)["size"] == memory(b)["mapped"] == 0)
+            assert held.count() == before
+
+
+# Programs
+
+OTHER = """
+import busway, numpy
+async def main():
+    async with busway.AsyncBus(label="other") as bus:
+        kept = []
+        async with bus.subscribe("frames") as frames, bus.register("mail") as mail:
+            say("ready")
+            while (line := await heard()) != "leave":
+                if line == "keep":
+                    kept.append((await frames.receive()).payload)
+                elif line == "mail":
+                    kept.append((await mail.receive()).view)
+                elif line == "publish":
+                    await bus.publish("back", numpy.full(200_000, 5, dtype="u4"))
+                say(*(int(each[0]) for each in kept), bus.node.report(0)["memory"]["taken"])
+asyncio.run(main())
+"""
+
+
+async def test_who_is_killed_leaves_nothing() -> None:
+    async with AsyncBus(label="tester") as bus, bus.subscribe("back") as back:
+        async with Program(OTHER) as other:
+            await other.expect("ready")
+            await until(lambda: sees(bus, "frames") and sees(bus, "mail"))
+            for number in range(3):
+                await bus.publish("frames", numpy.full(200_000, number, dtype="u4"))
+                await other.tell("keep")
+                await other.line()
+            await bus.send("mail", LARGE)
+            await bus.send("mail", LARGE[1:])  # waits there
+            await other.tell("mail")
+            await other.expect("0 1 2 0 5")
+            await until(lambda: memory(bus)["held"] == 5)
+            await until(lambda: sees(bus, "mail"))
+            await other.tell("publish")
+            await other.line()
+            came = (await back.receive()).payload
+            assert memory(bus)["mapped"] > 0
+            await other.kill()
+            await until(lambda: memory(bus)["held"] == 0)
+            await until(lambda: memory(bus)["mapped"] == 0)
+        assert (came == 5).all()  # what a killed program has sent stays
+        del came
+        gc.collect()
+        assert memory(bus)["leases"] == 0
+        assert sum("memfd:busway" in each for each in held.descriptors().values()) == memory(bus)["regions"]
+    assert not [name for name in os.listdir("/dev/shm") if "busway" in name]
+
+
+async def test_programs_share_as_buses_do() -> None:
+    async with AsyncBus(label="tester") as bus, Program(OTHER) as other:
+        await other.expect("ready")
+        await until(lambda: sees(bus, "mail"))
+        for number in range(20):
+            await bus.send("mail", bytes([number]) * (SIZE - number))
+            await other.tell("mail")
+            found = (await other.line()).split()
+            assert found[-2:] == [str(number), str(number + 1)]
+
+
+def test_threads_share_as_well() -> None:
+    with Bus(ipc=False, label="a") as a, Bus(ipc=False, label="b") as b:
+        ours, theirs = pair()
+        waits = [a.attach(ours).ready, b.attach(theirs).ready]
+        for each in waits:
+            each.result()
+        with b.register("lab/large") as receiver:
+            b.serve("lab/echo", lambda request: request.payload)
+            a.send("lab/large", b"", ttl=30)
+            receiver.receive()
+
+            def work() -> None:
+                for number in range(10):
+                    a.send("lab/large", numpy.full(100_000, number))
+                    assert same(a.request("lab/echo", LARGE), LARGE)
+
+            threads = [threading.Thread(target=work) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            sums = [receiver.receive(timeout=60).payload[0] for _ in range(30)]
+            for thread in threads:
+                thread.join()
+            assert sorted(sums) == sorted([*range(10)] * 3)
+            assert memory(b)["taken"] == 60
+
+
+# Who means harm
+
+
+class Liar(Aside):
+    """One who says of what lies beside a link what the test wants."""
+
+    def __init__(self, description: bytes, fd: int) -> None:
+        self.said = description, Descriptor(fd)
+
+    def give(self, payload: Any) -> tuple[bytes, Any]:
+        return self.said
+
+    def take(self, description: bytes, thing: Any) -> Any:
+        raise AssertionError("nothing comes here")
+
+
+def short() -> int:
+    fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, 4096)
+    return fd
+
+
+LIES = {
+    "memory that can be cut short": (b"\x01\x00\x80\x20", short),
+    "less memory than is said": (b"\x01\x00\x80\x80\x08", lambda: memfd.make(100_000)),
+    "memory from its end on": (b"\x01\xa0\x8d\x06\x01", lambda: memfd.make(100_000)),
+    "a description of nothing": (b"?", lambda: memfd.make(100_000)),
+    "a pipe": (b"\x01\x00\x80\x80\x04", lambda: os.pipe()[0]),
+    "a file": (b"\x01\x00\x80\x80\x04", lambda: os.open(__file__, os.O_RDONLY)),
+    "a message that is too large": (b"\x01\x00\x81\x80\x80\x08", lambda: memfd.make(1 << 25)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_who_says_what_is_not_so_loses_its_link_and_nothing_else_happens(lie: str) -> None:
+    description, make = LIES[lie]
+    async with AsyncBus(ipc=False, label="victim") as bus, bus.register("lab/large") as receiver:
+        ours, theirs = pair()
+        runner = bus.attach(ours)
+        liar = Node(b"l" * 16, entropy=os.urandom)
+        link = Link(codes.USERSPACE, False, via="ipc", address="liar", aside=Liar(description, make()))
+        await asyncio.to_thread(lie_to, liar, liar.connection(link, 0), theirs)
+        await until(lambda: runner.connection.state == codes.CLOSED)
+        assert runner.connection.close_code in (codes.MALFORMED, codes.TOO_LARGE), (
+            runner.connection.close_text
+        )
+        assert memory(bus)["leases"] == 0
+        with pytest.raises(TimeoutError):
+            await receiver.receive(timeout=0)
+
+
+def lie_to(liar: Node, connection: Any, channel: UnixChannel) -> None:
+    """Open a link, and send one large message over it."""
+    from busway.names import endpoint_id
+
+    channel.carry(lambda came: connection.receive_things(came, 0), connection.things_to_send)
+    sent = False
+    while connection.state != codes.CLOSED:
+        while data := connection.data_to_send(65536, 0):
+            channel.write(data)
+        found = channel.read(65536)
+        if found == b"":
+            connection.receive_eof(0)
+        elif found:
+            connection.receive_data(found, 0)
+        if not sent and sees_it(liar, endpoint_id("lab/large")):
+            liar.send(endpoint_id("lab/large"), LARGE, 0)
+            sent = True
+    channel.close()
+
+
+def sees_it(node: Node, endpoint: bytes) -> bool:
+    return bool(node.directory.holders(endpoint))
+
+
+def test_nothing_is_left_in_any_folder() -> None:
+    assert not [path for path in Path("/dev/shm").iterdir() if "busway" in path.name]
+
+
+async def test_buses_in_memory_share_as_well() -> None:
+    async with buses() as (a, b), b.register("lab/large") as receiver:
+        await a.send("lab/large", LARGE, ttl=10)
+        assert (await receiver.receive()).view == LARGE
+        assert memory(b)["taken"] == 1
