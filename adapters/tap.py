@@ -164,7 +164,7 @@ class Tapped:
             "size": len(payload),
             "format": format,
             "type": type_id,
-            "payload": payload[:PAYLOAD_MAX],
+            "payload": bytes(payload[:PAYLOAD_MAX]),
             "priority": codes.PRIORITY_NAMES[priority & 3],
         }
         if len(self._lost) > len(asking):  # some have left

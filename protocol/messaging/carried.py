@@ -107,7 +107,7 @@ class Carrier:
     beside: "Any"  # a Carried; most have none, and pay nothing for that
 
     @property
-    def view(self) -> "Any":
+    def view(self) -> memoryview:
         """The payload, bytes or an array, as a memoryview that cannot be written, and without a copy. Raises
         TypeError for other values.
         """

@@ -41,8 +41,9 @@ class ViewedMessage(MarkedMessage):
         return self.payload
 
     @property
-    def view(self) -> "Any":
-        return memoryview(self.payload) if self.lent is None else self.lent
+    def view(self) -> memoryview:
+        lent: "memoryview | None" = self.lent
+        return memoryview(self.payload) if lent is None else lent
 
 
 def seen(message: Message) -> Message:

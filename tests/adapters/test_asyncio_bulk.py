@@ -14,7 +14,7 @@ import busway
 from busway import AsyncBus
 from busway.adapters import asyncio_calls
 from busway.adapters.asyncio_pump import TURN
-from busway.payloads import encode
+from busway.payloads import encode, encode_shared
 from busway.testing import Network
 from tests.adapters.tools import buses, join, sees, until
 from tests.rigs.effort import calls_of
@@ -375,11 +375,11 @@ async def test_a_value_is_encoded_once_also_where_the_short_way_does_not_take_it
     """It does not to endpoints of this very node."""
     encoded: list[Any] = []
 
-    def counted(payload: Any, endpoint: bytes) -> Any:
+    def counted(payload: Any, endpoint: bytes, joiner: Any) -> Any:
         encoded.append(payload)
-        return encode(payload, endpoint)
+        return encode_shared(payload, endpoint, joiner)
 
-    monkeypatch.setattr(asyncio_calls, "encode", counted)
+    monkeypatch.setattr(asyncio_calls, "encode_shared", counted)
     async with AsyncBus() as bus:
         sent, published = bus.register("it"), bus.subscribe("news")
         await bus.send("it", {"by": "send"})

@@ -23,6 +23,7 @@ import pytest
 import busway
 from busway import AsyncBus, Bus, Limits
 from busway.adapters.sharing import most_of
+from busway.adapters.tap import PAYLOAD_MAX, TAP_NAME, Tapped
 from busway.drivers.descriptors import Descriptor
 from busway.drivers.unix import UnixChannel
 from busway.memory import memfd
@@ -276,6 +277,56 @@ async def test_a_region_of_a_registry_is_not_copied_at_all() -> None:
             del message, region
         assert memory(a)["size"] == 0
         assert registry.size == SIZE
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+async def test_other_links_carry_what_lies_in_memory_as_bytes(scheme: str) -> None:
+    """Sealed, protected or plain; the sender has a link that shares, so its payloads lie in memory."""
+    async with two() as (a, b), AsyncBus(ipc=False, label="far") as far:
+        listener = await far.listen(f"{scheme}://127.0.0.1:0", token="a-token-of-the-tests-of-16")
+        await a.connect(listener.url, token="a-token-of-the-tests-of-16")
+        async with far.register("far", realm="global") as mail, b.register("near") as near:
+            for payload in (bytearray(LARGE), numpy.arange(400_000), {"x": numpy.ones(100_000)}):
+                await a.send("far", payload, ttl=10)
+                await a.send("near", payload, ttl=10)
+                there, here = await mail.receive(), await near.receive()
+                assert same(there.payload, here.payload)
+                assert type(there.payload) is type(here.payload)
+            assert (memory(far), memory(b)["taken"]) == ({}, 3)
+
+
+async def test_sealed_ones_are_shared_and_opened_from_a_copy() -> None:
+    keys = [busway.Key.new() for _ in range(2)]
+    async with contextlib.AsyncExitStack() as stack:
+        made = []
+        for key in keys:
+            bus = AsyncBus(ipc=False, key=key, seal=[each.text for each in keys])
+            made.append(await stack.enter_async_context(bus))
+        a, b = made
+        ours, theirs = pair()
+        await asyncio.gather(a.attach(ours).ready, b.attach(theirs).ready)
+        b.serve("lab/echo", lambda request: request.payload, sealed=True)
+        async with b.register("mail", sealed=True) as mail, b.subscribe("news", sealed=True) as news:
+            pixels = numpy.arange(200_000)
+            await a.send("mail", pixels, sealed=True, ttl=10)
+            assert numpy.array_equal((await mail.receive()).payload, pixels)
+            await a.send("mail", bytearray(LARGE), sealed=True)
+            assert (await mail.receive()).payload == LARGE
+            assert await a.request("lab/echo", LARGE, sealed=True) == LARGE
+            await until(lambda: sees(a, "news"))
+            await a.publish("news", bytearray(LARGE), sealed=True)
+            assert (await news.receive()).payload == LARGE
+        assert memory(b)["taken"] == 4
+
+
+async def test_who_listens_to_all_sees_the_beginning_of_what_is_shared() -> None:
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        watch = b.register(TAP_NAME, "anycast", "userspace")
+        await until(lambda: isinstance(a._host.node, Tapped))
+        await a.send("lab/large", bytearray(LARGE[:100_000]), ttl=10)
+        assert (await receiver.receive()).view == LARGE[:100_000]
+        record = (await watch.receive()).payload
+        assert (record["size"], record["payload"]) == (100_000, LARGE[:PAYLOAD_MAX])
 
 
 # Bounds

@@ -13,7 +13,7 @@ import pytest
 
 import busway
 from busway import Bus
-from busway.payloads import encode
+from busway.payloads import encode, encode_shared
 from tests.adapters.threads_tools import Program, Task, buses, join, sees, until
 from tests.rigs.effort import calls_of
 
@@ -118,11 +118,11 @@ def test_each_is_encoded_once_where_one_at_a_time_is_accepted(monkeypatch: pytes
         receiver = a.register("here", queue=1000)  # of the same program: each by itself
         encoded: list[Any] = []
 
-        def counting(payload: Any, endpoint: bytes) -> Any:
+        def counting(payload: Any, endpoint: bytes, joiner: Any) -> Any:
             encoded.append(payload)
-            return encode(payload, endpoint)
+            return encode_shared(payload, endpoint, joiner)
 
-        monkeypatch.setattr("busway.adapters.bus.encode", counting)
+        monkeypatch.setattr("busway.adapters.bus.encode_shared", counting)
         assert a.send_many("here", range(300)) == 300
         assert taken(receiver, 300) == list(range(300))
         assert encoded == list(range(300))

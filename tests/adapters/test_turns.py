@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import busway
-from busway import AsyncBus
+from busway import AsyncBus, Limits
 from busway.adapters import links, threads_engine
 from busway.adapters.links import LinkRunner
 from busway.drivers import websocket, websocket_frames
@@ -172,7 +172,8 @@ def opened(url: str) -> socket.socket:
 @pytest.mark.parametrize("sort", ["unix", "tcp", "memory", "ws"])
 async def test_a_turn_takes_so_many_bytes_of_any_link(sort: str, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
-    async with AsyncBus(ipc=False) as here, AsyncBus(ipc=False) as there:
+    pieces = Limits(shared_memory=False)  # else it is no more in memory than what says where it lies
+    async with AsyncBus(ipc=False) as here, AsyncBus(ipc=False, limits=pieces) as there:
         receiver = here.register("it", realm="global")
         if sort in ("tcp", "ws"):
             await there.connect((await here.listen(f"{sort}://127.0.0.1:0")).url)
