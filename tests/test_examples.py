@@ -349,6 +349,7 @@ def test_what_the_documents_quote_is_what_the_files_say() -> None:
     pages = "\n".join(map(text_of, DOCUMENTS))
     quoted = re.findall(r"^```python\n# examples/(\w+\.py)\n(.*?)^```$", pages, re.M | re.S)
     wanted = {"lab.py", "sensor.py", "panel.py", "worker.py", "jobs.py", "home.py", "chat.py", "camera.py"}
+    wanted |= {"webcam.py", "motion.py"}
     assert wanted == {name for name, _ in quoted}
     for name, body in quoted:
         assert body == (EXAMPLES / name).read_text(), name
@@ -358,3 +359,12 @@ def test_a_pipeline_of_processes_finds_what_moves() -> None:
     with machine() as here:
         camera = here.start("camera.py")
         camera.line(r"^120 frames, 120 with the square found where it was$")
+
+
+def test_frames_of_a_camera_are_looked_at_where_they_lie() -> None:
+    """By two programs at once."""
+    with machine() as here:
+        watchers = [here.start("motion.py") for _ in range(2)]
+        here.start("webcam.py")
+        for watcher in watchers:
+            watcher.line(r"^60 frames of 1920 x 1080, 60 with the square where it was$")
