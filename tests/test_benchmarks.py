@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import addressing, backbone, growth, nano, shares
+from benchmarks import addressing, backbone, growth, nano, shared, shares
 from benchmarks.instructions import installed
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
@@ -90,9 +90,23 @@ def test_nano_applications_are_measured_beside_queues_and_pipes(tmp_path: Path) 
     assert len(lines) == 2 * len(rows)
 
 
+def test_large_messages_within_one_machine_are_measured_beside_others_ways(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.shared", "--rounds", "1", "--share", "0.01"]
+    command += ["--sizes", "65536", "--subscribers", "2", "--json", tmp_path / "shared.json"]
+    printed = output_of(command, cwd=ROOT, timeout_s=120)
+    rows = re.findall(r"^\| 2 \| (.*?) \| (\d+\.\d\d) \| [\d,]+ \| ([\d.]*) \|$", printed, re.MULTILINE)
+    assert [system for system, _, _ in rows] == list(shared.SYSTEMS)
+    assert all(bool(ratio) == (system != shared.BASE) for system, _, ratio in rows)
+    lines = json.loads((tmp_path / "shared.json").read_text())["lines"]
+    assert [line["system"] for line in lines] == list(shared.SYSTEMS)
+
+
 @pytest.mark.parametrize(
     ("main", "wrong", "reason"),
     [
+        (shared.main, ["--systems", "pyzmq/pigeons"], r"no system \['pigeons'\]"),
+        (shared.main, ["--share", "0"], "--share more than 0"),
+        (shared.main, ["--sizes", "100"], "a message has 4096 bytes or more"),
         (growth.main, ["--programs", "many"], "'many' are no numbers with commas between, such as 20,64"),
         (growth.main, ["--programs", "1,12"], "each is 2 to 255"),
         (growth.main, ["--programs", "256"], "each is 2 to 255"),
