@@ -31,6 +31,7 @@ from busway.cbor import DEPTH_MAX, INTEGER_SIZE_MAX, TAG_DURATION, load_cbor, lo
 from busway.classes import (
     Mismatch,
     field_names,
+    is_ndarray,
     is_own_dataclass,
     is_record,
     is_struct,
@@ -153,6 +154,8 @@ def encode_pieces(value: object, endpoint: bytes) -> tuple[list[bytes | memoryvi
         if isinstance(value, (bytes, bytearray)) or (isinstance(value, memoryview) and is_bytes(value)):
             view = memoryview(value)
             return [view if view.c_contiguous else view.tobytes()], RAW, b""
+        if is_ndarray(type(value)) and (grid := grid_of(value)):
+            return [grid.head(0), grid.data], CBOR, b""  # without cbor2
         return pieces(*_dumps(value, _plain_inside_value)), CBOR, b""
     body, grids = _dumps(_map_of(value), _plain_inside_message)
     _refuse_misfit(body, grids, declaration)
