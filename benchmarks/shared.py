@@ -11,7 +11,7 @@ receiver has looked at it, one message at a time, with pauses between them.
 
 The systems, each as its documents say that it is fast:
 
-  busway, region     the program writes into a busway.Region of a Registry and sends that: nothing is copied
+  busway, region     the program writes into a busway.Region of a Registry of eight and sends that: no copy
   busway, numpy      an array of the program's is sent, which it may change at once; arrays arrive
   busway, bytes      the same with a bytearray; message.view is looked at
   busway, socket     the same with Limits(shared_memory=False)
@@ -62,6 +62,7 @@ HELLO = (
 ) - 1  # the number of those that are sent until everybody has one, and of the last before jobs
 START = HELLO - 1
 SLOTS = 8  # messages of the ring by hand, and buffers of pyzmq
+NAP_S = 0.00005
 WAIT_S = 60.0
 STAMP = struct.Struct("<QQ")  # number and nanoseconds
 context = multiprocessing.get_context("fork")
@@ -131,16 +132,19 @@ def busway_system(view: Callable[[Any], Any], convert: Callable[[bytearray], Any
 
 @contextlib.asynccontextmanager
 async def region_sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
-    registry = busway.Registry()
     async with opened(place) as bus:
+        registries: dict[int, busway.Registry] = {}
         taken: list[busway.Region] = []
 
         async def buffer(size: int) -> memoryview:
+            if size not in registries:
+                registries[size] = busway.Registry(SLOTS * (1 << (size - 1).bit_length()))
             while True:
                 try:
-                    taken[:] = [registry.take(size)]
+                    taken[:] = [registries[size].take(size)]
                 except MemoryError:  # the receivers have all of them
                     await asyncio.sleep(0)
+                    time.sleep(NAP_S)  # noqa: ASYNC251 - no timer of the loop is so short
                 else:
                     return taken[0].view[:size]
 
@@ -450,18 +454,15 @@ def ran(name: str, subscribers: int, sizes: list[int], share: float) -> dict[int
 def round_of(pipes: list[Connection], size: int, share: float) -> Round:
     count = max(2, int(share * min(max(BYTES // size, COUNTS[0]), COUNTS[1])))
     rates, latencies = [], []
-    for job in (
-        Job(size, min(count, 8), False),
-        Job(size, count, False),
-        Job(size, max(2, int(share * PACED)), True),
-    ):
+    paced = Job(size, max(2, int(share * PACED)), paced=True)
+    for job in (Job(size, count, paced=False), Job(size, count, paced=False), paced):  # the first to get warm
         for pipe in (*pipes[1:], pipes[0]):
             pipe.send(job)
         began = told(pipes[0])
         ends = [told(pipe) for pipe in pipes[1:]]
         rates.append(job.size * job.count / (max(end for end, _ in ends) - began))
         latencies.append(statistics.median(took for _, tooks in ends for took in tooks) / 1e9)
-    return Round(rates[1], latencies[2])  # the first job was to get warm
+    return Round(rates[1], latencies[2])
 
 
 # Rounds, and what is printed --------------------
