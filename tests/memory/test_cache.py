@@ -83,6 +83,14 @@ def test_what_was_seen_longest_ago_goes_first() -> None:
     assert cache.mapping_of(uses[1].block.fd) is not first[1]
 
 
+def test_what_comes_in_turn_is_mapped_once_however_much_is_on_the_way() -> None:
+    """A sender uses what was lent longest, so that what has come last is what comes again last."""
+    cache, pool = Cache(1 << 30), Pool(1 << 30)
+    uses = [block(pool) for _ in range(1000)]
+    first = [cache.mapping_of(use.block.fd) for use in uses]
+    assert [cache.mapping_of(use.block.fd) for use in uses] == first
+
+
 def test_no_more_are_kept_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     cache, pool = Cache(1 << 30), Pool(1 << 30)
     monkeypatch.setattr(caches, "COUNT_MAX", 3)

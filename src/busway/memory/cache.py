@@ -11,7 +11,7 @@ from typing import Final
 from busway.memory.mapping import Mapping
 from busway.memory.system import system
 
-COUNT_MAX: Final = 128
+COUNT_MAX: Final = 1024  # what several who send in turn have on the way; one less, and each is mapped anew
 IDLE_S: Final = 10.0
 SIZE_MAX: Final = 1 << 33  # a message has less than 2^32 bytes, its block less than twice as many
 
