@@ -76,6 +76,17 @@ async def main():
             say("hangs")
             await asyncio.Event().wait()
 
+        async def see():
+            async for message in bus.register("regions"):
+                texts = [bytes(region.view[:5]).decode() for region in message.regions]
+                message.regions[0].view[:5] = b"HELLO"
+                with message.files[0].open() as opened:
+                    say(*texts, opened.read().decode())
+                for region in message.regions:
+                    region.close()
+                del message, region
+
+        seeing = asyncio.create_task(see())
         full = bus.register("full", queue=2)
         waits = bus.register("waits")
         tasks = [asyncio.create_task(read(name)) for name in ("read", "unasked")]
@@ -185,6 +196,41 @@ async def test_files_come_with_their_message(hops: int) -> None:
             for file in files:
                 file.close()  # copied when it was sent
             await at.other.expect(" ".join([str(count), *(f"{count}-{number}" for number in range(count))]))
+        await at.settles()
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared memory", "in pieces"])
+async def test_they_stay_with_a_large_message(shared: bool) -> None:
+    """However that travels; what is sent meanwhile passes it, and its own files do not mix with others'."""
+    limits = busway.Limits() if shared else busway.Limits(shared_memory=False)
+    async with AsyncBus(limits=limits) as one, AsyncBus(limits=limits) as two:
+        large, small = two.register("large"), two.register("small")
+        await until(lambda: sees(one, "small"))
+        for number in range(20):
+            with opened(f"large {number}") as file:
+                await one.send("large", bytes([number]) * 1_000_000, files=[file] * 3)
+            with opened(f"small {number}") as file:
+                await one.send("small", number, files=[file])
+            for receiver, name, count in ((small, "small", 1), (large, "large", 3)):
+                message = await receiver.receive(timeout=30.0)
+                texts = []
+                for found in message.files:
+                    with found:
+                        texts.append(os.pread(found.fileno(), 20, 0).decode())
+                assert texts == [f"{name} {number}"] * count
+                if name == "large":
+                    assert message.payload == bytes([number]) * 1_000_000
+
+
+async def test_regions_come_with_files(hops: int) -> None:
+    async with lab(hops) as at:
+        region = busway.Region(4096)
+        region.view[:5] = b"hello"
+        with opened("file") as file:
+            await at.bus.send("regions", files=[file], regions=[region, region])
+        await at.other.expect("hello hello file")
+        assert bytes(region.view[:5]) == b"HELLO"
+        region.close()
         await at.settles()
 
 
