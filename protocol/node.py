@@ -17,7 +17,6 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address, is_selector, sought
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, Options
-from busway.protocol.wire.things import SHARED_MIN
 from busway.protocol.wire.traits import pack_traits
 
 TYPE_CHECKING = False
@@ -602,12 +601,13 @@ class Node(Answering):
         if node_id:
             check_id("node_id", node_id)
         here = format == codes.OBJECT and node_id in (b"", self.node_id)
+        large = False
         if not here or endpoint not in self.receiving.process_only:
-            self._check_payload(payload, format, type_id)
+            large = self._check_payload(payload, format, type_id)
         if self._sweep.deadline < 0:
             self.arm_sweep(now)
         out = Frame(kind, b"", endpoint, 0, payload, format, type_id)
-        if things or regions or type(payload) is not bytes or len(payload) >= SHARED_MIN:
+        if large or things or regions:
             bring(out, things, regions)
         return out
 

@@ -5,7 +5,7 @@ the things that it carries for others.
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.aside import Beside
 from busway.protocol.link.link import Link
-from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue
+from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, weight_of
 from busway.protocol.link.unfinished import Unfinished
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
@@ -13,7 +13,6 @@ from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_writer
 from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.hello import Hello, Limits
 from busway.protocol.wire.messages import Frame, RoutingHeader
-from busway.protocol.wire.things import WEIGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -258,17 +257,12 @@ class LinkFace(Outlet):
 
     def enqueue(self, frame: Frame) -> None:
         """A message of ours; the caller has seen that there is room."""
-        size = len(frame.payload) + OVERHEAD
-        options = frame.options
-        if options is not None:
-            if options.lane != codes.NORMAL:
-                self.enqueue_marked(frame)
-                return
-            if options.things is not None:
-                size += options.things.count * WEIGHT
+        if frame.options is not None and frame.options.lane != codes.NORMAL:
+            self.enqueue_marked(frame)
+            return
         queue = self.queue
         queue.items.append(frame)
-        queue.size += size
+        queue.size += len(frame.payload) + OVERHEAD if frame.options is None else weight_of(frame)
         if not self.flush_wanted:
             self.flush_wanted = True
             self.host.note_flush(self)

@@ -13,7 +13,7 @@ from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.link.fast import write_answerable, write_passing, write_plain, write_run
 from busway.protocol.link.link import Unrepeated
 from busway.protocol.link.partial import Partial
-from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, is_express, lane_of
+from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, is_express, lane_of, weight_of
 from busway.protocol.link.rows import Rows
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
@@ -21,7 +21,7 @@ from busway.protocol.wire.fields import varint
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.holders import cut_have, cut_selected
 from busway.protocol.wire.messages import Frame, HaveFrame, SelectedSignal, cut, share, write_header
-from busway.protocol.wire.things import SHARED_MIN, WEIGHT, Things
+from busway.protocol.wire.things import SHARED_MIN, Things
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -373,11 +373,10 @@ class Outbox:
     def _count(self, queue: SendQueue, out: Frame, sign: int) -> None:
         if queue is self.transit:
             self.transit.count(out, sign)
-            return
-        size = len(out.payload) + OVERHEAD
-        if out.options is not None and out.options.things is not None:
-            size += out.options.things.count * WEIGHT
-        queue.size += sign * size
+        elif out.options is None:
+            queue.size += sign * (len(out.payload) + OVERHEAD)
+        else:
+            queue.size += sign * weight_of(out)
 
     def _write_one(self, out: Frame, queue: SendQueue, parts: "list[Any]", size: int, now: int) -> int:
         """Any message: whole, or its first piece; or held back behind a partial one of its lane, or
@@ -404,21 +403,21 @@ class Outbox:
         if self.beside is not None and out.kind < codes.ERROR:
             if len(payload) >= SHARED_MIN or (out.options is not None and out.options.things is not None):
                 return self._write_beside(self.beside, out, payload, parts, size, now)
-        return self._write_bytes(out, payload, parts, size, now)
-
-    def _write_bytes(self, out: Frame, payload: "Any", parts: "list[Any]", size: int, now: int) -> int:
-        """A message with its payload, whole or its first piece."""
         if self._is_large(out):
-            if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
-                if len(payload) <= self.limits.frame_size_max - _SIGNAL_SIZE:
-                    return self._put(out, payload, parts, size, now)
-                self._link.host.count("signals_dropped")
-                return size
-            if self._room(out) < 1:  # of a last value, whose name takes all: as a publication
-                self._link.host.count("broadcast_dropped")
-                return size
-            return self._write_first_piece(out, payload, parts, size, now)
+            return self._write_large(out, payload, parts, size, now)
         return self._put(out, payload, parts, size, now)
+
+    def _write_large(self, out: Frame, payload: "Any", parts: "list[Any]", size: int, now: int) -> int:
+        """The first piece of a message, where it may be cut."""
+        if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
+            if len(payload) <= self.limits.frame_size_max - _SIGNAL_SIZE:
+                return self._put(out, payload, parts, size, now)
+            self._link.host.count("signals_dropped")
+            return size
+        if self._room(out) < 1:  # of a last value, whose name takes all: as a publication
+            self._link.host.count("broadcast_dropped")
+            return size
+        return self._write_first_piece(out, payload, parts, size, now)
 
     def _write_beside(
         self, beside: "Beside", out: Frame, payload: "Any", parts: "list[Any]", size: int, now: int
@@ -429,8 +428,11 @@ class Outbox:
         shared: "tuple[bytes, Any] | None" = None
         if len(payload) >= SHARED_MIN and self.limits.frame_size_max >= _SHARING_MIN:
             shared = beside.share(payload, things)
-        if shared is None:
-            size = self._write_bytes(out, payload, parts, size, now)
+        large = shared is None and self._is_large(out)
+        if large:
+            size = self._write_large(out, payload, parts, size, now)
+        elif shared is None:
+            size = self._put(out, payload, parts, size, now)
         else:
             out.options = share(options, shared[0])
             beside.leaving.append(shared[1])
@@ -438,7 +440,7 @@ class Outbox:
             out.options = options  # of a broadcast, others are about to write it as well
         if things is not None:
             beside.leaving.extend(things.items)
-            if shared is not None or not self._is_large(out):
+            if not large:
                 _let_go(out, things)
         return size + ENDED if beside.is_full() else size
 

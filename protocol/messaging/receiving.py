@@ -219,11 +219,10 @@ class Receiving(Yielding):
             rank_all(flow.endpoint)
         flow.received = frame.number
         flow.last_used = now
-        message = self._message_of(self.me, flow, frame, 0, now)
         if frame.options is None:
-            self.deliver(message)
+            self.deliver(self._message_of(self.me, flow, frame, 0, now))
         else:
-            self.deliver_with(message, frame, None)
+            self.deliver_with(self._message_of(self.me, flow, frame, 0, now), frame, None)
 
     def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
         """A message of another node, from one of our links."""
@@ -278,11 +277,10 @@ class Receiving(Yielding):
         if missed:
             flow.missed += missed
             self.counters["missed"] += missed
-        message = self._message_of(peer, flow, frame, missed, now)
         if frame.options is None:
-            self.deliver(message)
+            self.deliver(self._message_of(peer, flow, frame, missed, now))
         else:
-            self.deliver_with(message, frame, session)
+            self.deliver_with(self._message_of(peer, flow, frame, missed, now), frame, session)
 
     def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
         """The message or request that a frame which continues `flow` makes."""
