@@ -8,16 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from busway.protocol import Connection
-from busway.protocol.link.aside import Aside
 
 if TYPE_CHECKING:
     from busway.adapters.opening import Loop
-    from busway.adapters.sharing import Host
+    from busway.adapters.sharing import Host, Sharing
 
 _REST_S = 0.01
 
 
-def aside_of(host: Host, channel: Any) -> Aside | None:
+def aside_of(host: Host, channel: Any) -> Sharing | None:
     """The abilities of a link over a driver's channel beside its bytes; None: it has none."""
     if not getattr(channel, "hands_over", False):
         return None

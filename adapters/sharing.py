@@ -14,7 +14,6 @@ from weakref import ref
 
 from busway.protocol import Limits, Node
 from busway.protocol.errors import LocalError
-from busway.protocol.link.aside import Aside
 from busway.protocol.wire.things import SHARED_MIN
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Host(Protocol):
     def loop(self) -> Loop: ...
 
 
-class Sharing(Aside):
+class Sharing:
     """All that one bus shares, over all of its links."""
 
     def __init__(self, host: Host) -> None:
@@ -46,7 +45,7 @@ class Sharing(Aside):
         self._large: Large | None = None
 
     def give(self, payload: Any) -> tuple[bytes, Any] | None:
-        """As of Aside."""
+        """As protocol/link/aside.py says."""
         if not self.size_max:
             return None
         found = self._memory().put(payload)
@@ -55,7 +54,7 @@ class Sharing(Aside):
         return found
 
     def take(self, description: bytes, thing: Any) -> Any:
-        """As of Aside."""
+        """As protocol/link/aside.py says."""
         try:
             payload = self._memory().look(description, thing)
         except ValueError as error:

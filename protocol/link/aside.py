@@ -1,11 +1,24 @@
 """Abilities of a link between programs on one machine beside its bytes: it hands over things (open files,
 memory) in order, and puts large payloads into memory that both sides see.
 
-Injected by who opens the link; the core never looks into a thing. One that is dropped is freed by its last
-reference going: its class sees to that. The adapter calls `Connection.receive_things` with what came beside
-some bytes, before `receive_data` with these; and `things_to_send` right behind `buffers_to_send` or
-`data_to_send`: what that returns goes with their first byte. It reads so, and no other way, as long as
-`takes_things` is true, which it is from the first byte on.
+What a link can do is injected by who opens it, as the argument `aside` of Link: any object with these
+methods, which are called while the core writes and reads, and must not block.
+
+`give(payload)` puts a payload where the other side can see it, as its frame is about to be written: bytes, or
+a memoryview of bytes that nobody changes, of at least SHARED_MIN (65536) bytes. It returns a description, 1
+to 64 bytes that only `take` of the other side understands, and the thing to be handed over with it; the same
+pair may go over several links. None: the payload goes as bytes.
+
+`take(description, thing)` looks at what the other side has given; neither is to be trusted. It returns the
+payload, a memoryview of bytes that cannot be written to, whose memory stays as long as there is a view of it;
+a thing that is not needed for that is dropped. It raises LocalError with a sentence if it is not what it
+says: the link ends.
+
+The core never looks into a thing. One that is dropped is freed by its last reference going: its class sees to
+that. The adapter calls `Connection.receive_things` with what came beside some bytes, before `receive_data`
+with these; and `things_to_send` right behind `buffers_to_send` or `data_to_send`: what that returns goes with
+their first byte. It reads so, and no other way, as long as `takes_things` is true, which it is from the first
+byte on.
 """
 
 from busway.protocol.errors import LocalError, Refusal
@@ -21,32 +34,6 @@ if TYPE_CHECKING:
 _FULL: "Final" = BATCH_MAX - MESSAGE_MAX - 1  # beyond it the next message might be too many
 
 
-class Aside:
-    """Abilities of one link beside its bytes: the argument `aside` of Link. Both are called while the core
-    writes and reads, and must not block.
-    """
-
-    def give(self, payload: "Any") -> "tuple[bytes, Any] | None":
-        """Put a payload where the other side can see it, as its frame is about to be written.
-
-        Args: `payload` bytes, or a memoryview of bytes that nobody changes, of at least SHARED_MIN (65536)
-        bytes. Returns a description of it, 1 to 64 bytes that only `take` of the other side understands, and
-        the thing to be handed over with it; the same pair may go over several links. None: the payload goes
-        as bytes.
-        """
-        raise NotImplementedError
-
-    def take(self, description: bytes, thing: "Any") -> "Any":
-        """Look at what the other side has given.
-
-        Args: `description` as the other side's `give` returned it, and the thing that came with it; neither
-        is to be trusted. Returns the payload, a memoryview of bytes that cannot be written to, whose memory
-        stays as long as there is a view of it; a thing that is not needed for that is dropped. Raises
-        LocalError with a sentence if it is not what it says: the link ends.
-        """
-        raise NotImplementedError
-
-
 class Beside:
     """All that goes beside the bytes of one link: what has come and belongs to frames still to be read, and
     what belongs to frames that have been written.
@@ -54,7 +41,7 @@ class Beside:
 
     __slots__ = ("_came", "aside", "held", "leaving")
 
-    def __init__(self, aside: Aside) -> None:
+    def __init__(self, aside: "Any") -> None:
         self.aside = aside
         self._came = Fifo()
         self.leaving: "list[Any]" = []

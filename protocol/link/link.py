@@ -10,8 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from busway.protocol.link.aside import Aside
-
 
 class Link:
     """All that a node has to know of a link before the first byte.
@@ -53,7 +51,7 @@ class Link:
         runs: bool = True,
         addressing: bool = True,
         fabric: bool = False,
-        aside: "Aside | None" = None,
+        aside: "Any" = None,
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)

@@ -28,7 +28,6 @@ from busway.drivers.descriptors import Descriptor
 from busway.drivers.unix import UnixChannel
 from busway.memory import memfd
 from busway.protocol import Link, Node, codes
-from busway.protocol.link.aside import Aside
 from tests.adapters.tools import Program, buses, sees, until
 from tests.rigs import held
 
@@ -506,7 +505,7 @@ def test_threads_share_as_well() -> None:
 # Who means harm
 
 
-class Liar(Aside):
+class Liar:
     """One who says of what lies beside a link what the test wants."""
 
     def __init__(self, description: bytes, fd: int) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from busway.protocol import Connection
 from busway.protocol.errors import LocalError
-from busway.protocol.link.aside import Aside
 
 from .nets import Mesh
 from .pairs import Pair
@@ -22,7 +21,7 @@ class Thing:
         return f"thing {self.number}"
 
 
-class Memory(Aside):
+class Memory:
     """Memory that all see: a thing is what was put there. Payloads of more than `room` bytes go as bytes."""
 
     def __init__(self, room: int = 1 << 40) -> None:

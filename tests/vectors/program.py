@@ -14,7 +14,6 @@ from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.link import LeafConnection
-from busway.protocol.link.aside import Aside
 from busway.protocol.link.connection import Connection
 from busway.protocol.packet import cobs
 from busway.protocol.packet.texts import TextLayer
@@ -68,7 +67,7 @@ def load(folder: str, name: str) -> "Vector":
     return content
 
 
-class Told(Aside):
+class Told:
     """Memory as the vectors have it: its description ends with how many bytes it has, modulo 256."""
 
     def take(self, description: bytes, thing: "Any") -> "Any":
