@@ -44,6 +44,21 @@ def test_a_region_that_nobody_has_is_used_anew() -> None:
     assert registry.size == 8192
 
 
+def test_after_a_backlog_the_one_that_was_used_last_is_used_again() -> None:
+    """It is in the processor's caches."""
+    registry = Registry()
+    backlog = [registry.take(5000) for _ in range(10)]
+    for region in backlog:
+        region.close()
+    del region, backlog
+    used = []
+    for _ in range(30):
+        with registry.take(5000) as region:
+            used.append(number(region))
+    assert len(set(used[:10])) > 1
+    assert len(set(used[10:])) == 1
+
+
 def test_a_region_is_not_used_anew_while_this_program_has_a_view_of_it() -> None:
     registry = Registry()
     region = registry.take(5000)

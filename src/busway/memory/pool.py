@@ -99,7 +99,9 @@ class Pool:
     def _reused(self, key: Key) -> Block | None:
         lent = self._lent.get(key)
         if lent:
-            self._look(lent, _LOOKED_AT_MAX, enough=1)
+            # One more than is wanted: what was needed for a backlog stays idle then, and what was used last,
+            # which the processor's caches still have, is used again.
+            self._look(lent, _LOOKED_AT_MAX, enough=2)
         idle = self._idle.get(key)
         return idle.pop() if idle else None
 
