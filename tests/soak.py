@@ -1,11 +1,11 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Twenty stages share the time: random campaigns, millions of messages to a slow receiver, two hundred
+Twenty-one stages share the time: random campaigns, millions of messages to a slow receiver, two hundred
 senders to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control
 plane, and every order of events in small networks), random lives of a whole mesh, the same with all of
 addressing, a mesh and a listener beside hostile peers, a server of named clients among thieves and a
-crowd, every kind of message over slow, lossy and stopped links, crowds of machines that find each other
-(simulated ones, then fifty real ones that start at once),
+crowd, open files among plain messages over two hops, every kind of message over slow, lossy and stopped
+links, crowds of machines that find each other (simulated ones, then fifty real ones that start at once),
 confirmed messages over bad serial lines whose boards reset, sessions over packets, read by CPython and by
 MicroPython, sessions of the three leaves side by side, a million messages through a leaf on MicroPython,
 the same leaf in an image for a Cortex-M3, a thousand kills of programs that write a nano file, kills
@@ -38,6 +38,7 @@ from tests import (
     backbone_soak,
     board_soak,
     clients_soak,
+    files_soak,
     hostile_soak,
     install_soak,
     lan_soak,
@@ -626,6 +627,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("addressing", 0.1, addressing),
     ("hostile", 0.1, lambda seed, seconds: Result(*hostile_soak.hostile_peers(seed, seconds))),
     ("clients", 0.05, lambda seed, seconds: Result(*clients_soak.servers(seed, seconds))),
+    ("files", 0.03, lambda seed, seconds: Result(*files_soak.files(seed, seconds))),
     ("order", 0.1, in_order),
     ("pressure", 0.05, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
     ("many senders", 0.05, lambda seed, seconds: asyncio.run(many(seed, seconds))),

@@ -19,6 +19,7 @@ import pytest
 
 import busway
 from busway import AsyncBus, Undeliverable
+from tests import files_soak
 from tests.adapters.tools import Program, buses, sees, until
 from tests.rigs import held
 
@@ -280,6 +281,12 @@ async def test_a_pipe_that_was_sent_with_a_request_is_closed_before_the_answer(h
         await pipe.ends()
         with pytest.raises(Undeliverable):
             await asked
+
+
+async def test_files_among_many_plain_messages_over_two_hops() -> None:
+    """`make soak` does it with 100,000 of these and 1,000 with files."""
+    said = await files_soak.mixed(11, plain=4000, carrying=40)
+    assert said.endswith("all right")
 
 
 # What becomes of a message that is not taken

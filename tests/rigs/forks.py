@@ -195,7 +195,9 @@ def main(control: socket.socket) -> list[int]:
                 _tell_ends(telling)
             if control in ready:
                 word, descriptors, _, _ = socket.recv_fds(control, 1, 5)
-                pid = os.fork() if word else 0
+                if not word:
+                    return []
+                pid = os.fork()
                 if not pid:
                     if word == APART:
                         os.setsid()
