@@ -20,6 +20,7 @@ import pytest
 from busway.drivers.descriptors import Descriptor
 from busway.memory import memfd
 from busway.memory.region import Region, given, received
+from busway.memory.seen import Seen
 from tests.memory.conftest import Holder
 from tests.rigs.tree import ROOT
 
@@ -197,6 +198,7 @@ def test_one_of_several_readers_is_enough(holder: Holder) -> None:
 OWNER = """
 import os, signal, socket, sys
 from busway.memory.region import Region, given
+from busway.memory.seen import Seen
 line = socket.socket(fileno=int(sys.argv[1]))
 region = Region(100000)
 region.view[:] = b"x" * 100000
@@ -347,6 +349,44 @@ def test_what_is_received_can_be_handed_on() -> None:
         assert region.held
         second.close()
         assert not region.held
+
+
+def test_a_region_that_comes_again_is_mapped_once_until_it_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with no_descriptor_more(), Region(PAGE) as region, Region(PAGE) as other:
+        region.freeze()
+        found = Seen(idle_s=3600)
+        monkeypatch.setattr("busway.memory.region.seen", found)
+        first, second = received(handed(region)), received(handed(region))
+        assert first._mapping is second._mapping
+        assert first._fd != second._fd  # each holds it by itself
+        writable = received(handed(other))
+        assert (len(found.cache), writable._mapping.writable) == (1, True)  # type: ignore[union-attr]
+        view = first.view
+        first.close()
+        second.close()
+        held = [region.held]
+        del view
+        held.append(region.held)
+        assert held == [True, False]
+        timer = found._timer
+        assert timer is not None
+        assert timer.daemon
+        now += 9
+        timer.function()
+        assert len(found.cache) == 1
+        assert found._timer not in (None, timer)  # it looks again
+        timer.cancel()
+        now += 2
+        timer = found._timer
+        assert timer is not None
+        timer.function()
+        assert len(found.cache) == 0
+        assert [found._timer] == [None]
+        timer.cancel()
+        writable.close()
+        del first, second, writable
 
 
 def test_another_system_has_regions_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from busway.memory.mapping import Mapping
+from busway.memory.seen import seen
 from busway.memory.system import missing, system
 
 if TYPE_CHECKING:
@@ -143,9 +144,15 @@ def received(descriptor: Descriptor) -> Region:
     system.check_pages(descriptor.fd)
     if not 0 < size <= SIZE_MAX:
         raise ValueError(f"a region of {size} bytes came")
-    region = _bare(size, system.is_frozen(descriptor.fd), descriptor.fd)
+    frozen = system.is_frozen(descriptor.fd)
+    if frozen and system.REUSES:
+        # The mapping is not by this descriptor, so it does not hold the region: the region's own one does.
+        mapping, descriptor = seen.mapping_of(descriptor.fd), descriptor.copy()
+    else:
+        mapping = Mapping(descriptor.fd, size, writable=not frozen)
+    region = _bare(size, frozen, descriptor.fd)
     region._use = descriptor
-    region._mapping = Mapping(descriptor.fd, size, writable=not region._frozen)
+    region._mapping = mapping
     return region
 
 
