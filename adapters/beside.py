@@ -21,7 +21,10 @@ def aside_of(host: Host, channel: Any) -> Sharing | None:
     if not getattr(channel, "hands_over", False):
         return None
     from busway.adapters.sharing import sharing_of
+    from busway.drivers.descriptors import open_max
 
+    pool = host.node.receiving.pool
+    pool.most = min(pool.most, open_max() // 2)  # in receivers' queues: the program needs some for itself
     return sharing_of(host)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from busway.adapters.retrying import Retry
     from busway.errors import PayloadError
-    from busway.files import HasFileno
+    from busway.files import File, HasFileno
     from busway.memory.region import Region
     from busway.selectors import Selector
     from busway.store.intake import Durable, Once
@@ -54,6 +54,11 @@ if TYPE_CHECKING:
 
         payload: T_co
         error: PayloadError | None
+
+        @property
+        def files(self) -> list[File]: ...
+        @property
+        def regions(self) -> list[Region]: ...
 
     class Request(Message[T_co], protocol.Request):
         """A message that wants an answer."""

@@ -81,13 +81,20 @@ def owned(ancillary: Sequence[tuple[int, int, bytes]], flags: int) -> list[Descr
     return found
 
 
-def _lost(count: int) -> OSError:
-    import resource
-
+def open_max() -> int:
+    """How many descriptors this process may have open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 1 << 14
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 30 if most == resource.RLIM_INFINITY else most
+
+
+def _lost(count: int) -> OSError:
     text = (
-        f"files came that this program could not take, but for {count}: it may have {most} descriptors open,"
-        " and no more; raise that (ulimit -n), or close what is not needed"
+        f"files came that this program could not take, but for {count}: it may have {open_max()} descriptors"
+        " open, and no more; raise that (ulimit -n), or close what is not needed"
     )
     return OSError(errno.EMFILE, text)
 

@@ -24,14 +24,15 @@ def open_with(opener: "Any") -> None:
 class Pool:
     """All that wait in receivers' queues of one node."""
 
-    __slots__ = ("held",)
+    __slots__ = ("held", "most")
 
     def __init__(self) -> None:
         self.held = 0
+        self.most = NODE_MAX  # an adapter may know that its process can keep no more than so many
 
     def has_room(self, count: int, beside: "Beside | None") -> bool:
         """Whether so many more may wait that came over that link; None: that are of this node itself."""
-        return self.held + count <= NODE_MAX and (beside is None or beside.held + count <= LINK_MAX)
+        return self.held + count <= self.most and (beside is None or beside.held + count <= LINK_MAX)
 
 
 class Holder:

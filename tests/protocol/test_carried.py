@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from busway.protocol.messaging import carried
-from busway.protocol.messaging.carried import Carried, open_with
-from busway.protocol.wire.things import Things
+from busway.protocol.messaging.carried import Carried, Pool, open_with
+from busway.protocol.wire.things import NODE_MAX, Things
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +17,15 @@ def as_before() -> Iterator[None]:
     carried._openers.clear()
     yield
     carried._openers[:] = former
+
+
+def test_a_node_holds_no_more_than_its_process_can() -> None:
+    pool = Pool()
+    assert pool.has_room(NODE_MAX, None)
+    assert not pool.has_room(NODE_MAX + 1, None)
+    pool.most = 100
+    assert pool.has_room(100, None)
+    assert not pool.has_room(101, None)
 
 
 def test_what_nobody_opens_is_seen_as_it_came_regions_first() -> None:

@@ -1,0 +1,146 @@
+"""Open files where the system gives no more: too many on their way, and a program that may have none."""
+
+from __future__ import annotations
+
+import pytest
+
+from busway import AsyncBus, Undeliverable
+from tests.adapters.test_files import Pipe, opened
+from tests.adapters.tools import Program, sees, until
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+# Both ends in one program of a user who is not root, for whom the kernel bounds what is on its way.
+POOR = """
+import resource
+from tests.adapters.test_files import opened
+
+async def main():
+    async with busway.AsyncBus() as one, busway.AsyncBus() as two:  # all is imported that will be needed
+        two.serve("x", lambda request: None)
+        with opened("x") as file:
+            await one.request("x", files=[file], ttl=30.0)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, most))
+    if os.geteuid() == 0:
+        os.chown(os.environ["BUSWAY_DIR"], 61234, 61234)
+        os.setgroups([])
+        os.setresuid(61234, 61234, 61234)
+    async with busway.AsyncBus() as one, busway.AsyncBus() as two:
+        ours, theirs = socketpair()
+        fill(ours)
+        log = two.register("log")
+        while not any(found.name == "log" for found in one.endpoints()):
+            await asyncio.sleep(0.01)
+        with opened("file") as file:
+            await one.send("log", 1, files=[file])
+        waiting = asyncio.ensure_future(log.receive())
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        say("waits" if not done else "came")
+        theirs.close()  # and all that was on its way to it
+        ours.close()
+        message = await waiting
+        with message.files[0].open() as opened_file:
+            say(message.payload, opened_file.read().decode())
+
+def socketpair():
+    import socket
+    return socket.socketpair()
+
+def fill(ours):
+    import array, errno, socket
+    fd = os.open(os.devnull, os.O_RDONLY)
+    try:
+        for count in (50, 1):
+            while True:
+                try:
+                    numbers = array.array("i", [fd] * count)
+                    ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)])
+                except OSError as error:
+                    assert error.errno == errno.ETOOMANYREFS, error
+                    break
+    finally:
+        os.close(fd)
+asyncio.run(main())
+"""
+
+
+async def test_a_link_waits_while_too_many_are_on_their_way() -> None:
+    async with Program(POOR) as program:
+        await program.expect("waits")
+        await program.expect("1 file")
+
+
+BARE = """
+import resource
+
+async def main():
+    async with busway.AsyncBus(label="bare") as bus:
+        log = bus.register("log")
+        say("ready")
+        await heard()
+        used = len(os.listdir("/proc/self/fd"))
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 2, limits[1]))
+        changes = bus.changes()
+        say("bare")
+        async for change in changes:
+            if change.what == "link-down":
+                say(change.text)
+                break
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        message = await log.receive()
+        with message.files[0].open() as file:
+            say(message.payload, file.read().decode())
+asyncio.run(main())
+"""
+
+
+async def test_who_has_no_descriptors_left_loses_the_link_says_why_and_comes_back() -> None:
+    async with AsyncBus(label="rich") as bus, Program(BARE) as bare:
+        await bare.expect("ready")
+        await until(lambda: sees(bus, "log"))
+        await bare.tell()
+        await bare.expect("bare")
+        pipe = Pipe()
+        await bus.send("log", files=[pipe.writer] * 10)
+        assert "ulimit -n" in await bare.line()
+        await pipe.ends()
+        with opened("text") as file:
+            await bus.send("log", "again", files=[file], ttl=30.0)
+        await bare.expect("again text")
+
+
+FEW = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+async def main():
+    async with busway.AsyncBus(label="few") as bus:
+        log = bus.register("log")
+        say("ready")
+        await heard()
+        async for message in log:
+            say(len(message.files))
+            for file in message.files:
+                file.close()
+            del message
+asyncio.run(main())
+"""
+
+
+async def test_no_more_wait_than_half_of_what_a_program_may_have_open() -> None:
+    async with AsyncBus(label="rich") as bus, Program(FEW) as few:
+        await few.expect("ready")
+        await until(lambda: sees(bus, "log"))
+        pipe = Pipe()
+        for _ in range(5):
+            await bus.send("log", files=[pipe.writer] * 10)
+        with pytest.raises(Undeliverable, match="FILES_FULL"):
+            await bus.send("log", files=[pipe.writer], confirm=True)
+        await few.tell()
+        for _ in range(5):
+            await few.expect("10")
+        await bus.send("log", files=[pipe.writer], confirm=True)
+        await few.expect("1")
+        await pipe.ends()
