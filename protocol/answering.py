@@ -25,7 +25,6 @@ class Answering(Retaining):
         now: int,
         format: int = codes.RAW,
         type_id: bytes = b"",
-        *,
         things: "Sequence[Any]" = (),
         regions: int = 0,
     ) -> int:
@@ -43,7 +42,6 @@ class Answering(Retaining):
         now: int,
         format: int = codes.RAW,
         type_id: bytes = b"",
-        *,
         things: "Sequence[Any]" = (),
         regions: int = 0,
     ) -> int:
