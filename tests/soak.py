@@ -9,8 +9,9 @@ links, crowds of machines that find each other (simulated ones, then fifty real 
 confirmed messages over bad serial lines whose boards reset, sessions over packets, read by CPython and by
 MicroPython, sessions of the three leaves side by side, a million messages through a leaf on MicroPython,
 the same leaf in an image for a Cortex-M3, a thousand kills of programs that write a nano file, kills
-of stores, senders and receivers, two sites on NATS servers that are killed, and every way to install on
-every Python that is here. Exit status 0 only if each kept all its bounds.
+of stores, senders and receivers, two sites on NATS servers that are killed, kills of programs that share
+memory and open files, and every way to install on every Python that is here. Exit status 0 only if each kept
+all its bounds.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from tests import (
     hostile_soak,
     install_soak,
     lan_soak,
+    shared_soak,
     store_soak,
 )
 from tests.adapters.campaign import Campaign
@@ -641,6 +643,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("kills", 0.1, kills),
     ("backbone", 0.03, lambda seed, seconds: Result(*backbone_soak.backbone(seed, seconds))),
     ("store", 0.1, lambda seed, seconds: Result(*store_soak.stored(seed, seconds))),
+    ("shared", 0.1, lambda seed, seconds: Result(*shared_soak.shared(seed, seconds))),
     ("installs", 0.0, lambda seed, seconds: Result(*install_soak.installs(seed, seconds))),
 ]
 
