@@ -135,7 +135,7 @@ class LinkRunner:
         self.connection = self._new_connection(host)
         self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
-        self.failure: Exception | None = None  # what the channel ended with
+        self.failure: Exception | None = None  # of the channel; a traceback would keep what it was writing
         # The client's address, the error, and what is known of it here.
         self.on_refused: Callable[[str, int, str], object] | None = None
         self._host = host
@@ -243,7 +243,7 @@ class LinkRunner:
         try:
             data = self.channel.read(size_max)
         except Exception as error:  # noqa: BLE001 - whatever it is, the link is over
-            self.failure = error
+            self.failure = error.with_traceback(None)
             self._host.dispatch(
                 self.connection.receive_eof(self._host.now_ms(), f"the connection failed: {text_of(error)}")
             )
@@ -403,7 +403,7 @@ class LinkRunner:
 
     def _fail(self, error: Exception) -> None:
         """Writing failed: what had arrived before is read first, for the reason may be in it."""
-        self.failure = error
+        self.failure = error.with_traceback(None)
         self._failing = True
         self._rest = []
         if self.channel.fileno() >= 0:

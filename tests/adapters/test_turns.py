@@ -311,5 +311,19 @@ async def test_what_had_come_before_a_link_broke_is_read_in_turns(monkeypatch: p
         await until(lambda: not here.links())
 
 
+async def test_a_link_that_broke_keeps_nothing_of_what_it_was_writing() -> None:
+    async with AsyncBus(ipc=False) as here, AsyncBus(ipc=False) as there:
+        one, two = socket.socketpair()
+        dying = Dying(one, 0)
+        there.register("x")
+        await asyncio.gather(here.attach(dying).ready, there.attach(links_channel(two)).ready)
+        runner = next(iter(here._host.runners))
+        dying.dead = True
+        await here.send("x", b"which the frames of a traceback would keep")
+        await until(lambda: runner.failure is not None)
+        assert isinstance(runner.failure, BrokenPipeError)
+        assert runner.failure.__traceback__ is None
+
+
 def links_channel(sock: socket.socket) -> SocketChannel:
     return SocketChannel(sock, "dying", via="ipc", dialled=False)
