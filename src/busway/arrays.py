@@ -225,7 +225,7 @@ def _grid_of_numpy(value: Any) -> Grid:
         )
     if dtype.newbyteorder("<") == dtype and tag not in (64, 72):
         tag += _LITTLE
-    elements = numpy.asarray(value).reshape(-1)
+    elements = numpy.ascontiguousarray(value).reshape(-1)
     return Grid(tag, wrap, value.shape, elements.view("u1").data)
 
 
