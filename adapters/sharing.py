@@ -103,10 +103,11 @@ class Sharing:
         if large is None:
             return row | dict.fromkeys(("size", "regions", "held", "mapped", "leases"), 0)
         return row | {
+            "size_max": large.size_max,  # 0 where the system has none
             "size": large.pool.size,
             "regions": large.pool.count,
             "held": large.held(),
-            "mapped": large.cache.size,
+            "mapped": large.cache.mapped(),
             "leases": len(large.leases),
         }
 

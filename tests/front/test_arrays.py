@@ -81,7 +81,15 @@ def test_what_is_in_pieces_in_memory_or_a_subclass_arrives_whole() -> None:
     sent = numpy.arange(24, dtype="<i4").reshape(4, 6)
     row = sent[1]
     spread = numpy.broadcast_to(row[2], (5,))
-    for view in (sent[::2, 1::2], sent.T, sent[::-1], numpy.asfortranarray(sent), row[::2], row[::-1], spread):
+    for view in (
+        sent[::2, 1::2],
+        sent.T,
+        sent[::-1],
+        numpy.asfortranarray(sent),
+        row[::2],
+        row[::-1],
+        spread,
+    ):
         assert same(trip(view), view)
     assert same(trip(sent.view(Subclass)), sent)
 

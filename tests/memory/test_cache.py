@@ -70,6 +70,9 @@ def test_a_mapping_stays_as_long_as_a_view_of_it() -> None:
     del use
     gc.collect()
     assert bytes(view[:3]) == b"abc"
+    assert (cache.size, cache.mapped()) == (0, PAGE)  # forgotten, and told of as long as it is there
+    del view
+    assert cache.mapped() == 0
 
 
 def test_what_was_seen_longest_ago_goes_first() -> None:

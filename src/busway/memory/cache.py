@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import time
 from typing import Final
+from weakref import WeakSet
 
 from busway.memory.mapping import Mapping
 from busway.memory.system import system
@@ -23,6 +24,7 @@ class Cache:
         self.size_max = size_max
         self.size = 0
         self._known: dict[object, tuple[Mapping, float]] = {}  # the one seen last is at the end
+        self._made: WeakSet[Mapping] = WeakSet()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -35,6 +37,7 @@ class Cache:
         known = self._known.pop(key, None)
         if known is None:
             mapping = _map(fd, size)
+            self._made.add(mapping)
             self.size += size
         else:
             mapping = known[0]
@@ -42,6 +45,10 @@ class Cache:
         while self._known and (self.size > self.size_max or len(self._known) > COUNT_MAX):
             self._forget(next(iter(self._known)))
         return mapping
+
+    def mapped(self) -> int:
+        """Bytes of all that is mapped: what is kept here, and what was forgotten but is still looked at."""
+        return sum(mapping.size for mapping in self._made)
 
     def _forget(self, key: object) -> None:
         self.size -= self._known.pop(key)[0].size
