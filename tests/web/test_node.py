@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import json
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 import busway
@@ -143,8 +145,16 @@ async def both_ways() -> None:
         await program.said("asked")
         for number in (1, 2, 3):
             await bus.publish("py/down", number)
-        for value in (None, 2**70, "ö℃", [1.5, {"a": b"\0"}]):
-            assert await bus.request("js/echo", value) == value
+        for value in (None, 2**70, "ö℃", [1.5, {"a": b"\0"}], b"\0", array.array("h", [1, -2])):
+            found = await bus.request("js/echo", value)
+            assert (type(found), found) == (type(value), value)
+        for frame in (numpy.arange(6, dtype="f4").reshape(2, 3), numpy.ones((2, 4, 3), "u1")):
+            found = await bus.request("js/echo", frame)
+            assert (found.dtype, found.tolist()) == (frame.dtype, frame.tolist())
+        pixels = numpy.arange(1080 * 1920 * 3, dtype="u4").astype("u1").reshape(1080, 1920, 3)
+        found = await bus.request("js/echo", {"a": [pixels, 1], "b": blob[:5000], "ö": "ö" * 5000})
+        assert (found["a"][0].shape, found["a"][0].tobytes()) == (pixels.shape, pixels.tobytes())
+        assert (found["a"][1], found["b"], found["ö"]) == (1, blob[:5000], "ö" * 5000)
         assert [part async for part in bus.request_stream("js/count", 1000)] == list(range(1000))
         await bus.send("js/blob", blob, confirm=True)
         program.tell("asked")

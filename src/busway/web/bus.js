@@ -3,7 +3,7 @@
    Holds the clock; how a link is opened, and where random numbers come from, know those who build on it: busway.js for
    WebSockets, node/bus.js for Unix sockets. Messages are known in leaf.js. Times are in seconds. */
 
-import { concat, decode, encode, hex } from "./codec.js";
+import { concat, decode, encode, hex, isBytes } from "./codec.js";
 import { BusClosed, BusError, ENDS, LinkRefused, RemoteError, RequestTimeout, Undeliverable } from "./errors.js";
 import * as codes from "./frames.js";
 import { Latest } from "./latest.js";
@@ -664,11 +664,10 @@ export class AbstractBus {
   }
 }
 
-/** Bytes travel as they are, everything else as CBOR; undefined as null. */
+/** Bytes travel as they are, everything else as CBOR, arrays of numbers too; undefined as null. */
 function packed(value) {
   if (value instanceof ArrayBuffer) return [new Uint8Array(value), codes.RAW];
-  if (ArrayBuffer.isView(value))
-    return [concat(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)), codes.RAW];
+  if (isBytes(value)) return [concat(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)), codes.RAW];
   return [encode(value), codes.CBOR];
 }
 

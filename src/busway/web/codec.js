@@ -267,11 +267,17 @@ const INTEGER_SIZE_MAX = 1024; // bytes of a large integer
 const SHAPE = 40; // around the shape of an array and its numbers
 const TRUTHS = 46512; // around bytes that are 0 or 1
 const COMPLEX = 46513; // around floats of which each two are a number
+const WHOLE = 256; // bytes of a string from which on it is copied as a whole
+
+/** Whether a view is bytes, and no array of numbers. */
+export function isBytes(value) {
+  return value instanceof DataView || (value instanceof Uint8Array && !value.shape);
+}
 
 function cborArray(out, value) {
   const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   const shape = value.shape;
-  if (!shape && (value instanceof Uint8Array || value instanceof DataView)) return cborBytes(out, 2, bytes);
+  if (isBytes(value)) return cborBytes(out, 2, bytes);
   const kind = ARRAYS.find(([made]) => value instanceof made);
   if (!kind) throw new TypeError(`CBOR cannot carry a ${value.constructor.name}: send Array.from(it)`);
   if (shape) {
@@ -376,7 +382,20 @@ function unsendable(value) {
 
 function cborBytes(out, major, bytes) {
   cborHead(out, major, bytes.length);
-  for (const byte of bytes) out.push(byte);
+  if (bytes.length >= WHOLE) out.push(bytes);
+  else for (const byte of bytes) out.push(byte);
+}
+
+/** The bytes of what was written: single ones, and long strings of them as they are. */
+function joined(out) {
+  const pieces = [];
+  let done = 0;
+  out.forEach((item, at) => {
+    if (typeof item === "number") return;
+    pieces.push(Uint8Array.from(out.slice(done, at)), item);
+    done = at + 1;
+  });
+  return join([...pieces, Uint8Array.from(done ? out.slice(done) : out)]);
 }
 
 /** The CBOR of a value: null, booleans, numbers, BigInts, strings, bytes (Uint8Array, ArrayBuffer, DataView), other
@@ -384,7 +403,7 @@ function cborBytes(out, major, bytes) {
 export function encode(value) {
   const out = [];
   cborWrite(out, value, 0);
-  return Uint8Array.from(out);
+  return joined(out);
 }
 
 function half(bits) {
