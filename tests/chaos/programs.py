@@ -15,6 +15,7 @@ import math
 import os
 import random
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -69,7 +70,7 @@ class Program:
         self.draw = random.Random(f"{seed} {number} {os.getpid()}")
         self.counts: Counter[str] = Counter()
         self.ending = asyncio.Event()
-        self.bus: busway.AsyncBus
+        self.bus: Any
 
     def fault(self, *words: object) -> None:
         self.counts["faults"] += 1
@@ -87,6 +88,10 @@ class Program:
                 print("ready", flush=True)
                 await self.ending.wait()
             await self.quiet()
+        self.over(before)
+
+    def over(self, before: Counter[str]) -> None:
+        """Its bus is closed: nothing is open that was not before."""
         gc.collect()
         left = descriptors() - before
         if left:
@@ -98,12 +103,15 @@ class Program:
 
     async def quiet(self) -> None:
         """Nothing is under way: within a while no shared memory is left here."""
+        await asyncio.to_thread(self.rest)
+
+    def rest(self) -> None:
         until = time.monotonic() + IDLE_S
         while time.monotonic() < until:
             gc.collect()
             if not descriptors()["memfd"] and not mappings():
                 return
-            await asyncio.sleep(0.5)
+            time.sleep(0.5)
         memory = f"{descriptors()['memfd']} descriptors and {mappings()} mappings of shared memory"
         report = self.bus.node.supplements.memory
         self.fault(f"has {memory} at rest: {report and report()}")
@@ -152,7 +160,7 @@ class Source(Program):
     async def send(self) -> AsyncIterator[None]:
         while True:
             with contextlib.ExitStack() as ours:
-                payload, options = self.payload(), self.attached(ours)
+                payload, options = self.payload(), self.attached(ours) | self.patience()
                 where = f"chaos/take/{self.draw.randrange(SINKS)}"
                 sending = self.bus.send(where, payload, confirm=True, timeout=PATIENCE_S, **options)
                 await self.verdict("send", sending)
@@ -178,16 +186,26 @@ class Source(Program):
         while True:
             payload = self.payload()
             where = f"chaos/ask/{self.draw.randrange(SINKS)}"
-            answer = await self.verdict("request", self.bus.request(where, payload, timeout=PATIENCE_S))
+            asking = self.bus.request(where, payload, timeout=PATIENCE_S, **self.patience())
+            answer = await self.verdict("request", asking)
             if answer is not None and answer != payload:
                 self.fault("another answer than was asked for")
             yield
 
+    def patience(self) -> dict[str, float]:
+        """Some wait for who is not there."""
+        return {"ttl": self.draw.choice((0.0, 0.0, 2.0))}
+
     async def verdict(self, what: str, outcome: Any) -> Any:
-        """One there must be."""
+        """One there must be, unless it is called off, as some are."""
         self.counts[what] += 1
         try:
-            answer = await outcome
+            async with asyncio.timeout(0.05 if self.draw.random() < 0.1 else None):
+                answer = await outcome
+        except TimeoutError as error:
+            called_off = not isinstance(error, busway.BusError)
+            self.counts[f"{what}: {'called off' if called_off else 'timeout'}"] += 1
+            return None
         except busway.BusError as error:
             self.counts[f"{what}: {getattr(error, 'reason_name', type(error).__name__)}"] += 1
             return None
@@ -290,6 +308,52 @@ class Sink(Program):
             self.fault(f"a {what} that is held changed: {stamp} is now {now}")
 
 
+class Reader(Program):
+    """Takes what is published, with a Bus, in a thread of its own."""
+
+    async def run(self) -> None:
+        await asyncio.to_thread(self.read)
+
+    def read(self) -> None:
+        before = descriptors()
+        limits = busway.Limits(shared_memory=MEMORY)
+        with busway.Bus(limits=limits, label=f"{self.number}") as self.bus:
+            frames = self.bus.subscribe("chaos/frames", queue=20)
+            told = threading.Thread(target=lambda: (sys.stdin.readline(), frames.close()))
+            told.start()
+            print("ready", flush=True)
+            self.hold_on(frames)
+            told.join()
+            self.rest()
+        self.over(before)
+
+    def hold_on(self, frames: Any) -> None:
+        """Hold each for a while."""
+        held: list[tuple[float, memoryview, tuple[int, int]]] = []
+        while True:
+            try:
+                view = frames.receive(0.2).view
+            except TimeoutError:
+                pass
+            except busway.BusClosed:
+                break
+            else:
+                self.counts["read"] += 1
+                held.append((time.monotonic() + self.draw.random(), view, stamps.read(view)))
+                del view
+            held = [each for each in held if not self.is_over(*each)]
+        for _, view, stamp in held:
+            self.is_over(0.0, view, stamp)
+
+    def is_over(self, until: float, view: memoryview, stamp: tuple[int, int]) -> bool:
+        """Whether it need not be held any longer; it must be what it was."""
+        if time.monotonic() < until:
+            return False
+        if stamps.read(view) != stamp:
+            self.fault(f"what is held changed: {stamp}")
+        return True
+
+
 class Router(Program):
     """Stands between those who are near and those behind it."""
 
@@ -301,7 +365,7 @@ class Router(Program):
             await asyncio.Event().wait()
 
 
-ROLES: Final = {"source": Source, "sink": Sink, "router": Router}
+ROLES: Final = {"source": Source, "sink": Sink, "reader": Reader, "router": Router}
 
 
 def main(role: str, number: str, seed: str, router: str = "") -> None:

@@ -31,7 +31,13 @@ ROUTER: Final = 200  # its number, which is each byte of its node id
 PAUSE_S: Final = (0.02, 0.6)  # between two kills
 AWAY_S: Final = 0.3  # how long at most one that was killed is gone
 # Those that live through it all, and those that are killed: role, number, whether behind the router.
-LIVING: Final = (("source", 0, False), ("source", 1, True), ("sink", 0, False), ("sink", 1, True))
+LIVING: Final = (
+    ("source", 0, False),
+    ("source", 1, True),
+    ("sink", 0, False),
+    ("sink", 1, True),
+    ("reader", SINKS, False),
+)
 MORTAL: Final = (
     ("source", 2, False),
     ("source", 3, True),
@@ -133,8 +139,8 @@ def _end(living: list[Running], mortal: list[Running]) -> Counter[str]:
     for each in mortal:
         each.kill()
     counts: Counter[str] = Counter()
-    for role in ("source", "sink"):
-        some = [each for each in living if each.name.startswith(role)]
+    for roles in (("source",), ("sink", "reader")):
+        some = [each for each in living if each.name.startswith(roles)]
         for each in some:
             each.end()
         until = time.monotonic() + 2 * VERDICT_S + 60.0

@@ -11,7 +11,7 @@ def test_nothing_leaks_and_nothing_changes_whoever_is_killed() -> None:
     counts, faults = run.chaos(16, 3.0)
     assert faults == []
     assert counts["kills"] > 0
-    for what in ("send: good", "request: good", "frame", "message", "files", "regions", "held"):
+    for what in ("send: good", "request: good", "frame", "message", "files", "regions", "held", "read"):
         assert counts[what] > 0, run.told(counts)
 
 
