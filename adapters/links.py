@@ -383,7 +383,7 @@ class LinkRunner:
                 self._fail(error)
                 return
             if self._rest:
-                beside.ask_later(self.channel, self._host.loop, self.on_writable)
+                self._await_writable(self._rest)
                 return
         if self._layered and not self._flush_channel():
             return

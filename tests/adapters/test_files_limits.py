@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
 from busway import AsyncBus, Undeliverable
+from busway.drivers import descriptors
 from tests.adapters.test_files import Pipe, opened
 from tests.adapters.tools import Program, sees, until
 
@@ -72,6 +74,28 @@ async def test_a_link_waits_while_too_many_are_on_their_way() -> None:
     async with Program(POOR) as program:
         await program.expect("waits")
         await program.expect("1 file")
+
+
+async def test_a_link_goes_on_that_was_full_when_as_many_might_go_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a busy system answers in turn: too many on their way; then, as it is tried again, no room for a
+    byte.
+    """
+    answers, send = [descriptors.TOO_MANY, 0, descriptors.TOO_MANY, 0], descriptors.send
+
+    def answered(*words: Any) -> int:
+        return answers.pop(0) if answers else send(*words)
+
+    monkeypatch.setattr(descriptors, "send", answered)
+    async with AsyncBus() as one, AsyncBus() as two, two.register("log") as log:
+        await until(lambda: sees(one, "log"))
+        with opened("file") as file:
+            await one.send("log", 1, files=[file])
+        message = await log.receive(timeout=20)
+        with message.files[0].open() as found:
+            assert found.read() == b"file"
+    assert not answers
 
 
 BARE = """
