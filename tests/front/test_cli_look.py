@@ -60,6 +60,7 @@ class TestNodes:
             (answers,) = busway("nodes", "--json", bus=name).ok().document
             memory = answers["memory"]
             assert (memory["size"], memory["regions"], memory["given"], memory["taken"]) == (131072, 1, 1, 1)
+            assert answers["things"] == 0
 
     def test_node_by_label_and_by_id(self, bus: str) -> None:
         (answers,) = busway("nodes", "--json", "-n", "answers", bus=bus).ok().document

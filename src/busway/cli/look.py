@@ -54,7 +54,7 @@ def nodes(place: Place, tree: bool, node: str, timeout: float, as_json: bool) ->
     introspection" (a board); "refused" (another program that tells none); "not reached" (another node sees
     it, this command does not: short-lived programs, or nodes connected elsewhere).
     SHARED, where a node shares memory with others of this machine, is how much; HELD how many of its regions
-    others have (--json has more of it, as memory).
+    others have (--json has more of it, as memory, and as things how many open files and regions wait there).
     MISSED counts messages of the node that never came to a program which listens (the most at any one): lost
     on the way, or for want of room never sent, as a board's when `publish` returns False.
     Exit status 3 if a node gave no answer or has another version, 1 if --node matches none.
@@ -203,7 +203,8 @@ def _node_document(bus: AsyncBus, found: Found) -> dict[str, object]:
             "outstanding": report["outstanding"],
             "rtt_ms": round(found.seconds * 1000, 3),
             "counters": report["counters"],
-            "memory": report.get("memory"),  # older nodes do not say it
+            "memory": report.get("memory"),  # older nodes do not say these two
+            "things": report.get("things"),
         }
     return document
 
