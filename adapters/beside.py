@@ -30,7 +30,8 @@ def aside_of(host: Host, channel: Any) -> Sharing | None:
 
 def join(channel: Any, connection: Connection, now_ms: Callable[[], int]) -> None:
     """Let pass what goes beside the bytes of a channel that carries it, if the connection may take any."""
-    if not connection.takes_things:
+    beside = connection.beside
+    if beside is None:
         return
 
     def came(things: Sequence[Any]) -> None:
@@ -38,7 +39,7 @@ def join(channel: Any, connection: Connection, now_ms: Callable[[], int]) -> Non
 
         connection.receive_things(list(things), now_ms())
 
-    channel.carry(came, connection.things_to_send)
+    channel.carry(came, beside.leave)  # what `connection.things_to_send` calls, for each write
 
 
 def ask_later(channel: Any, loop: Loop, callback: Callable[[], object]) -> bool:

@@ -14,12 +14,13 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from busway.drivers.sockets import SEND_FLAGS
+
 AT_ONCE_MAX: Final = 253  # that the kernel hands over in one call: SCM_MAX_FD
 TOO_MANY: Final = -1  # instead of the bytes that were taken
 
 _SIZE: Final = array.array("i").itemsize
 _RIGHTS: Final = getattr(socket, "SCM_RIGHTS", 0)
-_SEND_FLAGS: Final = getattr(socket, "MSG_NOSIGNAL", 0)
 # For recvmsg: room, flags, and that of the flags it gives which says that the room was not enough.
 SPACE: Final = socket.CMSG_SPACE(AT_ONCE_MAX * _SIZE) if hasattr(socket, "CMSG_SPACE") else 0
 CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none
@@ -108,7 +109,7 @@ def send(sock: socket.socket, buffers: Sequence[Any], descriptors: Sequence[Desc
     """
     numbers = array.array("i", [each.fd for each in descriptors])
     try:
-        return sock.sendmsg(buffers, [(socket.SOL_SOCKET, _RIGHTS, numbers)], _SEND_FLAGS)
+        return sock.sendmsg(buffers, [(socket.SOL_SOCKET, _RIGHTS, numbers)], SEND_FLAGS)
     except BlockingIOError:
         return 0
     except OSError as error:

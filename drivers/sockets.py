@@ -11,7 +11,7 @@ import warnings
 from busway.drivers.channel import READ_SIZE
 
 # Commands in a pipeline give SIGPIPE back its default action: a peer that died must not end them.
-_SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 _sendmsg = getattr(socket.socket, "sendmsg", None)  # Windows has none
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 # Errors of the connection that was waiting, not of the listener (Linux accept(2), "Error handling").
@@ -58,7 +58,7 @@ class SocketChannel:
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         try:
-            return self._send(data, _SEND_FLAGS)
+            return self._send(data, SEND_FLAGS)
         except BlockingIOError:
             return 0
 
@@ -67,7 +67,7 @@ class SocketChannel:
         if _sendmsg is None:
             return self.write(b"".join(buffers))
         try:
-            taken: int = _sendmsg(self._sock, buffers, (), _SEND_FLAGS)
+            taken: int = _sendmsg(self._sock, buffers, (), SEND_FLAGS)
             return taken
         except BlockingIOError:
             return 0

@@ -32,7 +32,7 @@ from typing import Any, Final, NamedTuple
 from busway.drivers import descriptors, unix_places
 from busway.drivers.channel import READ_SIZE
 from busway.drivers.descriptors import CLOEXEC, CUT, SPACE, Descriptor, owned
-from busway.drivers.sockets import SocketChannel, SocketListener
+from busway.drivers.sockets import SEND_FLAGS, SocketChannel, SocketListener
 from busway.drivers.unix_places import bus_path, check_private, make_private, raise_with_way_out
 
 try:
@@ -368,19 +368,21 @@ class UnixChannel(SocketChannel):
         return data  # type: ignore[no-any-return]
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        if self._has_given():
-            return self._hand_over([data])
-        return SocketChannel.write(self, data)
-
-    def write_buffers(self, buffers: list[bytes | memoryview]) -> int:
-        if self._has_given():
-            return self._hand_over(buffers)
-        return SocketChannel.write_buffers(self, buffers)
-
-    def _has_given(self) -> bool:
         if self._given is not None and not self._kept:
             self._kept = self._given() or ()  # never a list that somebody goes on filling
-        return bool(self._kept)
+        if self._kept:
+            return self._hand_over([data])
+        try:
+            return self._send(data, SEND_FLAGS)
+        except BlockingIOError:
+            return 0
+
+    def write_buffers(self, buffers: list[bytes | memoryview]) -> int:
+        if self._given is not None and not self._kept:
+            self._kept = self._given() or ()
+        if self._kept:
+            return self._hand_over(buffers)
+        return SocketChannel.write_buffers(self, buffers)
 
     def _hand_over(self, buffers: Sequence[Any]) -> int:
         taken = descriptors.send(self._sock, buffers, self._kept)
