@@ -7,7 +7,8 @@ Light: what knows memory (busway/memory) is loaded with the first payload that i
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import ref
@@ -32,6 +33,7 @@ class Host(Protocol):
 
     @property
     def loop(self) -> Loop: ...
+    def soon(self, callback: Callable[[], object]) -> None: ...
 
 
 class Sharing:
@@ -72,7 +74,11 @@ class Sharing:
             return None
         if not any(connection.aside_on for connection in host.node.connections):
             return None
-        return self._memory().join(pieces)
+        large = self._memory()
+        found = large.join(pieces)
+        if large.wants_sweep():
+            host.soon(partial(_sweep_later, ref(self)))
+        return found
 
     def link_ended(self) -> None:
         """All that came over it may be of a program that is gone: nothing of that is kept here."""
@@ -81,20 +87,20 @@ class Sharing:
 
     def _memory(self) -> Large:
         if self._large is None:
-            from busway.memory.large import Large
+            with _making:
+                if self._large is None:
+                    from busway.memory.large import Large
 
-            self._large = Large(self.size_max)
+                    self._large = Large(self.size_max)
         return self._large
 
     def _watch(self) -> None:
-        host = self._host()
-        if self._large is not None and host is not None and self._large.wants_sweep():
-            host.loop.call_later(SWEEP_S, partial(_sweep, ref(self)))
+        if self._large is not None and self._large.wants_sweep():
+            _sweep_later(ref(self))
 
     def _sweep(self) -> None:
-        host = self._host()
-        if self._large is not None and host is not None and self._large.sweep():
-            host.loop.call_later(SWEEP_S, partial(_sweep, ref(self)))
+        if self._large is not None and self._large.sweep():
+            _sweep_later(ref(self))
 
     def report(self) -> dict[str, object]:
         """For the node's report: docs/protocol.md, section 9."""
@@ -110,6 +116,17 @@ class Sharing:
             "mapped": large.cache.mapped(),
             "leases": len(large.leases),
         }
+
+
+_making: Final = threading.Lock()
+
+
+def _sweep_later(sharing: ref[Sharing]) -> None:
+    """As a callback of the bus's loop; a bus that was dropped is let go."""
+    found = sharing()
+    host = None if found is None else found._host()
+    if host is not None:
+        host.loop.call_later(SWEEP_S, partial(_sweep, sharing))
 
 
 def _sweep(sharing: ref[Sharing]) -> None:

@@ -426,6 +426,21 @@ async def test_what_is_idle_is_given_back_and_no_descriptor_stays(monkeypatch: p
             assert held.count() == before
 
 
+async def test_what_was_made_for_nobody_but_this_program_is_given_back_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from busway.adapters import sharing
+
+    monkeypatch.setattr(sharing, "SWEEP_S", 0.01)
+    async with two() as (a, _), a.register("own") as receiver:
+        await a.send("own", bytearray(LARGE))
+        assert (await receiver.receive()).payload == LARGE
+        assert (memory(a)["given"], memory(a)["size"]) == (0, SIZE)
+        assert a._host.sharing is not None
+        a._host.sharing._memory().pool.idle_s = 0.01
+        await until(lambda: memory(a)["size"] == 0)
+
+
 # Programs
 
 OTHER = """
