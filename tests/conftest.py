@@ -38,6 +38,7 @@ SLOWEST = (
     *(
         "test_cli_joining",
         "test_serial_links",
+        "test_chaos",
         "test_app",
         "test_identity",
         "test_cli_monitor",

@@ -23,6 +23,7 @@ import pytest
 import busway
 from busway import web
 from busway.drivers import unix
+from busway.protocol import codes
 from tests.front.cli_rig import busway as busway_command
 from tests.rigs import aio, browser, forks
 from tests.rigs.processes import output_of
@@ -157,6 +158,9 @@ async def both_ways() -> None:
         assert (found["a"][1], found["b"], found["ö"]) == (1, blob[:5000], "ö" * 5000)
         assert [part async for part in bus.request_stream("js/count", 1000)] == list(range(1000))
         await bus.send("js/blob", blob, confirm=True)
+        with pytest.raises(busway.Undeliverable, match="same user on this machine") as refused:
+            await bus.send("js/echo", "a file", files=[0], confirm=True)
+        assert refused.value.reason == codes.NO_FILES
         program.tell("asked")
         await program.said("published")
         assert [(await ups.receive(BOUND_S)).payload for _ in range(3)] == [1, 2, 3]
