@@ -22,6 +22,7 @@ from busway.memory import memfd
 from busway.memory.region import Region, given, received
 from busway.memory.seen import Seen
 from tests.memory.conftest import Holder
+from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memfd and seals are Linux's")
@@ -409,3 +410,19 @@ def test_another_system_has_regions_as_well(monkeypatch: pytest.MonkeyPatch) -> 
             assert blocks.take(PAGE) is not None
         del blocks, theirs
         assert not [name for name in os.listdir("/dev/shm") if name.startswith("busway-")]
+
+
+ELSEWHERE = """
+import ctypes, os
+os.name = "nt"
+import busway
+try:
+    busway.Region
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_on_windows_there_is_a_sentence_instead() -> None:
+    said = output_of([sys.executable, "-c", ELSEWHERE], cwd=ROOT)
+    assert said == "programs can have memory in common on POSIX systems only, as yet\n"

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
+if os.name != "posix":
+    raise ImportError("programs can have memory in common on POSIX systems only, as yet")
+
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _mmap: Final = _libc.mmap
 _mmap.restype = ctypes.c_void_p

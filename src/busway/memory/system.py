@@ -19,5 +19,5 @@ def missing() -> str:
     try:
         import busway.memory.mapping  # noqa: F401
     except ImportError as error:
-        return f"this Python has no ctypes: {error}"
+        return str(error)
     return system.missing()
