@@ -28,6 +28,7 @@ for name in {names!r}:
 MAY_BE_DECLARED_TWICE = {
     "Message": {"code", "expires", "id", "number", "signal", "type_id"},
     "MarkedMessage": {"last_word", "name", "retained"},
+    "ViewedMessage": {"view"},
     "KeyedHandshake": {"pattern", "tag_size"},
     "PacketConnection": {"done", "wants_write"},
     "PacketLeafConnection": {"done", "wants_write"},

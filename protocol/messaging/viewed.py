@@ -36,9 +36,17 @@ class ViewedMessage(MarkedMessage):
         """The payload, which nobody has asked for yet."""
         if name != "payload":
             raise AttributeError(name)
+        self._copy()
+        return self.payload
+
+    def _copy(self) -> None:
         self.payload = bytes(self.lent)
         self.lent = None
-        return self.payload
+
+    def __repr__(self) -> str:
+        if self.lent is not None:
+            self._copy()  # compiled, a class above looks where the payload is, and does not ask
+        return super().__repr__()
 
     @property
     def view(self) -> memoryview:
