@@ -7,14 +7,15 @@ One process sends, one or five take. Each message is written into where the prog
 its number at both ends; the rest stays as it is), sent, and looked at by every receiver: a byte of each page,
 and the numbers. Nothing is lost: a sender waits for the slowest. `GB/s` is what each receiver gets, from the
 first send until the slowest has looked at the last one; `µs` is from before a message is written until a
-receiver has looked at it, one message at a time, with pauses between them.
+receiver has looked at it, one message at a time, with pauses between them. `CPU µs` is the processor time
+that a message takes in all processes, at full speed: where others use the machine it says more than GB/s.
 
 The systems, each as its documents say that it is fast:
 
-  busway, region     the program writes into a busway.Region of a Registry of eight and sends that: no copy
+  busway, region     the program writes into a region of a busway.Registry of eight and sends a view of it
   busway, numpy      an array of the program's is sent, which it may change at once; arrays arrive
   busway, bytes      the same with a bytearray; message.view is looked at
-  busway, socket     the same with Limits(shared_memory=False)
+  busway, socket     the same with Limits(shared_memory=False); only if named, for it takes long
   pyzmq              PUB and SUB over ipc, of a bytearray that may be changed at once
   pyzmq, copy=False  the same without a copy at both ends: one of eight bytearrays is written once it has left
   zenoh              peers over a Unix socket, without shared memory
@@ -23,7 +24,7 @@ The systems, each as its documents say that it is fast:
                      pipe to each receiver and back
 
 Rounds of all follow each other in turn, each in new processes; figures are medians. `of pyzmq` is the median
-of the ratios to plain pyzmq's of the same round.
+of the ratios of GB/s to plain pyzmq's of the same round.
 """
 
 from __future__ import annotations
@@ -134,23 +135,19 @@ def busway_system(view: Callable[[Any], Any], convert: Callable[[bytearray], Any
 async def region_sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
     async with opened(place) as bus:
         registries: dict[int, busway.Registry] = {}
-        taken: list[busway.Region] = []
 
         async def buffer(size: int) -> memoryview:
             if size not in registries:
                 registries[size] = busway.Registry(SLOTS * (1 << (size - 1).bit_length()))
             while True:
                 try:
-                    taken[:] = [registries[size].take(size)]
+                    return registries[size].take(size).view[:size]
                 except MemoryError:  # the receivers have all of them
                     await asyncio.sleep(0)
                     time.sleep(NAP_S)  # noqa: ASYNC251 - no timer of the loop is so short
-                else:
-                    return taken[0].view[:size]
 
-        async def put(_view: memoryview) -> None:
-            await bus.publish(NAME, None, regions=taken, wait=True)
-            taken.clear()
+        async def put(view: memoryview) -> None:
+            await bus.publish(NAME, view, wait=True)
 
         yield buffer, put
 
@@ -301,16 +298,13 @@ async def hand_sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
     yield of_program(), put
 
 
-def receiver_of(view: Callable[[Any], Any]) -> Callable[[Place, int], Any]:
-    return busway_system(view, bytes).receiver
-
-
+BYTES_SENT = busway_system(lambda message: message.view, lambda room: room)
 SYSTEMS: dict[str, System] = {
-    "busway, region": System(receiver_of(lambda message: message.regions[0].view), region_sender),
+    "busway, region": System(BYTES_SENT.receiver, region_sender),
     "busway, numpy": busway_system(
         lambda message: message.payload, lambda room: numpy.frombuffer(room, "u1").reshape(-1, 64)
     ),
-    "busway, bytes": busway_system(lambda message: message.view, lambda room: room),
+    "busway, bytes": BYTES_SENT,
     "busway, socket": busway_system(lambda message: message.view, lambda room: room, shared_memory=False),
     "pyzmq": zmq_system(copy=True),
     "pyzmq, copy=False": zmq_system(copy=False),
@@ -319,6 +313,7 @@ SYSTEMS: dict[str, System] = {
     "by hand": System(hand_receiver, hand_sender),
 }
 BASE = "pyzmq"
+USUAL = [name for name in SYSTEMS if name != "busway, socket"]
 
 
 # The two sides of each --------------------
@@ -364,13 +359,13 @@ async def receiving(parent: Connection, system: System, place: Place, number: in
             pass
         parent.send("ready")
         while (job := await job_from(parent)) is not None:
-            took = []
+            took, spent = [], time.process_time()
             for number in range(job.count):
                 found, when = look(await take())
                 if found != number:
                     raise AssertionError(f"message {found} came in place of {number}")
                 took.append(time.perf_counter_ns() - when)
-            parent.send((time.perf_counter(), took))
+            parent.send((time.perf_counter(), time.process_time() - spent, took))
 
 
 async def sending(parent: Connection, system: System, place: Place) -> None:
@@ -384,14 +379,15 @@ async def sending(parent: Connection, system: System, place: Place) -> None:
             await asyncio.sleep(0.01)
         parent.recv()
         while (job := await job_from(parent)) is not None:
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), time.process_time()
             for number in range(job.count):
                 if job.paced:
                     await asyncio.sleep(0.002 + job.size / 1e9)
                 room = await buffer(job.size)
                 written(room, number)
                 await put(room)
-            parent.send(began)
+            await asyncio.sleep(0)
+            parent.send((began, time.process_time() - spent))
 
 
 def child(parent: Connection, work: Callable[..., Any], *given: Any) -> None:
@@ -405,10 +401,13 @@ def child(parent: Connection, work: Callable[..., Any], *given: Any) -> None:
 
 
 class Round(NamedTuple):
-    """Bytes per second that each receiver got, and how long single messages took, in seconds."""
+    """Bytes per second that each receiver got; in seconds how long single messages took, and the processor
+    time of one in all processes.
+    """
 
     rate: float
     latency: float
+    cost: float
 
 
 def told(pipe: Connection) -> Any:
@@ -453,16 +452,17 @@ def ran(name: str, subscribers: int, sizes: list[int], share: float) -> dict[int
 
 def round_of(pipes: list[Connection], size: int, share: float) -> Round:
     count = max(2, int(share * min(max(BYTES // size, COUNTS[0]), COUNTS[1])))
-    rates, latencies = [], []
+    rates, latencies, costs = [], [], []
     paced = Job(size, max(2, int(share * PACED)), paced=True)
     for job in (Job(size, count, paced=False), Job(size, count, paced=False), paced):  # the first to get warm
         for pipe in (*pipes[1:], pipes[0]):
             pipe.send(job)
-        began = told(pipes[0])
+        began, spent = told(pipes[0])
         ends = [told(pipe) for pipe in pipes[1:]]
-        rates.append(job.size * job.count / (max(end for end, _ in ends) - began))
-        latencies.append(statistics.median(took for _, tooks in ends for took in tooks) / 1e9)
-    return Round(rates[1], latencies[2])
+        rates.append(job.size * job.count / (max(end for end, _, _ in ends) - began))
+        latencies.append(statistics.median(took for _, _, tooks in ends for took in tooks) / 1e9)
+        costs.append((spent + sum(each for _, each, _ in ends)) / job.count)
+    return Round(rates[1], latencies[2], costs[1])
 
 
 # Rounds, and what is printed --------------------
@@ -483,6 +483,10 @@ class Line(NamedTuple):
     @property
     def latency(self) -> float:
         return statistics.median(one.latency for one in self.rounds)
+
+    @property
+    def cost(self) -> float:
+        return statistics.median(one.cost for one in self.rounds)
 
     def over(self, other: Line) -> float:
         return statistics.median(
@@ -514,15 +518,15 @@ def size_text(size: int) -> str:
 
 def table(lines: list[Line], options: argparse.Namespace) -> str:
     """As Markdown: a row for each system and number of subscribers."""
-    heads = [f"{size_text(size)}: GB/s | µs | of {BASE}" for size in options.sizes]
-    texts = [f"| Subscribers | System | {' | '.join(heads)} |", "|---" * (2 + 3 * len(heads)) + "|"]
+    heads = [f"{size_text(size)}: GB/s | µs | CPU µs | of {BASE}" for size in options.sizes]
+    texts = [f"| Subscribers | System | {' | '.join(heads)} |", "|---" * (2 + 4 * len(heads)) + "|"]
     by = {(line.subscribers, line.size, line.system): line for line in lines}
     for subscribers in options.subscribers:
         for system in options.systems:
             cells = [str(subscribers), system]
             for size in options.sizes:
                 line, base = by[subscribers, size, system], by.get((subscribers, size, BASE))
-                cells += [f"{line.rate / 1e9:.2f}", f"{line.latency * 1e6:,.0f}"]
+                cells += [f"{line.rate / 1e9:.2f}", f"{line.latency * 1e6:,.0f}", f"{line.cost * 1e6:,.0f}"]
                 cells.append(f"{line.over(base):.1f}" if base and base is not line else "")
             texts.append(f"| {' | '.join(cells)} |")
     return "\n".join(texts)
@@ -541,7 +545,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--subscribers", type=numbers, default=[1, 5], help="receiving processes")
     parser.add_argument(
-        "--systems", type=lambda text: text.split("/"), default=list(SYSTEMS), help="a/b of those above"
+        "--systems", type=lambda text: text.split("/"), default=USUAL, help="a/b of those above"
     )
     parser.add_argument("--share", type=float, default=1.0, help="of the messages of a round (default 1)")
     parser.add_argument("--json", type=Path, help="file for all figures")

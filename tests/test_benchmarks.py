@@ -92,9 +92,20 @@ def test_nano_applications_are_measured_beside_queues_and_pipes(tmp_path: Path) 
 
 def test_large_messages_within_one_machine_are_measured_beside_others_ways(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.shared", "--rounds", "1", "--share", "0.01"]
-    command += ["--sizes", "65536", "--subscribers", "2", "--json", str(tmp_path / "shared.json")]
+    command += [
+        "--systems",
+        "/".join(shared.SYSTEMS),
+        "--sizes",
+        "65536",
+        "--subscribers",
+        "2",
+        "--json",
+        str(tmp_path / "shared.json"),
+    ]
     printed = output_of(command, cwd=ROOT, timeout_s=120)
-    rows = re.findall(r"^\| 2 \| (.*?) \| (\d+\.\d\d) \| [\d,]+ \| ([\d.]*) \|$", printed, re.MULTILINE)
+    rows = re.findall(
+        r"^\| 2 \| (.*?) \| (\d+\.\d\d) \| [\d,]+ \| [\d,]+ \| ([\d.]*) \|$", printed, re.MULTILINE
+    )
     assert [system for system, _, _ in rows] == list(shared.SYSTEMS)
     assert all(bool(ratio) == (system != shared.BASE) for system, _, ratio in rows)
     lines = json.loads((tmp_path / "shared.json").read_text())["lines"]
