@@ -1,7 +1,7 @@
 """Large messages between processes of one machine: bytes per second, and how long one takes.
 
 Usage: python -m benchmarks.shared [--rounds N] [--sizes 65536,1048576,8388608] [--subscribers 1,5]
-                                   [--systems a,b] [--share X] [--json FILE]
+                                   [--systems a/b] [--share X] [--json FILE]
 
 One process sends, one or five take. Each message is written into where the program has it (a frame with
 its number at both ends; the rest stays as it is), sent, and looked at by every receiver: a byte of each page,
