@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import ref
 
-from busway.protocol import Limits, Node
-from busway.protocol.errors import LocalError
+from busway.protocol import Limits, Node, codes
+from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.wire.things import SHARED_MIN
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Sharing:
     def __init__(self, host: Host) -> None:
         self._host = ref(host)
         self.size_max = most_of(host.node.limits)
+        self._payload_size_max = host.node.limits.message_size_max
         self.given = 0  # payloads that were put into memory
         self.taken = 0  # that others had put there
         self._large: Large | None = None
@@ -60,7 +61,7 @@ class Sharing:
         try:
             payload = self._memory().look(description, thing)
         except ValueError as error:
-            raise LocalError(str(error)) from None
+            raise _objection(error) from None
         self.taken += 1
         self._watch()
         return payload
@@ -91,7 +92,7 @@ class Sharing:
                 if self._large is None:
                     from busway.memory.large import Large
 
-                    self._large = Large(self.size_max)
+                    self._large = Large(self.size_max, self._payload_size_max)
         return self._large
 
     def _watch(self) -> None:
@@ -127,6 +128,14 @@ def _sweep_later(sharing: ref[Sharing]) -> None:
     host = None if found is None else found._host()
     if host is not None:
         host.loop.call_later(SWEEP_S, partial(_sweep, sharing))
+
+
+def _objection(error: ValueError) -> Exception:
+    """The exception that `take` raises for what came."""
+    from busway.memory.large import TooLarge
+
+    text = str(error)
+    return Refusal(codes.TOO_LARGE, text) if isinstance(error, TooLarge) else LocalError(text)
 
 
 def _sweep(sharing: ref[Sharing]) -> None:

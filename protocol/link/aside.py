@@ -12,7 +12,7 @@ pair may go over several links. None: the payload goes as bytes.
 `take(description, thing)` looks at what the other side has given; neither is to be trusted. It returns the
 payload, a memoryview of bytes that cannot be written to, whose memory stays as long as there is a view of it;
 a thing that is not needed for that is dropped. It raises LocalError with a sentence if it is not what it
-says: the link ends.
+says, and Refusal TOO_LARGE rather than make room for more than a message may have: the link ends.
 
 The core never looks into a thing. One that is dropped is freed by its last reference going: its class sees to
 that. The adapter calls `Connection.receive_things` with what came beside some bytes, before `receive_data`

@@ -7,6 +7,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import fcntl
 import gc
 import os
 import socket
@@ -552,6 +553,14 @@ def short() -> int:
     return fd
 
 
+def sparse(size: int) -> int:
+    """Sealed as it should be, and of no memory at all."""
+    fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, 1033, 0x02 | 0x04)
+    return fd
+
+
 LIES = {
     "memory that can be cut short": (b"\x01\x00\x80\x20", short),
     "less memory than is said": (b"\x01\x00\x80\x80\x08", lambda: memfd.make(100_000)),
@@ -560,22 +569,29 @@ LIES = {
     "a pipe": (b"\x01\x00\x80\x80\x04", lambda: os.pipe()[0]),
     "a file": (b"\x01\x00\x80\x80\x04", lambda: os.open(__file__, os.O_RDONLY)),
     "a message that is too large": (b"\x01\x00\x81\x80\x80\x08", lambda: memfd.make(1 << 25)),
+    "more than there is of memory": (b"\x01\x00\x80\x80\x80\x80\x80\x80\x04", lambda: sparse(1 << 45)),
 }
 
 
+@pytest.mark.parametrize("limits", [None, OFF])
 @pytest.mark.parametrize("lie", LIES)
-async def test_who_says_what_is_not_so_loses_its_link_and_nothing_else_happens(lie: str) -> None:
+async def test_who_says_what_is_not_so_loses_its_link_and_nothing_else_happens(
+    lie: str, limits: Limits | None
+) -> None:
     description, make = LIES[lie]
-    async with AsyncBus(ipc=False, label="victim") as bus, bus.register("lab/large") as receiver:
+    async with (
+        AsyncBus(ipc=False, label="victim", limits=limits) as bus,
+        bus.register("lab/large") as receiver,
+    ):
         ours, theirs = pair()
         runner = bus.attach(ours)
         liar = Node(b"l" * 16, entropy=os.urandom)
         link = Link(codes.USERSPACE, False, via="ipc", address="liar", aside=Liar(description, make()))
         await asyncio.to_thread(lie_to, liar, liar.connection(link, 0), theirs)
         await until(lambda: runner.connection.state == codes.CLOSED)
-        assert runner.connection.close_code in (codes.MALFORMED, codes.TOO_LARGE), (
-            runner.connection.close_text
-        )
+        large = lie in ("a message that is too large", "more than there is of memory")
+        wanted = codes.TOO_LARGE if large else codes.MALFORMED
+        assert runner.connection.close_code == wanted, runner.connection.close_text
         assert memory(bus)["leases"] == 0
         with pytest.raises(TimeoutError):
             await receiver.receive(timeout=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import random
@@ -13,7 +14,7 @@ import pytest
 from busway.drivers.descriptors import Descriptor
 from busway.memory import large as larges
 from busway.memory import memfd
-from busway.memory.large import Large
+from busway.memory.large import Large, TooLarge
 from busway.memory.pool import Pool
 from busway.memory.region import Region, given, received
 from busway.memory.registry import Registry
@@ -224,6 +225,18 @@ def test_no_description_makes_it_raise_anything_else_or_read_beyond() -> None:
         except ValueError:
             continue
         assert bytes(view) in BLOCK
+
+
+@pytest.mark.parametrize("size_max", [0, 1 << 20])
+def test_for_more_than_a_payload_may_have_no_room_is_made(size_max: int) -> None:
+    fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)  # as large as is said, and of no memory at all
+    os.ftruncate(fd, 1 << 45)
+    fcntl.fcntl(fd, 1033, 0x02 | 0x04)
+    sparse = Descriptor(fd)
+    for exponent in (17, 44):
+        with pytest.raises(TooLarge, match=f"a payload of {1 << exponent} bytes .* at most 131071 are taken"):
+            Large(size_max, (1 << 17) - 1).look(larges._describe(0, 1 << exponent), sparse)
+    assert len(Large(0, 1 << 17).look(larges._describe(0, 1 << 17), sparse)) == 1 << 17
 
 
 @pytest.mark.parametrize("size_max", [0, 1 << 20])

@@ -23,18 +23,25 @@ from busway.memory.system import missing, system
 # Descriptors of payloads that came and are held here, and of those that were put into memory: each so many,
 # or a quarter of what the process may have open.
 DESCRIPTORS_MAX: Final = 256
+PAYLOAD_SIZE_MAX: Final = (1 << 32) - 1
 
 _VERSION: Final = 1
 _PIECE: Final = 1 << 20
+
+
+class TooLarge(ValueError):
+    """A payload came that is larger than any may be."""
 
 
 class Large:
     """All that one bus has put into memory, and sees of others. Any thread may call `put` and `join`.
 
     size_max: bytes of all that it puts there; 0: it puts nothing there, and copies what comes.
+    payload_size_max: bytes of a payload that comes: no room is made for more.
     """
 
-    def __init__(self, size_max: int) -> None:
+    def __init__(self, size_max: int, payload_size_max: int = PAYLOAD_SIZE_MAX) -> None:
+        self.payload_size_max = payload_size_max
         self.size_max = 0 if missing() or not system.REUSES else size_max
         most = _descriptors_max()
         self.pool = Pool(self.size_max, count_max=most)
@@ -109,9 +116,12 @@ class Large:
 
     def look(self, description: bytes, descriptor: Descriptor) -> memoryview:
         """The payload that is described, read only. Its memory is held as long as there is a view of it, by
-        that descriptor; with many of those it is copied. Raises ValueError if it is not what it says.
+        that descriptor; with many of those it is copied. Raises ValueError if it is not what it says,
+        TooLarge.
         """
         offset, size = _read(description)
+        if size > self.payload_size_max:
+            raise TooLarge(_TOO_LARGE % (size, self.payload_size_max))
         try:
             if not self.size_max or len(self.leases) >= self.leases_max:
                 return _copied(descriptor.fd, offset, size)
@@ -140,6 +150,7 @@ class Large:
 
 
 _BEYOND: Final = "a payload of %d bytes from %d on came in shared memory of %d"
+_TOO_LARGE: Final = "a payload of %d bytes came in shared memory, and at most %d are taken"
 _STRANGE: Final = "a description of a payload in shared memory that cannot be read"
 
 
