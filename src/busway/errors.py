@@ -37,7 +37,10 @@ _REASON_SENTENCES = {
     14: "a later message came first, on another way: send it again if it still matters",
     15: "the policy of the receiver's program does not allow it; its `busway policy explain` says why",
     16: 'a node on the way knows no priorities; send it with priority="normal"',
-    17: "files and regions go to programs of the same user on this machine only",
+    17: (
+        "files and regions go to programs of the same user on this machine only, over Unix sockets all the"
+        " way, and to no page, board or Node program; send what is in them instead"
+    ),
     18: "as many files and regions wait at the receiver as may; send slower, or with confirm=True",
     64: "the handler raised an exception",
 }

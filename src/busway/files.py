@@ -143,7 +143,8 @@ def _number(file: Any) -> int:
     fileno = getattr(file, "fileno", None)
     if fileno is None or isinstance(file, type):
         raise TypeError(
-            f"expected an open file, a socket, a busway.File or a descriptor's number, not {file!r}"
+            f"expected an open file, a socket, a busway.File or a descriptor's number, not {file!r:.60}"
+            " (a busway.Region goes as regions=[region])"
         )
     try:
         fd = fileno()
@@ -160,7 +161,7 @@ def given(files: Iterable[int | HasFileno]) -> tuple[Descriptor, ...]:
     Raises TypeError, ValueError, OSError as `File`, and ValueError for more than FILES_MAX.
     """
     if isinstance(files, (str, bytes)) or not isinstance(files, Iterable):
-        raise TypeError(f"files= takes several, as in files=[file], not {files!r}")
+        raise TypeError(f"files= takes several, as in files=[file], not {files!r:.60}")
     wanted = list(files)
     if len(wanted) > FILES_MAX:
         raise ValueError(f"a message carries at most {FILES_MAX} files, not {len(wanted)}: send several")

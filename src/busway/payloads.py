@@ -375,6 +375,9 @@ def _instead_of(value: Any) -> str:
         return "send value.as_bytes()"
     if _is_a(value, "datetime", "time"):
         return "send value.isoformat(), a str"
+    for module, name, remedy in _BESIDE:
+        if _is_a(value, module, name):
+            return remedy
     for module, name in _ARRIVING_AS:
         if _is_a(value, module, name):
             return f"it would arrive as a {name}; send one of these"
@@ -463,6 +466,17 @@ _REMEDIES: dict[type, str] = {
     re.Pattern: "send its pattern, a str, and compile it where it arrives",
     UserString: "send str(value)",
 }
+_BESIDE = (  # what goes with a payload, but is none
+    (
+        "busway.memory.region",
+        "Region",
+        "send its view, or the region itself beside a payload: regions=[region]",
+    ),
+    ("busway.files", "File", "send it beside a payload: files=[file]"),
+    ("busway.attached", "Attached", "only handlers answer so; send its payload, with files= and regions="),
+    ("io", "IOBase", "send what it reads, or the open file itself beside a payload: files=[file]"),
+    ("socket", "socket", "send it beside a payload: files=[socket]"),
+)
 _ARRIVING_AS = (("datetime", "datetime"), ("datetime", "date"), ("decimal", "Decimal"), ("uuid", "UUID"))
 _MISREAD = (re.Pattern, UserString)  # cbor2 would send something for these
 _TEXTS = frozenset((str, bytes))

@@ -10,6 +10,7 @@ import decimal
 import email.message
 import email.mime.text
 import enum
+import io
 import ipaddress
 import math
 import re
@@ -29,6 +30,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+import busway
 from busway.messages import message
 from busway.payloads import (
     CBOR,
@@ -674,6 +676,9 @@ UNSENDABLE: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: email.message.EmailMessage(), TypeError, r"send value\.as_bytes\(\)"),
     (lambda: [email.mime.text.MIMEText("hi")], TypeError, r"send value\.as_bytes\(\)"),
     (lambda: {"a": collections.UserString("ab")}, TypeError, r"UserString: send str\(value\)"),
+    (lambda: busway.Region(1), TypeError, r"send its view, .*: regions=\[region\]"),
+    (lambda: {"a": busway.Attached("x")}, TypeError, "only handlers answer so; send its payload"),
+    (lambda: io.BytesIO(b"x"), TypeError, r"send what it reads, or .*: files=\[file\]"),
     (lambda: datetime.time(12, 30), TypeError, r"send value\.isoformat\(\)"),
     (lambda: decimal.Decimal("sNaN"), ValueError, "signalling NaN"),
     (lambda: {Mode.HEAT: 1, "heat": 2}, ValueError, "would both arrive as 'heat'"),

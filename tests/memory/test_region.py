@@ -110,6 +110,21 @@ def test_only_regions_can_be_given_as_such() -> None:
         given([7])  # type: ignore[list-item]
     with Region(1) as region, pytest.raises(TypeError, match="takes several"):
         given(region)  # type: ignore[arg-type]
+    with pytest.raises(TypeError) as refused:
+        given([bytearray(1000)])  # type: ignore[list-item]
+    assert len(str(refused.value)) < 100
+
+
+def test_who_freezes_it_first_has_frozen_it_for_all() -> None:
+    with Region(PAGE) as region, received(handed(region)) as theirs, received(handed(region)) as third:
+        assert [each.frozen for each in (region, theirs, third)] == [False] * 3
+        theirs.freeze()
+        assert [each.frozen for each in (region, theirs, third)] == [True] * 3
+        region.freeze()
+        region.view[:2] = b"ok"  # as it had it before
+        with received(handed(region)) as late:
+            assert late.view.readonly
+            assert bytes(late.view[:2]) == b"ok"
 
 
 # Between processes

@@ -41,6 +41,7 @@ const scenarios = {
     assert.deepEqual(parts, Array.from({ length: 1000 }, (_, number) => number));
     const large = big(8 << 20);
     assert.equal(Buffer.compare(await bus.request("py/echo", large), large), 0);
+    await assert.rejects(bus.request("py/file"), { reason: "NO_FILES", message: /it answers with files or regions, which/ });
     say("asked");
     assert.equal(await told(), "asked");
     assert.equal(Buffer.compare(blob, big(3 << 20)), 0);

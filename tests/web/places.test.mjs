@@ -68,6 +68,9 @@ test("a directory that others could write to has nobody in it, and says what to 
     }
     chmodSync(each, 0o700);
   }
+  chmodSync(parent, 0o1777);
+  assert.match(objectionTo(parent), /has mode 01777, expected 0700: others use it, too, so choose a directory of your own \(BUSWAY_DIR\)$/);
+  chmodSync(parent, 0o700);
   assert.match(objectionTo(parent, uid + 1), /belongs to user \d+ and you are user \d+: have it removed/);
   symlinkSync(parent, join(home, "link"));
   assert.match(objectionTo(join(home, "link")), /is not a directory: remove it/);

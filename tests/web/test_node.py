@@ -142,6 +142,7 @@ async def both_ways() -> None:
         bus.serve("py/count", count)
         bus.serve("py/echo", lambda request: request.payload)
         bus.serve("py/upper", lambda request: request.payload.upper())
+        bus.serve("py/file", lambda request: busway.Attached("a file", files=[0]))
         assert [(await log.receive(BOUND_S)).payload for _ in range(2)] == ["first", "last"]
         await program.said("asked")
         for number in (1, 2, 3):

@@ -104,9 +104,10 @@ def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_j
     PROVED is what the other side has proved to NODE: "local" (a program of the same user: the system says
     so), "key NAME" (one of the trust file), "board key NAME", "token", or "open" (nothing; --json has the key
     also of one that is not trusted).
-    SHARED, where there are links within this machine, says whether large payloads go over it in memory that
-    both sides see, and open files besides; THINGS counts the files and regions that came so and that NODE's
-    program has not taken yet.
+    SHARED, where there are links within this machine, says whether open files can go over it, and large
+    payloads in memory that both sides see (a program with shared_memory=False, of which `busway nodes --json`
+    has memory.size_max 0, sends bytes all the same); THINGS counts the
+    files and regions that came so and that NODE's program has not taken yet.
     This command's own links are left out. Exit status 3 if a node gave no answer, 1 if --node matches none.
     """
     if watch:

@@ -71,7 +71,9 @@ class Region:
 
     @property
     def frozen(self) -> bool:
-        """Whether those whom it is sent to can only read it."""
+        """Whether those whom it is sent to can only read it, whoever has seen to that."""
+        if not self._frozen and self._fd >= 0:
+            self._frozen = system.is_frozen(self._fd)
         return self._frozen
 
     @property
@@ -83,14 +85,20 @@ class Region:
         return system.is_held(self._fd)
 
     def freeze(self) -> None:
-        """Let nobody write in it from now on who does not have it yet. Twice is once.
+        """Let nobody write in it from now on who does not have it yet. Twice is once, also where another
+        program that it was sent to was the first.
 
         Raises ValueError: it is closed; OSError: this system, or the one who sent it, allows no such thing.
         """
         self._mapped()
-        if not self._frozen:
+        if self.frozen:
+            return
+        try:
             system.freeze(self._fd)
-            self._frozen = True
+        except OSError:
+            if not self.frozen:  # else another program was faster
+                raise
+        self._frozen = True
 
     def close(self) -> None:
         """Let go of it. Views that were taken stay as they are. Twice is once."""
@@ -132,9 +140,9 @@ def given(regions: Iterable[Region]) -> tuple[Descriptor, ...]:
     wanted = list(regions)
     for region in wanted:
         if not isinstance(region, Region):
-            raise TypeError(f"expected a busway.Region, not {region!r}")
+            raise TypeError(f"expected a busway.Region, not {region!r:.60}")
         region._mapped()
-    return tuple(system.lease(region._fd, writable=not region._frozen) for region in wanted)
+    return tuple(system.lease(region._fd, writable=not region.frozen) for region in wanted)
 
 
 def received(descriptor: Descriptor) -> Region:

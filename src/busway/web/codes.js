@@ -114,6 +114,7 @@ export const PART_LOST = 11;
 export const LOST_AFTER_SENDING = 13;
 export const OVERTAKEN = 14;
 export const NO_PRIORITIES = 16;
+export const NO_FILES = 17;
 export const HANDLER_FAILED = 64;
 export const REASON_NAMES = {
   1: "NO_ENDPOINT",

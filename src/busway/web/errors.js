@@ -31,6 +31,7 @@ export class LinkRefused extends BusError {}
 
 function hintOf(code, realm) {
   if (code === codes.WRONG_KIND) return " (publish to broadcast endpoints, send to or ask the others)";
+  if (code === codes.NO_FILES) return " (it answers with files or regions, which pages and programs under Node cannot have)";
   if (code !== codes.NO_ENDPOINT || realm !== codes.GLOBAL) return "";
   return ' (nobody has that name with realm="global", which a WebSocket needs)';
 }

@@ -39,6 +39,8 @@ export function objectionTo(path, uid = own()) {
   const mode = what.mode & 0o777;
   if (!what.isDirectory()) return `${path} is not a directory: remove it`;
   if (what.uid !== uid) return `${path} belongs to user ${what.uid} and you are user ${uid}: have it removed`;
+  if (what.mode & 0o1000 && mode !== 0o700)
+    return `${path} has mode 0${(what.mode & 0o1777).toString(8)}, expected 0700: others use it, too, so choose a directory of your own (BUSWAY_DIR)`;
   if (mode !== 0o700) return `${path} has mode 0${mode.toString(8)}, expected 0700: run \`chmod 700 ${path}\``;
   return "";
 }
