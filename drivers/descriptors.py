@@ -23,8 +23,8 @@ _SIZE: Final = array.array("i").itemsize
 _RIGHTS: Final = getattr(socket, "SCM_RIGHTS", 0)
 # For recvmsg: room, flags, and that of the flags it gives which says that the room was not enough.
 SPACE: Final = socket.CMSG_SPACE(AT_ONCE_MAX * _SIZE) if hasattr(socket, "CMSG_SPACE") else 0
-CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none
-CUT: Final = getattr(socket, "MSG_CTRUNC", 0)
+CLOEXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))  # macOS has none
+CUT: Final = int(getattr(socket, "MSG_CTRUNC", 0))  # no member of an enum: its `&` takes as long as a read
 
 
 class Descriptor:
