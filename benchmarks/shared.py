@@ -265,6 +265,7 @@ def zenoh_system(*, shm: bool) -> System:
 @contextlib.asynccontextmanager
 async def hand_receiver(place: Place, number: int) -> AsyncIterator[Take]:
     pipe = place.pipes[number][1]
+    memory: Any = place.shared.buf
     held = False
 
     async def take() -> Any:
@@ -273,7 +274,7 @@ async def hand_receiver(place: Place, number: int) -> AsyncIterator[Take]:
             pipe.send_bytes(b"\0")  # the one before is not looked at any more
         held = True
         at, size = STAMP.unpack(pipe.recv_bytes())
-        return place.shared.buf[at : at + size]
+        return memory[at : at + size]
 
     yield take
 
@@ -281,6 +282,7 @@ async def hand_receiver(place: Place, number: int) -> AsyncIterator[Take]:
 @contextlib.asynccontextmanager
 async def hand_sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
     sent = 0
+    memory: Any = place.shared.buf
 
     async def put(room: bytearray) -> None:
         nonlocal sent
@@ -290,7 +292,7 @@ async def hand_sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
             if sent >= SLOTS - 1:
                 pipe.recv_bytes()
         at = sent % SLOTS * (place.shared.size // SLOTS)
-        place.shared.buf[at : at + size] = room
+        memory[at : at + size] = room
         for pipe in slots:
             pipe.send_bytes(STAMP.pack(at, size))
         sent += 1
@@ -323,7 +325,7 @@ class Job(NamedTuple):
     """A number of messages of one size, as fast as can be or one at a time."""
 
     size: int
-    count: int
+    number: int  # of messages
     paced: bool
 
 
@@ -337,7 +339,8 @@ async def job_from(parent: Connection) -> Job | None:
 
 def look(message: Any) -> tuple[int, int]:
     """A byte of every page, and the numbers at both ends. Returns number and time of sending."""
-    data = numpy.frombuffer(message, "u1") if not isinstance(message, numpy.ndarray) else message.reshape(-1)
+    flat = isinstance(message, numpy.ndarray)
+    data: Any = message.reshape(-1) if flat else numpy.frombuffer(message, "u1")
     data[::PAGE].sum()
     number, when = STAMP.unpack_from(data)
     (end,) = struct.unpack_from("<Q", data, len(data) - 8)
@@ -360,7 +363,7 @@ async def receiving(parent: Connection, system: System, place: Place, number: in
         parent.send("ready")
         while (job := await job_from(parent)) is not None:
             took, spent = [], time.process_time()
-            for number in range(job.count):
+            for number in range(job.number):
                 found, when = look(await take())
                 if found != number:
                     raise AssertionError(f"message {found} came in place of {number}")
@@ -380,7 +383,7 @@ async def sending(parent: Connection, system: System, place: Place) -> None:
         parent.recv()
         while (job := await job_from(parent)) is not None:
             began, spent = time.perf_counter(), time.process_time()
-            for number in range(job.count):
+            for number in range(job.number):
                 if job.paced:
                     await asyncio.sleep(0.002 + job.size / 1e9)
                 room = await buffer(job.size)
@@ -435,7 +438,8 @@ def ran(name: str, subscribers: int, sizes: list[int], share: float) -> dict[int
         team = [context.Process(target=child, args=work, daemon=True) for work in works]
         for process in team:
             process.start()
-        stack.callback(lambda: [process.kill() for process in team])
+        for process in team:
+            stack.callback(process.kill)
         for pipe in pipes[1:]:
             assert told(pipe) == "up"
         pipes[0].send("start")
@@ -459,9 +463,9 @@ def round_of(pipes: list[Connection], size: int, share: float) -> Round:
             pipe.send(job)
         began, spent = told(pipes[0])
         ends = [told(pipe) for pipe in pipes[1:]]
-        rates.append(job.size * job.count / (max(end for end, _, _ in ends) - began))
+        rates.append(job.size * job.number / (max(end for end, _, _ in ends) - began))
         latencies.append(statistics.median(took for _, _, tooks in ends for took in tooks) / 1e9)
-        costs.append((spent + sum(each for _, each, _ in ends)) / job.count)
+        costs.append((spent + sum(each for _, each, _ in ends)) / job.number)
     return Round(rates[1], latencies[2], costs[1])
 
 
