@@ -123,9 +123,9 @@ def test_a_command_to_a_board_that_sleeps_is_taken_when_it_wakes(tmp_path: Path)
             assert not any(task.done() for task in seconds)
             found.until("asleep", 60_000)
             shown = await asyncio.to_thread(run_busway, "links", bus="default")
-            assert re.search(r"lab-battery .* asleep for \d+ s .* [1-9]\d* B$", shown.text, re.MULTILINE), (
-                shown.text + shown.stderr
-            )
+            assert re.search(
+                r"lab-battery .* asleep for \d+ s .* [1-9]\d* B +no +-$", shown.text, re.MULTILINE
+            ), shown.text + shown.stderr
             found.put("wake", 1)
             await asyncio.gather(*seconds)
             await asyncio.to_thread(found.until, "asleep", 9000)

