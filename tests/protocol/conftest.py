@@ -7,7 +7,17 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import is_hypothesis_test
 
+from busway.protocol.messaging import carried
 from busway.protocol.wire import codes
+
+
+@pytest.fixture(autouse=True)
+def core_alone() -> Iterator[None]:
+    """What opens things is one for the process, and tests of other folders may have brought theirs."""
+    former = list(carried._openers)
+    carried._openers.clear()
+    yield
+    carried._openers[:] = former
 
 
 @pytest.fixture

@@ -1,22 +1,11 @@
 """What a program sees of the things that came with a message."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from busway.protocol.messaging import carried
 from busway.protocol.messaging.carried import Carried, Pool, open_with
 from busway.protocol.wire.things import NODE_MAX, Things
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """What opens things is one for the process."""
-    former = list(carried._openers)
-    carried._openers.clear()
-    yield
-    carried._openers[:] = former
 
 
 def test_a_node_holds_no_more_than_its_process_can() -> None:

@@ -40,10 +40,12 @@ PURE_ONLY = (
     "tests/simulation/test_model.py",
     "tests/simulation/test_mutations.py",
     "tests/simulation/test_order.py::test_the_judge_sees",
+    "tests/simulation/test_visitors.py::test_the_judge_sees",
     "tests/test_docs.py::test_limits_equal_the_code",
     "tests/test_docs.py::test_default_limits_equal_the_code",
     "tests/test_site.py::test_what_is_written_of_the_architecture_is_what_the_code_is",
     "tests/test_site.py::test_a_way_is_one_of_a_message",
+    "tests/web/test_node.py::test_the_package_is_of_this_version",
 )
 
 # Of the core's own tests. Compiled classes take no interpreted subclasses, compiled code asks none of a list:
