@@ -20,6 +20,7 @@ import busway
 from busway import AsyncBus, Bus, Undeliverable
 from busway.drivers import nats_session
 from busway.drivers.nats import parse, token_of
+from busway.protocol import codes
 from tests.adapters import threads_tools
 from tests.adapters.tools import Program, join, until
 from tests.rigs import nats_servers
@@ -217,6 +218,19 @@ async def test_a_gateway_that_dies_leaves_nobody_waiting(server: Server) -> None
             await bus.request("pump", 2)
 
 
+async def answered_in_the_end(here: AsyncBus, number: int, name: str = "pump") -> Any:
+    """The answer. That a link has lost something is seen in each direction with the first message after it:
+    what is under way then is said to be lost (docs/howto/backbone.md, Verdicts), once for each.
+    """
+    for _ in range(2):
+        try:
+            return await here.request(name, number, ttl=40.0, timeout=60.0)
+        except Undeliverable as error:
+            if error.reason != codes.LOST_AFTER_SENDING:
+                raise
+    return await here.request(name, number, ttl=40.0, timeout=60.0)
+
+
 async def test_a_server_that_is_lost_and_comes_back() -> None:
     with nats_servers.one() as server:
         async with sites(server.url, "back") as [(gate, here), (_, there)]:
@@ -232,8 +246,8 @@ async def test_a_server_that_is_lost_and_comes_back() -> None:
             await until(lambda: link.state == "connected")
             with contextlib.suppress(Undeliverable):  # it was on its way when the server fell
                 assert await asked == [2, "inner 1"]
-            assert await here.request("pump", 3, ttl=40.0, timeout=60.0) == [3, "inner 1"]
-            assert await there.request("valve", 3, ttl=40.0, timeout=60.0) == [3, "inner 0"]
+            assert await answered_in_the_end(here, 3) == [3, "inner 1"]
+            assert await answered_in_the_end(there, 3, "valve") == [3, "inner 0"]
             assert link.losses == 1
 
 
