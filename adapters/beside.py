@@ -11,21 +11,21 @@ from busway.protocol import Connection
 
 if TYPE_CHECKING:
     from busway.adapters.opening import Loop
-    from busway.adapters.sharing import Host, Sharing
+    from busway.adapters.sharing import Host, LinkSharing
 
 _REST_S = 0.01
 
 
-def aside_of(host: Host, channel: Any) -> Sharing | None:
+def aside_of(host: Host, channel: Any) -> LinkSharing | None:
     """The abilities of a link over a driver's channel beside its bytes; None: it has none."""
     if not getattr(channel, "hands_over", False):
         return None
-    from busway.adapters.sharing import sharing_of
+    from busway.adapters.sharing import sharing_over_link
     from busway.drivers.descriptors import open_max
 
     pool = host.node.receiving.pool
     pool.most = min(pool.most, open_max() // 2)  # in receivers' queues: the program needs some for itself
-    return sharing_of(host)
+    return sharing_over_link(host)
 
 
 def join(channel: Any, connection: Connection, now_ms: Callable[[], int]) -> None:

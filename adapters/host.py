@@ -385,8 +385,8 @@ class BusHost:
             self._on_link_closed(cast(events.LinkEvent, event).connection)
 
     def _on_link_closed(self, connection: Connection) -> None:
-        if self.sharing is not None and connection.beside is not None:
-            self.sharing.link_ended()
+        if connection.beside is not None:
+            connection.beside.aside.ended()
         if connection.tag is not None:
             cast(LinkRunner, connection.tag).ended()
         if self.identity.permissions is not None:

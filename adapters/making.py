@@ -32,7 +32,7 @@ from busway.protocol import Limits, Link, Node, Receiver, codes, errors
 
 if TYPE_CHECKING:
     from busway.adapters.clients import Server
-    from busway.adapters.sharing import Sharing
+    from busway.adapters.sharing import LinkSharing
 
 BUILT_IN = "busway/"  # what names of Busway's own endpoints begin with
 OFFERS_NAME = "busway/seal"  # where a bus says what it can be sent sealed with
@@ -213,7 +213,7 @@ def make_link(
     static: tuple[bytes, bytes] = NO_KEY,
     admit: Admit | None = None,
     board_key: Callable[[bytes], bytes | None] | None = None,
-    aside: Sharing | None = None,
+    aside: LinkSharing | None = None,
 ) -> Link:
     """A driver's channel as the core has to know it; `static`, `admit` and `board_key` as of Guard, `aside`
     as of Link. Raises TypeError, ValueError.

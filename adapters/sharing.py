@@ -48,7 +48,7 @@ class Sharing:
         self._large: Large | None = None
 
     def give(self, payload: Any) -> tuple[bytes, Any] | None:
-        """As protocol/link/aside.py says."""
+        """As protocol/link/aside.py says, over any link."""
         if not self.size_max:
             return None
         found = self._memory().put(payload)
@@ -56,10 +56,10 @@ class Sharing:
         self._watch()
         return found
 
-    def take(self, description: bytes, thing: Any) -> Any:
-        """As protocol/link/aside.py says."""
+    def take(self, description: bytes, thing: Any, link: object) -> Any:
+        """As protocol/link/aside.py says, of what came over this link."""
         try:
-            payload = self._memory().look(description, thing)
+            payload = self._memory().look(description, thing, link)
         except ValueError as error:
             raise _objection(error) from None
         self.taken += 1
@@ -81,10 +81,10 @@ class Sharing:
             host.soon(partial(_sweep_later, ref(self)))
         return found
 
-    def link_ended(self) -> None:
-        """All that came over it may be of a program that is gone: nothing of that is kept here."""
+    def ended(self, link: object) -> None:
+        """All that came over it last may be of a program that is gone: nothing of that is kept here."""
         if self._large is not None:
-            self._large.cache.clear()
+            self._large.cache.clear(link)
 
     def _memory(self) -> Large:
         if self._large is None:
@@ -119,6 +119,31 @@ class Sharing:
         }
 
 
+class LinkSharing:
+    """The abilities of one link beside its bytes: those of its bus, which are told what came over which."""
+
+    __slots__ = ("_link", "_sharing", "_took")
+
+    def __init__(self, sharing: Sharing) -> None:
+        self._sharing = sharing
+        self._link = object()  # not this itself: what is kept must not keep the bus
+        self._took = False
+
+    def give(self, payload: Any) -> tuple[bytes, Any] | None:
+        """As protocol/link/aside.py says."""
+        return self._sharing.give(payload)
+
+    def take(self, description: bytes, thing: Any) -> Any:
+        """As protocol/link/aside.py says."""
+        self._took = True
+        return self._sharing.take(description, thing, self._link)
+
+    def ended(self) -> None:
+        """The link is over."""
+        if self._took:
+            self._sharing.ended(self._link)
+
+
 _making: Final = threading.Lock()
 
 
@@ -144,11 +169,11 @@ def _sweep(sharing: ref[Sharing]) -> None:
         found._sweep()
 
 
-def sharing_of(host: Host) -> Sharing:
-    """The thing that the links of a bus have beside their bytes."""
+def sharing_over_link(host: Host) -> LinkSharing:
+    """The thing that one more link of a bus has beside its bytes."""
     if host.sharing is None:
         host.sharing = Sharing(host)
-    return host.sharing
+    return LinkSharing(host.sharing)
 
 
 def most_of(limits: Limits) -> int:

@@ -496,6 +496,34 @@ async def test_who_is_killed_leaves_nothing() -> None:
     assert not [name for name in os.listdir("/dev/shm") if "busway" in name]
 
 
+async def test_what_others_have_sent_stays_mapped_when_a_link_ends() -> None:
+    """It would have to be mapped anew, at the cost of a fault of the processor for each page."""
+    async with contextlib.AsyncExitStack() as stack:
+        a, b, c = [await stack.enter_async_context(AsyncBus(ipc=False, label=label)) for label in "abc"]
+        links = []
+        for other in (b, c):
+            ours, theirs = pair()
+            links.append(a.attach(ours))
+            await asyncio.gather(links[-1].ready, other.attach(theirs).ready)
+        async with a.register("lab/large") as receiver:
+            await b.send("lab/large", LARGE, ttl=10)
+            await receiver.receive()
+            await c.send("lab/large", LARGE[: SIZE // 2], ttl=10)
+            await receiver.receive()
+            assert memory(a)["mapped"] == SIZE + SIZE // 2
+            async with AsyncBus(ipc=False, label="tool") as tool:  # as `busway nodes` comes and goes
+                ours, theirs = pair()
+                await asyncio.gather(a.attach(ours).ready, tool.attach(theirs).ready)
+            await until(lambda: len(report(a)["links"]) == 2)
+            assert memory(a)["mapped"] == SIZE + SIZE // 2
+            links[0].close()
+            await until(lambda: memory(a)["mapped"] == SIZE // 2)
+            await c.send("lab/large", LARGE[: SIZE // 2], ttl=10)
+            await receiver.receive()
+            links[1].close()
+            await until(lambda: memory(a)["mapped"] == 0)
+
+
 async def test_programs_share_as_buses_do() -> None:
     async with AsyncBus(label="tester") as bus, Program(OTHER) as other:
         await other.expect("ready")

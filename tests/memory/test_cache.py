@@ -94,6 +94,24 @@ def test_what_comes_in_turn_is_mapped_once_however_much_is_on_the_way() -> None:
     assert [cache.mapping_of(use.block.fd) for use in uses] == first
 
 
+def test_what_one_source_has_sent_last_is_forgotten_with_it_and_nothing_else() -> None:
+    cache, pool = Cache(8 * PAGE), Pool(1 << 20)
+    one, other = object(), object()
+    uses = [block(pool) for _ in range(3)]
+    ones, both, others = [
+        cache.mapping_of(use.block.fd, source) for use, source in zip(uses, [one, one, other], strict=True)
+    ]
+    assert cache.mapping_of(uses[1].block.fd, other) is both
+    cache.clear(one)
+    assert (len(cache), cache.size) == (2, 2 * PAGE)
+    assert cache.mapping_of(uses[1].block.fd, one) is both
+    assert cache.mapping_of(uses[2].block.fd, other) is others
+    assert cache.mapping_of(uses[0].block.fd, one) is not ones
+    cache.clear(one)
+    cache.clear(other)
+    assert (len(cache), cache.size) == (0, 0)
+
+
 def test_no_more_are_kept_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     cache, pool = Cache(1 << 30), Pool(1 << 30)
     monkeypatch.setattr(caches, "COUNT_MAX", 3)

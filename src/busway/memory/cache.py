@@ -23,15 +23,16 @@ class Cache:
     def __init__(self, size_max: int) -> None:
         self.size_max = size_max
         self.size = 0
-        self._known: dict[object, tuple[Mapping, float]] = {}  # the one seen last is at the end
+        # When it was seen last, and of whom; the one seen last is at the end.
+        self._known: dict[object, tuple[Mapping, float, object]] = {}
         self._made: WeakSet[Mapping] = WeakSet()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def mapping_of(self, fd: int) -> Mapping:
-        """The memory of a descriptor that has come. Raises ValueError for what is not to be trusted, OSError:
-        it cannot be mapped here.
+    def mapping_of(self, fd: int, source: object = None) -> Mapping:
+        """The memory of a descriptor that has come, from `source`. Raises ValueError for what is not to be
+        trusted, OSError: it cannot be mapped here.
         """
         size, key = system.check(fd)
         known = self._known.pop(key, None)
@@ -41,7 +42,7 @@ class Cache:
             self.size += size
         else:
             mapping = known[0]
-        self._known[key] = mapping, time.monotonic()
+        self._known[key] = mapping, time.monotonic(), source
         while self._known and (self.size > self.size_max or len(self._known) > COUNT_MAX):
             self._forget(next(iter(self._known)))
         return mapping
@@ -56,14 +57,14 @@ class Cache:
     def sweep(self) -> bool:
         """Forget what has not been seen for long; whether there is anything left to be looked at later."""
         oldest = time.monotonic() - IDLE_S
-        for key in [key for key, (_, seen) in self._known.items() if seen <= oldest]:
+        for key in [key for key, (_, seen, _) in self._known.items() if seen <= oldest]:
             self._forget(key)
         return bool(self._known)
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._known.clear()
-        self.size = 0
+    def clear(self, source: object = None) -> None:
+        """Forget all that came from there last."""
+        for key in [key for key, (_, _, last) in self._known.items() if last is source]:
+            self._forget(key)
 
 
 def _map(fd: int, size: int) -> Mapping:

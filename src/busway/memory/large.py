@@ -114,10 +114,10 @@ class Large:
                 at += len(piece)
         return use
 
-    def look(self, description: bytes, descriptor: Descriptor) -> memoryview:
+    def look(self, description: bytes, descriptor: Descriptor, source: object = None) -> memoryview:
         """The payload that is described, read only. Its memory is held as long as there is a view of it, by
-        that descriptor; with many of those it is copied. Raises ValueError if it is not what it says,
-        TooLarge.
+        that descriptor; with many of those it is copied. `source` as of Cache. Raises ValueError if it is not
+        what it says, TooLarge.
         """
         offset, size = _read(description)
         if size > self.payload_size_max:
@@ -125,7 +125,7 @@ class Large:
         try:
             if not self.size_max or len(self.leases) >= self.leases_max:
                 return _copied(descriptor.fd, offset, size)
-            mapping = self.cache.mapping_of(descriptor.fd)
+            mapping = self.cache.mapping_of(descriptor.fd, source)
         except OSError:
             return _copied(descriptor.fd, offset, size)
         if offset + size > mapping.size:
