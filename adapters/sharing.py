@@ -7,6 +7,7 @@ Light: what knows memory (busway/memory) is loaded with the first payload that i
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -177,10 +178,12 @@ def sharing_over_link(host: Host) -> LinkSharing:
 
 
 def most_of(limits: Limits) -> int:
-    """Bytes that a bus with these limits shares."""
+    """Bytes that a bus with these limits shares: none where memory is not used again (memory/shm.py)."""
+    if sys.platform != "linux":
+        return 0
     if limits.shared_memory != _USUAL:
         return limits.shared_memory
     try:
         return min(_USUAL, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
-    except (ValueError, OSError, AttributeError):  # Windows has no sysconf
+    except (ValueError, OSError):
         return 0

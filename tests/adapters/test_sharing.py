@@ -407,6 +407,8 @@ def test_by_default_a_quarter_of_the_memory_is_shared_and_at_most_a_gigabyte(
     assert most_of(Limits()) == most_of(Limits(shared_memory=True)) == 102_400_000
     monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 100_000_000)
     assert most_of(Limits()) == 1 << 30
+    monkeypatch.setattr(sys, "platform", "darwin")  # there it is not known when memory can be used again
+    assert most_of(Limits()) == most_of(Limits(shared_memory=5)) == 0
 
 
 async def test_what_is_idle_is_given_back_and_no_descriptor_stays(monkeypatch: pytest.MonkeyPatch) -> None:

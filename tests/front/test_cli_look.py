@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.front.cli_rig import busway, busway_started, new_bus, peer
+from tests.front.cli_rig import busway, busway_started, new_bus, peer, python
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,42 @@ class TestLinks:
             r"  open +userspace +local +ipc +- +\d+ (?:m?s|min) +[0-9.]+ k?M?B +[0-9.]+ k?M?B +0 B +yes +0$",
             line,
         )
+
+    def test_what_each_end_sends_beside_bytes(self) -> None:
+        name = new_bus()
+        with peer(name), python("-c", FILES_ONLY, name) as other:
+            assert other.line() == "ready"
+            rows = busway("links", "--all", "--json", bus=name).ok().document
+            shared = {row["label"]: (row["aside"], row["shared"]) for row in rows}
+            assert shared == {"answers": (True, "yes"), "files only": (True, "files")}
+            heading, first, second = busway("links", "--all", bus=name).ok().lines
+            assert heading.split()[-2:] == ["SHARED", "THINGS"]
+            assert (first.split()[-2:], second.split()[-2:]) == (["yes", "0"], ["files", "0"])
+            assert second.startswith("files only")
+
+    def test_a_link_that_leaves_the_machine_carries_bytes_alone(self) -> None:
+        name = new_bus()
+        with python("-c", OVER_TCP, name) as other:
+            assert other.line() == "ready"
+            (row,) = busway("links", "--json", "-n", "over tcp", bus=name).ok().document
+            assert (row["aside"], row["shared"]) == (False, "no")
+
+
+FILES_ONLY = """
+import busway, sys, time
+bus = busway.Bus(sys.argv[1], label="files only", limits=busway.Limits(shared_memory=False))
+with bus:
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+OVER_TCP = """
+import busway, sys, time
+with busway.Bus(sys.argv[1], label="over tcp") as bus, busway.Bus(sys.argv[1], ipc=False) as far:
+    listener = far.listen("tcp://127.0.0.1:0", token="a-token-of-the-tests-of-16")
+    bus.connect(listener.url, token="a-token-of-the-tests-of-16")
+    print("ready", flush=True)
+    time.sleep(600)
+"""
 
 
 class TestPing:

@@ -104,10 +104,10 @@ def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_j
     PROVED is what the other side has proved to NODE: "local" (a program of the same user: the system says
     so), "key NAME" (one of the trust file), "board key NAME", "token", or "open" (nothing; --json has the key
     also of one that is not trusted).
-    SHARED, where there are links within this machine, says whether open files can go over it, and large
-    payloads in memory that both sides see (a program with shared_memory=False, of which `busway nodes --json`
-    has memory.size_max 0, sends bytes all the same); THINGS counts the
-    files and regions that came so and that NODE's program has not taken yet.
+    SHARED, where there are links within this machine, says of what NODE sends over it: "yes" (open files, and
+    large payloads in memory that both sides see), "files" (open files, and payloads as bytes: it shares no
+    memory, by shared_memory=False or for want of any), or "no" (bytes alone); --all tells what PEER sends.
+    THINGS counts the files and regions that came so and that NODE's program has not taken yet.
     This command's own links are left out. Exit status 3 if a node gave no answer, 1 if --node matches none.
     """
     if watch:
@@ -343,10 +343,18 @@ def link_note(link: dict[str, Any]) -> str:
 
 
 def _aside_row(link: dict[str, Any]) -> tuple[object, ...]:
-    """Whether memory and open files go over it, and how many wait here that came so."""
-    if "aside" not in link:  # of older nodes, and of a link that is not there
+    """Word for what goes over it beside bytes, and how many files and regions wait here that came so."""
+    if "shared" not in link:  # of older nodes, and of a link that is not there
         return "-", "-"
-    return ("yes", link["things"]) if link["aside"] else ("no", "-")
+    return link["shared"], link["things"] if link["aside"] else "-"
+
+
+def _shared(found: Found, link: dict[str, Any]) -> str:
+    """Word for what a node sends over a link beside bytes, by what it says of itself."""
+    if not link["aside"]:
+        return "no"
+    memory = found.report.get("memory")
+    return "yes" if isinstance(memory, dict) and memory.get("size_max") else "files"
 
 
 def _link_document(found: Found, link: dict[str, Any]) -> dict[str, Any]:
@@ -356,7 +364,8 @@ def _link_document(found: Found, link: dict[str, Any]) -> dict[str, Any]:
         "peer": output.uuid_text(link["peer"]),
         "peer_label": link["label"],
     }
-    return ends | {name: value for name, value in link.items() if name not in ends}
+    shared = {"shared": _shared(found, link)} if "aside" in link else {}
+    return ends | {name: value for name, value in link.items() if name not in ends} | shared
 
 
 def proved_text(link: dict[str, Any]) -> str:
