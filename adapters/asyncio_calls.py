@@ -25,7 +25,7 @@ from busway.adapters.arguments import (
     wanted_reply,
 )
 from busway.adapters.asyncio_pump import GET_IDENT, TURN, Pump
-from busway.adapters.carrying import attach, attached_to
+from busway.adapters.carrying import attach, attached_to, sending, taken_apart
 from busway.adapters.compiling import mypyc_attr
 from busway.adapters.host import check_settled
 from busway.adapters.literal import IDS, id_of_name, id_taking
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         Whom,
     )
     from busway.attached import Attached
+    from busway.files import HasFileno
+    from busway.memory.region import Region
     from busway.selectors import Selector
 
 _ACCEPTED: Final = events.ACCEPTED
@@ -184,7 +186,7 @@ class Calls:
     async def send_many(self, to: Target, payloads: Iterable[Any]) -> int:
         """Send several in one call, in order, each as `send` does that is given no options: much quicker for
         small ones. Returns how many these were, when the last is accepted for transport. An iterator is read
-        to its end before the first is sent.
+        to its end before the first is sent. One that is a `busway.Attached` goes with its files and regions.
 
         If one fails, or the caller is cancelled, those before it stay accepted, the others are not sent; the
         exception's `accepted` says how many were (of `asyncio.timeout` that of its `__cause__`).
@@ -197,15 +199,16 @@ class Calls:
                 cast(Any, host).check_open()
                 if accepted >= len(given):
                     break
-                endpoint, run, format, type_id = cast(Any, self)._run_of(to, given, accepted, TURN)
+                endpoint, run, format, type_id, words = cast(Any, self)._run_of(to, given, accepted, TURN)
                 done = 0
                 while done < len(run):
                     sent = 0
-                    if format < _TYPED and host.node is host.core:
+                    if format < _TYPED and host.node is host.core and not words:
                         rest = run[done:] if done else run
                         sent = host.core.send_many(endpoint, rest, host.now_ms(), format)
                     if not sent:  # it has to wait, or is wrong
-                        token = self._token(host.node.send, endpoint, run[done], format, type_id)
+                        send = sending(host.node.send, words)
+                        token = self._token(send, endpoint, run[done], format, type_id)
                         if token:
                             future: Any = cast(Any, host).await_outcome(token)
                             try:
@@ -224,23 +227,36 @@ class Calls:
             raise
         return accepted
 
-    def try_send(self, to: Target, payload: Any = None) -> bool:
+    def try_send(
+        self,
+        to: Target,
+        payload: Any = None,
+        *,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
+    ) -> bool:
         """Send to whoever holds `to`, if that is accepted at once. False: nothing was sent, for it would have
         to wait, for credit, for room, or for word of where `to` is. For programs with a pace of their own;
-        others wait in `send`. Raises as `send`.
+        others wait in `send`. `files` and `regions` as for `send`. Raises as `send`.
         """
         host = self._host
-        done = _post(self, to, payload)
-        if done == _DONE_IN_TURN:
-            self._calls = host.turn_sends  # the next call that can wait gives the loop its turn
-        if done != _NOT:
-            return True
+        words: dict[str, Any] = {}
+        if files is None and regions is None:
+            done = _post(self, to, payload)
+            if done == _DONE_IN_TURN:
+                self._calls = host.turn_sends  # the next call that can wait gives the loop its turn
+            if done != _NOT:
+                return True
+        else:
+            cast(Any, host).check_open()
+            payload, words = taken_apart(attach(payload, files, regions))
         endpoint, data, format, type_id = self._message_of(to, payload)
         found: list[events.Outcome] = []
         failure: Exception | None = None
         token = 0
         try:
-            token = host.node.send(endpoint, data, host.now_ms(), format, type_id, wait=False)
+            send = sending(host.node.send, words)
+            token = send(endpoint, data, host.now_ms(), format, type_id, wait=False)
             if token:
                 found = host.settle_now(token)
         except errors.FullError:

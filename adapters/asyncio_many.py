@@ -81,6 +81,9 @@ class ManyCalls:
         sealed: bool | str = False,
         priority: Priority = "normal",
         others_only: bool = False,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
+        attached: bool = False,
     ) -> AsyncGenerator[tuple[bytes, Any], None]:
         """Ask all that a selector means: an async iterator over (node id, reply or exception), in the order
         in which the answers come. It ends when each has answered, or could not, at the latest after `timeout`
@@ -88,10 +91,12 @@ class ManyCalls:
 
         Leave the iteration early with `contextlib.aclosing` to cancel the others at once. Raises
         Undeliverable if nothing is meant, within `ttl` seconds; ValueError for `sealed`, which is for one
-        node; other arguments as for `request`.
+        node; other arguments as for `request`. All are given the same `files` and `regions`, each its own
+        descriptors; who is where none can go is Undeliverable NO_FILES.
         """
         check_unsealed(sealed)
-        answers = self._answers(selector, payload, timeout, ttl, reply, priority, others_only)
+        payload = attach(payload, files, regions)
+        answers = self._answers(selector, payload, timeout, ttl, reply, priority, others_only, attached)
         async with contextlib.aclosing(answers):
             async for delivery, answer in answers:
                 yield delivery.node, answer
@@ -105,6 +110,7 @@ class ManyCalls:
         reply: Any,
         priority: Priority,
         others_only: bool,
+        attached: bool = False,
     ) -> AsyncGenerator[tuple[Delivery, Any], None]:
         """As `request_all`, with the endpoint of each."""
         check_selector(selector)
@@ -119,7 +125,7 @@ class ManyCalls:
             for failure in copies.failures():
                 yield failure
             while not copies.is_over:
-                yield copies.answer(await items.next(), wanted)
+                yield copies.answer(await items.next(), wanted, attached)
         finally:
             copies.cancel()
             self._host.wake()

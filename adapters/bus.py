@@ -172,17 +172,21 @@ class BaseBus(Sight):
 
     def _run_of(
         self, to: Any, given: list[Any], first: int, most: int
-    ) -> tuple[bytes, list[Any], int, bytes]:
+    ) -> tuple[bytes, list[Any], int, bytes, dict[str, Any]]:
         """An endpoint, and payloads from `first` on, `most` at the most, that go to it in one format: ready
-        to be sent, with that format and type. Raises what is wrong with the first.
+        to be sent, with that format and type. One with files or regions is alone: these are the core's
+        arguments behind. Raises what is wrong with the first.
         """
+        words: dict[str, Any] = {}
+        if type(given[first]) not in ends.VALUES:
+            given[first], words = taken_apart(given[first])
         endpoint, data, _, format, type_id = self._message(to, given[first])
-        last = first + (most if format < codes.TYPED else 1)
+        last = first + (most if format < codes.TYPED and not words else 1)
         if data is given[first] and format == codes.RAW and not isinstance(to, type):
             run = given[first:last]
             if set(map(type, run)) != {bytes}:
                 run = list(takewhile(lambda payload: type(payload) is bytes, run))
-            return endpoint, run, format, type_id
+            return endpoint, run, format, type_id, words
         run = [data]
         checked = isinstance(to, type)
         for payload in given[first + 1 : last]:
@@ -195,7 +199,7 @@ class BaseBus(Sight):
             if like != format:
                 break
             run.append(data)
-        return endpoint, run, format, type_id
+        return endpoint, run, format, type_id, words
 
     def _send(
         self,

@@ -51,6 +51,11 @@ def taken_apart(payload: Any) -> tuple[Any, dict[str, Any]]:
     return (payload.payload, payload.words()) if _has_things(payload) else (payload, {})
 
 
+def sending(send: Callable[..., Any], words: dict[str, Any]) -> Callable[..., Any]:
+    """A call of the core that is given these arguments, which most have none of, too."""
+    return partial(send, **words) if words else send
+
+
 def answer_apart(asked: Request, value: Any) -> tuple[Any, dict[str, Any]]:
     """As `taken_apart` of an answer. Raises ValueError also for one that is to be sealed."""
     value, words = taken_apart(value)
@@ -64,7 +69,7 @@ def answering(asked: Request, respond: Callable[..., int], value: Any) -> tuple[
     `answer_apart`.
     """
     value, words = answer_apart(asked, value)
-    return (partial(respond, **words) if words else respond), value
+    return sending(respond, words), value
 
 
 def attached_to(outcome: events.Outcome, value: Any) -> Attached:

@@ -9,7 +9,7 @@ from typing import Any
 
 from busway import selectors
 from busway.adapters.arguments import ANY_NODE, milliseconds, priority_of
-from busway.adapters.carrying import taken_apart
+from busway.adapters.carrying import attached_to, taken_apart
 from busway.adapters.ends import Items
 from busway.adapters.host import BusHost
 from busway.adapters.records import Delivery
@@ -154,15 +154,18 @@ class Copies:
             self._note(number, error_of(outcome, self.deliveries[number].shown()))
         return number
 
-    def answer(self, outcome: events.Outcome, wanted: ReplyType | None) -> tuple[Delivery, Any]:
+    def answer(
+        self, outcome: events.Outcome, wanted: ReplyType | None, attached: bool
+    ) -> tuple[Delivery, Any]:
         """Settle a reply: where the copy went, and the value, or why there is none."""
         delivery = self.deliveries[self.settle(outcome)]
         if delivery.error is not None:
             return delivery, delivery.error
         try:
-            return delivery, replied(outcome, wanted, delivery.shown())
+            value = replied(outcome, wanted, delivery.shown())
         except BusError as error:
             return delivery, error
+        return delivery, attached_to(outcome, value) if attached else value
 
     def failures(self) -> list[tuple[Delivery, Any]]:
         """The same of those that could not be asked."""

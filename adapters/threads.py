@@ -32,7 +32,7 @@ from busway.adapters.arguments import (
     wanted_reply,
 )
 from busway.adapters.bus import BaseBus
-from busway.adapters.carrying import attach, attached_to
+from busway.adapters.carrying import attach, attached_to, sending, taken_apart
 from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
@@ -244,7 +244,7 @@ class Bus(BaseBus, Calls):
     def send_many(self, to: Target, payloads: Iterable[Any]) -> int:
         """Send several in one call, in order, each as `send` does that is given no options: much quicker for
         small ones. Returns how many these were, when the last is accepted for transport. An iterator is read
-        to its end before the first is sent.
+        to its end before the first is sent. One that is a `busway.Attached` goes with its files and regions.
 
         If one fails, or Ctrl-C comes, those before it stay accepted, the others are not sent; the exception's
         `accepted` says how many were.
@@ -254,9 +254,9 @@ class Bus(BaseBus, Calls):
             given = several(payloads)
             self._host.check_open()
             while (first := accepted.value) < len(given):
-                endpoint, run, format, type_id = self._run_of(to, given, first, MOST)
+                endpoint, run, format, type_id, words = self._run_of(to, given, first, MOST)
                 while (done := accepted.value - first) < len(run):
-                    outcome = self._host.send_run(endpoint, run[done:], format, type_id, accepted)
+                    outcome = self._host.send_run(endpoint, run[done:], format, type_id, words, accepted)
                     if outcome is not None:
                         check_accepted(outcome, to)
         except BaseException as error:
@@ -265,12 +265,23 @@ class Bus(BaseBus, Calls):
         return accepted.value
 
     @shielded
-    def try_send(self, to: Target, payload: Any = None) -> bool:
+    def try_send(
+        self,
+        to: Target,
+        payload: Any = None,
+        *,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
+    ) -> bool:
         """Send to whoever holds `to`, if that is accepted at once. False: nothing was sent, for it would have
         to wait, for credit, for room, or for word of where `to` is. For programs with a pace of their own;
-        others wait in `send`. Raises as `send`.
+        others wait in `send`. `files` and `regions` as for `send`. Raises as `send`.
         """
-        outcome = self._host.try_send(*self._message(to, payload))
+        send: Callable[..., int] = self._host.node.send
+        if files is not None or regions is not None:
+            payload, words = taken_apart(attach(payload, files, regions))
+            send = sending(send, words)
+        outcome = self._host.try_send(send, *self._message(to, payload))
         if outcome is None:
             return False
         check_accepted(outcome, to)

@@ -90,6 +90,9 @@ class Calls:
         sealed: bool | str = False,
         priority: Priority = "normal",
         others_only: bool = False,
+        files: Iterable[int | HasFileno] | None = None,
+        regions: Iterable[Region] | None = None,
+        attached: bool = False,
     ) -> Generator[tuple[bytes, Any], None, None]:
         """Ask all that a selector means; an iterator over (node id, reply or exception). Closing it early
         cancels.
@@ -98,6 +101,7 @@ class Calls:
         """
         check_selector(selector)
         check_unsealed(sealed)
+        payload = attach(payload, files, regions)
         wanted = wanted_reply(reply)
         limit_ms = timeout_ms(timeout)
         items = Items(self._host.engine)
@@ -108,7 +112,7 @@ class Calls:
             for delivery, error in copies.failures():
                 yield delivery.node, error
             while not copies.is_over:
-                delivery, answer = copies.answer(items.next(), wanted)
+                delivery, answer = copies.answer(items.next(), wanted, attached)
                 yield delivery.node, answer
         finally:
             self._host.engine.finish(copies.cancel)

@@ -244,14 +244,20 @@ class Host(BusHost):
 
     @shielded
     def send_run(
-        self, endpoint: bytes, run: list[Any], format: int, type_id: bytes, accepted: Count
+        self,
+        endpoint: bytes,
+        run: list[Any],
+        format: int,
+        type_id: bytes,
+        words: dict[str, Any],
+        accepted: Count,
     ) -> events.Outcome | None:
-        """Send what of `run` goes at once, and count it; if that is nothing, its first as `send` does, whose
-        outcome is returned. Raises users' errors.
+        """Send what of `run` goes at once, and count it; if that is nothing, its first as `send` does, with
+        these other arguments, whose outcome is returned. Raises users' errors.
         """
         try:
             _, (token, promise) = self.engine.call_lazily(
-                self._send_run, endpoint, run, format, type_id, accepted
+                self._send_run, endpoint, run, format, type_id, words, accepted
             )
         except errors.LocalError as error:
             raise for_users(error) from None
@@ -264,14 +270,20 @@ class Host(BusHost):
             accepted.value += outcome is not None and outcome.status == events.ACCEPTED
 
     def _send_run(
-        self, endpoint: bytes, run: list[Any], format: int, type_id: bytes, accepted: Count
+        self,
+        endpoint: bytes,
+        run: list[Any],
+        format: int,
+        type_id: bytes,
+        words: dict[str, Any],
+        accepted: Count,
     ) -> tuple[bool, Asked]:
         self.check()
         now = self.now_ms()
         sent = 0
-        if format < codes.TYPED and self.node is self._core:
+        if format < codes.TYPED and self.node is self._core and not words:
             sent = self._core.send_many(endpoint, run, now, format)
-        token = 0 if sent else self.node.send(endpoint, run[0], now, format, type_id)
+        token = 0 if sent else self.node.send(endpoint, run[0], now, format, type_id, **words)
         if token:
             return True, (token, self.await_outcome(token))
         accepted.value += sent or 1
@@ -279,14 +291,16 @@ class Host(BusHost):
 
     @shielded
     def try_send(
-        self, endpoint: bytes, payload: Any, now: int, format: int, type_id: bytes
+        self, send: Callable[..., int], endpoint: bytes, payload: Any, now: int, format: int, type_id: bytes
     ) -> events.Outcome | None:
-        """Its outcome if it has not to wait; else nothing was sent. Raises users' errors."""
+        """The outcome of this call of the core if it has not to wait; else nothing was sent. Raises users'
+        errors.
+        """
         args = (endpoint, payload, now, format, type_id)
         try:
             with self.engine.lock:
                 self.check()
-                token, promise = self.engine.call_lazily(self._ask, False, self.node.send, args, _NOW, None)
+                token, promise = self.engine.call_lazily(self._ask, False, send, args, _NOW, None)
                 if token and not promise.resolved:
                     self.engine.call(self.cancel, token)
         except errors.FullError:

@@ -21,8 +21,9 @@ Opened = tuple[list[File], list["Region"]]
 
 
 class Attached:
-    """A value with open files and regions: what a handler answers that gives some, and what
-    `request(..., attached=True)` and `request_stream(..., attached=True)` give of an answer.
+    """A value with open files and regions: what a handler answers that gives some, what `send_many` takes
+    among its payloads, and what `request`, `request_stream` and `request_all` give of an answer with
+    `attached=True`.
 
     Args:
         payload: the value.

@@ -473,7 +473,11 @@ _BESIDE = (  # what goes with a payload, but is none
         "send its view, or the region itself beside a payload: regions=[region]",
     ),
     ("busway.files", "File", "send it beside a payload: files=[file]"),
-    ("busway.attached", "Attached", "only handlers answer so; send its payload, with files= and regions="),
+    (
+        "busway.attached",
+        "Attached",
+        "handlers answer so, send_many takes such; send its payload, with files= and regions=",
+    ),
     ("io", "IOBase", "send what it reads, or the open file itself beside a payload: files=[file]"),
     ("socket", "socket", "send it beside a payload: files=[socket]"),
 )

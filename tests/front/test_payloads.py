@@ -677,7 +677,11 @@ UNSENDABLE: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: [email.mime.text.MIMEText("hi")], TypeError, r"send value\.as_bytes\(\)"),
     (lambda: {"a": collections.UserString("ab")}, TypeError, r"UserString: send str\(value\)"),
     (lambda: busway.Region(1), TypeError, r"send its view, .*: regions=\[region\]"),
-    (lambda: {"a": busway.Attached("x")}, TypeError, "only handlers answer so; send its payload"),
+    (
+        lambda: {"a": busway.Attached("x")},
+        TypeError,
+        "handlers answer so, send_many takes such; send its payload",
+    ),
     (lambda: io.BytesIO(b"x"), TypeError, r"send what it reads, or .*: files=\[file\]"),
     (lambda: datetime.time(12, 30), TypeError, r"send value\.isoformat\(\)"),
     (lambda: decimal.Decimal("sNaN"), ValueError, "signalling NaN"),
