@@ -1,7 +1,7 @@
 """Large messages between processes of one machine: bytes per second, and how long one takes.
 
 Usage: python -m benchmarks.shared [--rounds N] [--sizes 65536,1048576,8388608] [--subscribers 1,5]
-                                   [--systems a/b] [--share X] [--json FILE]
+                                   [--systems a/b] [--share X] [--core DIR | --pure] [--json FILE]
 
 One process sends, one or five take. Each message is written into where the program has it (a frame with
 its number at both ends; the rest stays as it is), sent, and looked at by every receiver: a byte of each page,
@@ -23,8 +23,9 @@ The systems, each as its documents say that it is fast:
   by hand            multiprocessing.shared_memory, a ring of eight messages, filled from a bytearray, and a
                      pipe to each receiver and back
 
-Rounds of all follow each other in turn, each in new processes; figures are medians. `of pyzmq` is the median
-of the ratios of GB/s to plain pyzmq's of the same round.
+Busway's have a row with its core compiled, as `pip install` builds it where there is a C compiler, and one in
+pure Python. Rounds of all follow each other in turn, each in new processes; figures are medians. `of pyzmq`
+is the median of the ratios of GB/s to plain pyzmq's of the same round.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
 import signal
 import statistics
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -52,6 +55,9 @@ import zmq
 
 import busway
 from benchmarks.bench import machine
+from benchmarks.bench.core import PURE, compiled_package
+from benchmarks.bench.progress import Progress
+from tests.rigs.tree import ROOT
 
 NAME = "bench/frame"
 PAGE = 4096
@@ -93,7 +99,9 @@ def of_program() -> Buffer:
     rooms: dict[int, bytearray] = {}
 
     async def buffer(size: int) -> bytearray:
-        return rooms.setdefault(size, bytearray(size))
+        if size not in rooms:
+            rooms[size] = bytearray(size)
+        return rooms[size]
 
     return buffer
 
@@ -472,12 +480,24 @@ def round_of(pipes: list[Connection], size: int, share: float) -> Round:
 # Rounds, and what is printed --------------------
 
 
+class Row(NamedTuple):
+    """A system, and the package of Busway that it is run with."""
+
+    system: str
+    package: Path
+    core: str  # "compiled", "pure"; "": it is not Busway
+
+    @property
+    def title(self) -> str:
+        return f"{self.system}, pure" if self.core == "pure" else self.system
+
+
 class Line(NamedTuple):
-    """A system with one size and number of subscribers."""
+    """A row with one size and number of subscribers."""
 
     subscribers: int
     size: int
-    system: str
+    row: Row
     rounds: list[Round]
 
     @property
@@ -498,20 +518,76 @@ class Line(NamedTuple):
         )
 
 
-def measure(options: argparse.Namespace) -> list[Line]:
+def rows_of(options: argparse.Namespace) -> list[Row]:
+    """Busway's systems twice, the others once. Raises AssertionError: the core cannot be compiled."""
+    cores = {"pure": PURE}
+    if not options.pure:
+        cores = {"compiled": (options.core or compiled_package(Progress())).resolve(), **cores}
+    rows = []
+    for system in options.systems:
+        ours = system.startswith("busway")
+        rows += (
+            [Row(system, package, core) for core, package in cores.items()]
+            if ours
+            else [Row(system, PURE, "")]
+        )
+    return rows
+
+
+class Apart:
+    """A process that imports a package of Busway, and runs teams with it. A context manager."""
+
+    def __init__(self, package: Path) -> None:
+        path = os.pathsep.join((str(package), str(ROOT)))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.shared", "--teams"],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process as process:
+            process.kill()
+
+    def ran(self, system: str, subscribers: int, options: argparse.Namespace) -> list[Round]:
+        """A round of each size, as of the function. Raises RuntimeError; it has said why."""
+        given = {"name": system, "subscribers": subscribers, "sizes": options.sizes, "share": options.share}
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps(given), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{system} failed, see above")
+        return [Round(*each) for each in json.loads(answer)]
+
+
+def teams() -> None:
+    """The work of such a process."""
+    for line in sys.stdin:
+        print(json.dumps(list(ran(**json.loads(line)).values())), flush=True)
+
+
+def measure(options: argparse.Namespace, rows: list[Row]) -> list[Line]:
     lines = {
-        (subscribers, size, system): Line(subscribers, size, system, [])
+        (subscribers, size, row): Line(subscribers, size, row, [])
         for subscribers in options.subscribers
         for size in options.sizes
-        for system in options.systems
+        for row in rows
     }
-    for number in range(options.rounds):
-        for subscribers in options.subscribers:
-            for system in options.systems:
-                doing = f"round {number + 1}: {system}, {subscribers} subscribers"
+    with contextlib.ExitStack() as stack:
+        by = {package: stack.enter_context(Apart(package)) for package in {row.package for row in rows}}
+        for number in range(options.rounds):
+            for subscribers, row in itertools.product(options.subscribers, rows):
+                doing = f"round {number + 1}: {row.title}, {subscribers} subscribers"
                 print(f"\r{doing:<78}", end="", file=sys.stderr)
-                for size, found in ran(system, subscribers, options.sizes, options.share).items():
-                    lines[subscribers, size, system].rounds.append(found)
+                found = by[row.package].ran(row.system, subscribers, options)
+                for size, one in zip(options.sizes, found, strict=True):
+                    lines[subscribers, size, row].rounds.append(one)
     print("\r".ljust(80), end="\r", file=sys.stderr)
     return list(lines.values())
 
@@ -524,12 +600,12 @@ def table(lines: list[Line], options: argparse.Namespace) -> str:
     """As Markdown: a row for each system and number of subscribers."""
     heads = [f"{size_text(size)}: GB/s | µs | CPU µs | of {BASE}" for size in options.sizes]
     texts = [f"| Subscribers | System | {' | '.join(heads)} |", "|---" * (2 + 4 * len(heads)) + "|"]
-    by = {(line.subscribers, line.size, line.system): line for line in lines}
+    by = {(line.subscribers, line.size, line.row.title): line for line in lines}
     for subscribers in options.subscribers:
-        for system in options.systems:
-            cells = [str(subscribers), system]
+        for title in dict.fromkeys(line.row.title for line in lines):
+            cells = [str(subscribers), title]
             for size in options.sizes:
-                line, base = by[subscribers, size, system], by.get((subscribers, size, BASE))
+                line, base = by[subscribers, size, title], by.get((subscribers, size, BASE))
                 cells += [f"{line.rate / 1e9:.2f}", f"{line.latency * 1e6:,.0f}", f"{line.cost * 1e6:,.0f}"]
                 cells.append(f"{line.over(base):.1f}" if base and base is not line else "")
             texts.append(f"| {' | '.join(cells)} |")
@@ -552,7 +628,11 @@ def arguments() -> argparse.Namespace:
         "--systems", type=lambda text: text.split("/"), default=USUAL, help="a/b of those above"
     )
     parser.add_argument("--share", type=float, default=1.0, help="of the messages of a round (default 1)")
+    core = parser.add_mutually_exclusive_group()
+    core.add_argument("--core", type=Path, metavar="DIR", help="compiled package that was built before")
+    core.add_argument("--pure", action="store_true", help="pure Python only: nothing is compiled")
     parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--teams", action="store_true", help=argparse.SUPPRESS)  # of `Apart`
     options = parser.parse_args()
     if options.rounds < 1 or not 0 < options.share <= 100:
         parser.error("--rounds is 1 or more, --share more than 0 and at most 100")
@@ -565,10 +645,22 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    found = measure(options)
+    if options.teams:
+        teams()
+        return
+    found = measure(options, rows_of(options))
     print(table(found, options))
     if options.json is not None:
-        rows = [{**line._asdict(), "rounds": [one._asdict() for one in line.rounds]} for line in found]
+        rows = [
+            {
+                "subscribers": line.subscribers,
+                "size": line.size,
+                "system": line.row.system,
+                "core": line.row.core,
+                "rounds": [one._asdict() for one in line.rounds],
+            }
+            for line in found
+        ]
         options.json.write_text(
             json.dumps({"environment": machine.environment(), "lines": rows}, indent=1) + "\n"
         )
