@@ -279,6 +279,36 @@ async def test_a_region_of_a_registry_is_not_copied_at_all() -> None:
         assert registry.size == SIZE
 
 
+async def test_arrays_on_pages_that_others_see_go_as_they_are() -> None:
+    """Alone where they came so; an array on a region as its bytes, for what stands before it in a payload
+    does not stand before it there.
+    """
+    async with two() as (a, b), b.register("lab/large") as there, a.register("lab/back") as back:
+        for value in (
+            numpy.ones((300, 400), "u2"),
+            Frame(3, numpy.ones((300, 400))),
+            {"number": 1, "pixels": numpy.ones(70_000)},
+        ):
+            await a.send("lab/large", value, ttl=10)
+            came = (await there.receive()).payload
+            await b.send("lab/back", came, ttl=10)
+            again = (await back.receive()).payload
+            assert same(came, again)
+            assert (memory(b)["regions"], memory(b)["size"]) == (0, 0)
+        region = busway.Region(SIZE)
+        pixels = numpy.ndarray((512, 1024), "u2", region.view)
+        await a.send("lab/large", pixels[:256].view("u1").data.cast("B"))
+        message = await there.receive()
+        pixels[0, 0] = 7
+        assert bytes(message.view[:2]) == b"\7\0"
+        size = memory(a)["size"]
+        await a.send("lab/large", pixels)
+        message = await there.receive()
+        pixels[0, 0] = 8
+        assert message.payload[0, 0] == 7  # copied
+        assert memory(a)["size"] > size
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "ws"])
 async def test_other_links_carry_what_lies_in_memory_as_bytes(scheme: str) -> None:
     """Sealed, protected or plain; the sender has a link that shares, so its payloads lie in memory."""

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+import numpy
 import pytest
 
 from busway.drivers.descriptors import Descriptor
@@ -56,10 +57,54 @@ def test_a_mapping_holds_nothing_and_a_view_what_it_keeps() -> None:
     del view
     assert not is_held(use.block.fd)
     assert len(cache) == 1
-    assert mappings.keeper_of(mapping.view("kept")[1:2]) == "kept"
-    assert mappings.keeper_of(memoryview(b"abc")) is None
-    assert mappings.offset_in(mapping.view()[7:9]) == 7
-    assert mappings.offset_in(mapping.view()[::2]) == mappings.offset_in(memoryview(b"abc")) == -1
+
+
+def test_a_view_says_where_it_lies_also_through_arrays() -> None:
+    pool = Pool(1 << 20)
+    use = block(pool, 2 * PAGE)
+    mapping = use.block.mapping
+    view = mapping.view("kept")
+    array: Any = numpy.frombuffer(view[8:], "u4")
+    for found, offset in [
+        (view, 0),
+        (view[7:9], 7),
+        (view[8:12].cast("I"), 8),
+        (memoryview(view[7:9]), 7),
+        (array.data, 8),
+        (array[3:9][1:].data, 24),
+        (array[:100].reshape(10, 10)[2:].data, 88),
+        (numpy.frombuffer(array[2:].data, "u1").data, 16),
+        (numpy.ndarray((4, 8), "f8", view, 64).view("u1").data, 64),
+        (array[:0].data, 8),
+    ]:
+        assert mappings.place_of(found) == (mapping, offset, "kept")
+    for other in (
+        view[::2],
+        array[:100].reshape(10, 10)[:, 1:].data,
+        array.copy().data,
+        memoryview(b"abc"),
+        memoryview(array.astype("u1")),
+    ):
+        assert mappings.place_of(other) is None
+
+
+class Odd(numpy.ndarray):
+    """An array that says it was made of something else than it was."""
+
+    told: Any = None
+
+    @property
+    def base(self) -> Any:
+        return self.told
+
+
+def test_an_array_that_lies_elsewhere_is_not_taken_for_what_it_keeps() -> None:
+    use = block(Pool(1 << 20))
+    array = numpy.zeros(8, "u1").view(Odd)
+    array.told = use.block.mapping.view()
+    assert mappings.place_of(array.data) is None
+    array.told = array
+    assert mappings.place_of(array.data) is None
 
 
 def test_a_mapping_stays_as_long_as_a_view_of_it() -> None:

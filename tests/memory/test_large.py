@@ -9,6 +9,7 @@ import random
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 
 from busway.drivers.descriptors import Descriptor
@@ -100,6 +101,62 @@ def test_a_view_of_what_has_come_is_handed_on_as_it_is() -> None:
     assert bytes(third.look(*put(second, theirs.view[5:]))[:1]) == b"\0"
 
 
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_view_of_an_array_on_a_region_is_not_copied(registered: bool) -> None:
+    ours, theirs = Large(1 << 20), Large(1 << 20)
+    region = Registry().take(200_000) if registered else Region(200_000)
+    pixels = numpy.ndarray((100, 1000), "u2", region.view)
+    part = pixels[10:60]
+    shown = ours.join([part.view("u1").reshape(-1).data])
+    assert shown is not None
+    description, lease = put(ours, shown)
+    pixels[10, 0] = 7
+    del region, pixels, part, shown
+    gc.collect()
+    assert bytes(theirs.look(description, lease)[:3]) == b"\7\0\0"
+    assert ours.pool.count == 0
+
+
+def test_what_came_in_pieces_is_handed_on_as_it_is_where_they_are_the_same() -> None:
+    first, second, third = Large(1 << 22), Large(1 << 22), Large(1 << 22)
+    other = bytes(reversed(BLOCK))
+    came = second.look(*put(first, b"head" + BLOCK + b"between" + other + b"tail"))
+    at, behind = 4 + len(BLOCK), 11 + len(BLOCK)
+    one, two = came[4:at], came[behind : behind + len(other)]
+    there: list[list[bytes | memoryview]] = [
+        [b"head", one],
+        [b"head", one, b"between", two, b"tail"],
+        [one, b"bet"],
+        [b"between", two],
+        [came[:behind], two[:5]],
+        [came[:-1], b"l"],
+    ]
+    for pieces in there:
+        joined = second.join(pieces)
+        assert joined is not None
+        assert joined.readonly
+        assert bytes(joined) == b"".join(pieces)
+        assert bytes(third.look(*put(second, joined))) == joined
+        assert second.pool.count == 0
+    elsewhere: list[list[bytes | memoryview]] = [
+        [b"Head", one],
+        [b"another head", one],
+        [one, b"between", two, b"Tail"],
+        [one, b"between", BLOCK],
+        [one, two],
+        [two, b"tail and more"],
+        [b"head", BLOCK],
+        [came, bytes(5000)],
+    ]
+    for pieces in elsewhere:
+        joined = second.join(pieces)
+        assert joined is not None
+        assert bytes(joined) == b"".join(pieces)
+        assert second.pool.count
+        del joined
+        second = Large(1 << 22)
+
+
 def test_views_in_pieces_and_of_closed_regions_are_copied() -> None:
     ours, theirs = Large(1 << 20), Large(1 << 20)
     region = Region(200_000)
@@ -108,6 +165,10 @@ def test_views_in_pieces_and_of_closed_regions_are_copied() -> None:
     region.close()
     assert bytes(theirs.look(*put(ours, view))[:4]) == b"abcd"
     assert ours.pool.count == 1
+    joined = ours.join([view])
+    assert joined is not None
+    view[:4] = b"wxyz"
+    assert bytes(joined[:4]) == b"abcd"
     scattered = Registry().take(200_000).view[::2]
     assert len(theirs.look(*put(ours, scattered))) == len(scattered)
 

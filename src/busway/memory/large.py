@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from busway.drivers.descriptors import Descriptor
 from busway.memory.cache import Cache
-from busway.memory.mapping import keeper_of, offset_in
+from busway.memory.mapping import Mapping, place_of
 from busway.memory.pool import Pool, Use
 from busway.memory.region import Region
 from busway.memory.system import missing, system
@@ -27,6 +27,7 @@ PAYLOAD_SIZE_MAX: Final = (1 << 32) - 1
 
 _VERSION: Final = 1
 _PIECE: Final = 1 << 20
+_COMPARED_MAX: Final = 4096  # bytes of what stands between arrays: more is copied
 
 
 class TooLarge(ValueError):
@@ -75,28 +76,23 @@ class Large:
             return None  # no descriptor or no memory is left
 
     def _described(self, view: memoryview) -> tuple[bytes, Descriptor] | None:
-        keeper = keeper_of(view)
-        if isinstance(keeper, Use):
-            descriptor = system.lease(keeper.block.fd, writable=False)
-        elif isinstance(keeper, Descriptor) and keeper.fd >= 0:
-            descriptor = keeper
-        elif isinstance(keeper, Region) and keeper._fd >= 0:
-            descriptor = system.lease(keeper._fd, writable=False)
-        else:
+        place = place_of(view)
+        if place is None or (fd := _fd_of(place.keep)) < 0:
             return None
-        offset = offset_in(view)
-        return None if offset < 0 else (_describe(offset, view.nbytes), descriptor)
+        keeper = place.keep
+        if not isinstance(keeper, Descriptor) or not system.is_frozen(fd):
+            keeper = system.lease(fd, writable=False)
+        return _describe(place.offset, view.nbytes), keeper
 
     def join(self, pieces: Sequence[bytes | memoryview]) -> memoryview | None:
         """The pieces of a payload one after the other, in memory from which it need not be copied again;
-        None: there is no room. A view of a region, alone, is that itself.
+        None: there is no room. Those that lie so in memory that can be handed over are not copied.
         """
         if not self.size_max:
             return None
-        if len(pieces) == 1:
-            view = memoryview(pieces[0])
-            if isinstance(keeper_of(view), (Use, Descriptor, Region)):
-                return view.toreadonly()
+        lying = _lying(pieces)
+        if lying is not None:
+            return lying
         size = sum(map(len, pieces))
         self._last = None  # its block can be used for this
         try:
@@ -161,6 +157,43 @@ def _descriptors_max() -> int:
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return DESCRIPTORS_MAX if most == resource.RLIM_INFINITY else min(DESCRIPTORS_MAX, most // 4)
+
+
+def _fd_of(keeper: object) -> int:
+    """The descriptor of memory that is kept so; -1: there is none to be handed over."""
+    if isinstance(keeper, Use):
+        return keeper.block.fd
+    if isinstance(keeper, Region):
+        return keeper._fd
+    return keeper.fd if isinstance(keeper, Descriptor) else -1
+
+
+def _lying(pieces: Sequence[bytes | memoryview]) -> memoryview | None:
+    """The pieces where they lie, one after the other; None: nowhere.
+
+    As a view of a region does, alone; or an array that came, and is sent with the same before and behind it.
+    """
+    number = max(range(len(pieces)), key=lambda number: len(pieces[number]))
+    place = place_of(memoryview(pieces[number]))
+    if place is None or _fd_of(place.keep) < 0:
+        return None
+    at = place.offset - sum(map(len, pieces[:number]))
+    size = sum(map(len, pieces))
+    if not 0 <= at <= place.mapping.size - size:
+        return None
+    whole = place.mapping.view(place.keep).toreadonly()
+    for each, piece in enumerate(pieces):
+        if each != number and not _lies_at(whole, place.mapping, at, piece):
+            return None
+        at += len(piece)
+    return whole[at - size : at]
+
+
+def _lies_at(whole: memoryview, mapping: Mapping, at: int, piece: bytes | memoryview) -> bool:
+    if len(piece) <= _COMPARED_MAX:
+        return bytes(whole[at : at + len(piece)]) == bytes(piece)
+    place = place_of(memoryview(piece))
+    return place is not None and place.mapping is mapping and place.offset == at
 
 
 def _copied(fd: int, offset: int, size: int) -> memoryview:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 if os.name != "posix":
     raise ImportError("programs can have memory in common on POSIX systems only, as yet")
@@ -24,6 +25,7 @@ _munmap: Final = _libc.munmap
 _munmap.restype = ctypes.c_int
 _munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _FAILED: Final = ctypes.c_void_p(-1).value
+_BASES_MAX: Final = 32  # arrays made of each other that are looked through
 
 
 class _Shown(ctypes.Array):  # type: ignore[type-arg]
@@ -77,12 +79,6 @@ class Mapping:
         return view if self.writable else view.toreadonly()
 
 
-def keeper_of(view: memoryview) -> object:
-    """The object that the views of a mapping were made to keep; None of any other view."""
-    shown = view.obj
-    return shown.keep if isinstance(shown, _Shown) else None
-
-
 class _Buffer(ctypes.Structure):
     """Py_buffer, of Python's object.h."""
 
@@ -101,16 +97,45 @@ class _Buffer(ctypes.Structure):
     )
 
 
-def offset_in(view: memoryview) -> int:
-    """Where in its mapping a contiguous view begins; -1 for a view of anything else, or one in pieces."""
-    shown = view.obj
-    if not isinstance(shown, _Shown) or not view.c_contiguous or _api is None:
-        return -1
+class Place(NamedTuple):
+    """The memory that a view lies on: `offset` is where in the mapping it begins, `keep` what the mapping's
+    views were made to keep.
+    """
+
+    mapping: Mapping
+    offset: int
+    keep: object
+
+
+def place_of(view: memoryview) -> Place | None:
+    """Where a view lies that is contiguous, also one of an array of numpy that was made on the view of a
+    mapping; None for a view of anything else, or in pieces.
+    """
+    shown = _shown_under(view)
+    if shown is None or not view.c_contiguous or _api is None:
+        return None
     buffer: Any = _Buffer()
     _api.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(buffer), 0)
-    address: int = buffer.address
+    offset: int = (buffer.address or 0) - shown.mapping.address
     _api.PyBuffer_Release(ctypes.byref(buffer))
-    return address - shown.mapping.address
+    # Of an array the base says only what it keeps.
+    within = 0 <= offset <= shown.mapping.size - view.nbytes
+    return Place(shown.mapping, offset, shown.keep) if within else None
+
+
+def _shown_under(view: memoryview) -> _Shown | None:
+    owner = view.obj
+    if isinstance(owner, _Shown):
+        return owner
+    kind: Any = getattr(sys.modules.get("numpy"), "ndarray", ())
+    for _ in range(_BASES_MAX):
+        if isinstance(owner, kind):
+            owner = owner.base
+        elif type(owner) is memoryview:
+            owner = owner.obj
+        else:
+            break
+    return owner if isinstance(owner, _Shown) else None
 
 
 _api: Final = getattr(ctypes, "pythonapi", None)  # CPython's
