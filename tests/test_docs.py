@@ -260,7 +260,7 @@ def test_there_are_such_programs() -> None:
         *("readings.py", "oven.py", "arm.py", "away.py"),
         *("speeds.py", "contract.py", "lamp.py", "greenhouse.py", "logger.py"),
         *("blink.py", "lamp_alone.py", "replay.py", "citizen.py"),
-        *("hall.py", "granted.py", "regions.py"),
+        *("hall.py", "granted.py", "keeper.py", "regions.py"),
     }
 
 

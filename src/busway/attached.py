@@ -6,24 +6,36 @@ Knows no bus. Loaded when a program first sends or gets some.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from busway.files import FILES_MAX, File, given
 from busway.protocol.messaging import carried
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from busway.drivers.descriptors import Descriptor
     from busway.files import HasFileno
     from busway.memory.region import Region
+    from busway.protocol.messaging.carried import Carrier
+
+    T_co = TypeVar("T_co", default=Any, covariant=True)
+else:
+    from typing import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True)
 
 Things = tuple["Descriptor", ...]
 Opened = tuple[list[File], list["Region"]]
 
 
-class Attached:
+_NONE: Final[Any] = None  # of whatever type is wanted
+
+
+class Attached(Generic[T_co]):
     """A value with open files and regions: what a handler answers that gives some, what `send_many` takes
     among its payloads, and what `request`, `request_stream` and `request_all` give of an answer with
-    `attached=True`.
+    `attached=True`. In contracts of services `Attached[str]` annotates an argument or a result with some.
 
     Args:
         payload: the value.
@@ -36,7 +48,7 @@ class Attached:
 
     __slots__ = ("_is_once", "_opened", "_region_count", "_things", "payload")
 
-    payload: Any
+    payload: T_co
     _things: Things  # until they are opened
     _region_count: int
     _opened: Opened | None
@@ -44,7 +56,7 @@ class Attached:
 
     def __init__(
         self,
-        payload: Any = None,
+        payload: T_co = _NONE,
         *,
         files: Iterable[int | HasFileno] = (),
         regions: Iterable[Region] = (),
@@ -55,20 +67,36 @@ class Attached:
         self._is_once = False
 
     @classmethod
-    def once(cls, payload: Any, files: Any, regions: Any) -> Attached:
+    def once(cls, payload: Any, files: Any, regions: Any) -> Attached[Any]:
         """One that is to be sent once: it keeps nothing open that has left."""
         made = cls(payload, files=files, regions=regions)
         made._is_once = True
         return made
 
     @classmethod
-    def came(cls, payload: Any, things: Things, region_count: int) -> Attached:
+    def came(cls, payload: Any, things: Things, region_count: int) -> Attached[Any]:
         """A value, and what came with it."""
         made = cls.__new__(cls)
         made.payload = payload
         made._things, made._region_count = things, region_count
         made._opened = None
         made._is_once = False
+        return made
+
+    @classmethod
+    def brought(cls, message: Carrier, payload: Any) -> Attached[Any]:
+        """A value, and what came with a message, which has that no longer."""
+        carried = getattr(message, "beside", None)
+        if carried is None:
+            return cls.came(payload, (), 0)
+        things, carried.items = carried.items, ()
+        return cls.came(payload, things, carried.region_count)
+
+    def around(self, payload: Any, *, once: bool = False) -> Attached[Any]:
+        """The same files and regions with another value; `once`: it is to be sent once."""
+        made = self.came(payload, self._things, self._region_count)
+        made._opened = self._opened
+        made._is_once = once
         return made
 
     def __repr__(self) -> str:

@@ -272,17 +272,24 @@ _using.__doc__ = Contract.using.__doc__
 
 
 def _words(method: Method) -> tuple[Any, ...]:
-    """The words of a call that every one of it has."""
-    return method.name, method.bind, method.arguments.pack, method.value.unpack, method.value.complaint
+    """The words of a call that every one of it has: what makes a payload of arguments, and a result of the
+    answer, what is said of one that does not fit, and options of the request.
+    """
+    complaint = method.value.complaint
+    if method.attaching is not None:
+        attaching = method.attaching
+        return method.bind, attaching.question, attaching.unpack, complaint, {"attached": True}
+    return method.bind, method.question, method.value.unpack, complaint, {}
 
 
 def _async_call(method: Method) -> Callable[..., Any]:
-    name, bind, pack, unpack, complaint = _words(method)
+    bind, question, unpack, complaint, options = _words(method)
 
     async def call(self: AsyncClient, *args: Any, **kwargs: Any) -> Any:
-        payload = [name, pack(bind(*args, **kwargs))]
+        payload = question(bind(*args, **kwargs))
+        del args, kwargs  # which may have files
         try:
-            return unpack(await self._bus.request(self._name, payload, **self._options))
+            return unpack(await self._bus.request(self._name, payload, **self._options, **options))
         except _OTHERS as error:
             raise await self._told(error, complaint) from None
 
@@ -290,11 +297,11 @@ def _async_call(method: Method) -> Callable[..., Any]:
 
 
 def _async_stream(method: Method) -> Callable[..., Any]:
-    name, bind, pack, unpack, complaint = _words(method)
+    bind, question, unpack, complaint, options = _words(method)
 
     async def parts(self: AsyncClient, payload: Any) -> AsyncGenerator[Any, None]:
         try:
-            asked = self._bus.request_stream(self._name, payload, **self._stream_options)
+            asked = self._bus.request_stream(self._name, payload, **self._stream_options, **options)
             async with contextlib.aclosing(asked):
                 async for part in asked:
                     yield unpack(part)
@@ -302,7 +309,7 @@ def _async_stream(method: Method) -> Callable[..., Any]:
             raise await self._told(error, complaint) from None
 
     def call(self: AsyncClient, *args: Any, **kwargs: Any) -> Any:
-        found = Stream(parts(self, [name, pack(bind(*args, **kwargs))]))
+        found = Stream(parts(self, question(bind(*args, **kwargs))))
         if self._opened is not None:
             self._opened.add(found)
         return found
@@ -311,12 +318,13 @@ def _async_stream(method: Method) -> Callable[..., Any]:
 
 
 def _blocking_call(method: Method) -> Callable[..., Any]:
-    name, bind, pack, unpack, complaint = _words(method)
+    bind, question, unpack, complaint, options = _words(method)
 
     def call(self: BlockingClient, *args: Any, **kwargs: Any) -> Any:
-        payload = [name, pack(bind(*args, **kwargs))]
+        payload = question(bind(*args, **kwargs))
+        del args, kwargs  # which may have files
         try:
-            return unpack(self._bus.request(self._name, payload, **self._options))
+            return unpack(self._bus.request(self._name, payload, **self._options, **options))
         except _OTHERS as error:
             raise self._told(error, complaint) from None
 
@@ -324,11 +332,11 @@ def _blocking_call(method: Method) -> Callable[..., Any]:
 
 
 def _blocking_stream(method: Method) -> Callable[..., Any]:
-    name, bind, pack, unpack, complaint = _words(method)
+    bind, question, unpack, complaint, options = _words(method)
 
     def parts(self: BlockingClient, payload: Any) -> Generator[Any, None, None]:
         try:
-            asked = self._bus.request_stream(self._name, payload, **self._stream_options)
+            asked = self._bus.request_stream(self._name, payload, **self._stream_options, **options)
             with contextlib.closing(asked):
                 for part in asked:
                     yield unpack(part)
@@ -336,7 +344,7 @@ def _blocking_stream(method: Method) -> Callable[..., Any]:
             raise self._told(error, complaint) from None
 
     def call(self: BlockingClient, *args: Any, **kwargs: Any) -> Any:
-        found = parts(self, [name, pack(bind(*args, **kwargs))])
+        found = parts(self, question(bind(*args, **kwargs)))
         if self._opened is not None:
             self._opened.add(found)
         return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from busway.classes import label_of
 from busway.names import check_name, endpoint_id, endpoint_name
+from busway.services.attaching import Attaching, value_of
 from busway.services.faults import Fault, ServiceError
 from busway.services.signals import Signal
 from busway.services.values import Shape, Single
@@ -142,13 +143,38 @@ class Method:
         self.positional = tuple(each.name for each in own if each.kind is each.POSITIONAL_OR_KEYWORD)
         self.parameters = own
         self.hints = {each.name: hints.get(each.name, Any) for each in own}
-        self.is_stream, self.result = _result_of(function, hints.get("return", Any))
+        self.is_stream, result = _result_of(function, hints.get("return", Any))
+        gives, self.result = value_of(result)
+        carrying = self._carrying(label)
+        self.attaching = Attaching(self, carrying, gives) if carrying or gives else None
         self.arguments = _named(
             f"{label}.{name}",
             lambda: Shape(name, [(each.name, self.hints[each.name], _default(each)) for each in own]),
         )
         self.value = _named(f"{label}.{name}", lambda: Single(f"the result of {name}", self.result))
+        self.pack = self.value.pack if self.attaching is None else self.attaching.pack
         self.bind = _binder(name, own)
+
+    def question(self, arguments: dict[str, Any]) -> list[Any]:
+        """The payload of a call with those arguments. Raises TypeError for one that does not fit."""
+        return [self.name, self.arguments.pack(arguments)]
+
+    def _carrying(self, label: str) -> str:
+        """The name of the argument that brings files and regions, "" if none does; its hint is that of its
+        value from now on. Raises TypeError.
+        """
+        found = [each for each in self.parameters if value_of(self.hints[each.name])[0]]
+        if len(found) > 1:
+            names = " and ".join(each.name for each in found)
+            raise TypeError(f"{label}.{self.name}: one argument brings files, so not both {names}")
+        for each in found:
+            if _may_lack(each):
+                raise TypeError(
+                    f"{label}.{self.name}: {each.name} brings files, so it has no default: who has none gives"
+                    " busway.Attached(value)"
+                )
+            self.hints[each.name] = value_of(self.hints[each.name])[1]
+        return "".join(each.name for each in found)
 
 
 def _binder(name: str, parameters: list[inspect.Parameter]) -> Callable[..., dict[str, Any]]:

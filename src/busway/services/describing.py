@@ -58,15 +58,20 @@ def _method(method: Method, schemas: Schemas) -> dict[str, Any]:
     arguments = []
     for each in method.parameters:
         schema = schemas.of(method.hints[each.name])
+        if method.attaching is not None and method.attaching.argument == each.name:
+            schema["x-attached"] = True
         is_needed = each.default is each.empty
         if not is_needed:
             put_default(schema, functools.partial(getattr, each, "default"))
         is_keyword = each.kind is each.KEYWORD_ONLY
         arguments.append({"name": each.name, "schema": schema, "required": is_needed, "keyword": is_keyword})
+    result = schemas.of(method.result)
+    if method.attaching is not None and method.attaching.gives:
+        result["x-attached"] = True
     return {
         "doc": method.doc,
         "arguments": arguments,
-        "result": schemas.of(method.result),
+        "result": result,
         "stream": method.is_stream,
     }
 

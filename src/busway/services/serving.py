@@ -61,25 +61,25 @@ class Server:
 
     async def _answer_in_task(self, request: Request[Any]) -> Any:
         """The answer to a call, of an object with coroutine functions."""
-        method, function, arguments = self._call(request.payload)
+        method, function, arguments = self._call(request)
         try:
             result = function(**arguments)
             if type(result) is CoroutineType or inspect.isawaitable(result):
                 result = await result
         except RemoteError as error:
             raise self._passed_on(error) from error
-        return self._parts(method, result) if method.is_stream else method.value.pack(result)
+        return self._parts(method, result) if method.is_stream else method.pack(result)
 
     def _answer(self, request: Request[Any]) -> Any:
         """The answer to a call, of an object whose methods are plain functions."""
-        method, function, arguments = self._call(request.payload)
+        method, function, arguments = self._call(request)
         try:
             result = function(**arguments)
         except RemoteError as error:
             raise self._passed_on(error) from error
         if type(result) is CoroutineType:
             return self._awaited(method, result)
-        return self._each(method, result) if method.is_stream else method.value.pack(result)
+        return self._each(method, result) if method.is_stream else method.pack(result)
 
     async def _awaited(self, method: Method, result: Any) -> Any:
         """The answer, of a plain function that has called a coroutine function."""
@@ -87,10 +87,11 @@ class Server:
             value = await result
         except RemoteError as error:
             raise self._passed_on(error) from error
-        return self._parts(method, value) if method.is_stream else method.value.pack(value)
+        return self._parts(method, value) if method.is_stream else method.pack(value)
 
-    def _call(self, payload: Any) -> tuple[Method, Any, dict[str, Any]]:
+    def _call(self, request: Request[Any]) -> tuple[Method, Any, dict[str, Any]]:
         """The method that is called, the function that is the object's, and its arguments."""
+        payload = request.payload
         name, given = payload if type(payload) is list and len(payload) == 2 else (payload, {})
         if type(name) is not str or type(given) is not dict:
             text = f"a call of {self.title} is a list of a method's name and a map of its arguments"
@@ -98,7 +99,10 @@ class Server:
         method, function = self._calls.get(name) or self._unknown(name)
         shape = method.arguments
         try:
-            return method, function, shape.unpack(given)
+            arguments = shape.unpack(given)
+            if method.attaching is not None:
+                method.attaching.take(request, arguments)
+            return method, function, arguments
         except KeyError:
             others = itertools.islice((each for each in given if each not in shape.names), _FEW)
             unknown = ", ".join(map(_shortened, others))
@@ -118,7 +122,7 @@ class Server:
     async def _parts(self, method: Method, parts: Any) -> AsyncIterator[Any]:
         if not hasattr(parts, "__aiter__"):
             parts = _taking_turns(parts)
-        pack = method.value.pack
+        pack = method.pack
         try:
             async for part in parts:
                 yield pack(part)
@@ -129,7 +133,7 @@ class Server:
                 await parts.aclose()
 
     def _each(self, method: Method, parts: Any) -> Iterator[Any]:
-        pack = method.value.pack
+        pack = method.pack
         try:
             for part in parts:
                 yield pack(part)

@@ -60,6 +60,8 @@ class Wording:
 
     def annotation(self, schema: Mapping[str, Any]) -> str:
         """The annotation of a schema."""
+        if schema.get("x-attached"):
+            return f"busway.Attached[{self.annotation({**schema, 'x-attached': False})}]"
         if "$ref" in schema:
             return self._classes[schema["$ref"].removeprefix("#/types/")]
         if "anyOf" in schema:
