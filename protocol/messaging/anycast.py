@@ -1,8 +1,9 @@
 """Which of several equally cheap holders of an anycast endpoint gets a message, and what waits for one of
 them.
 
-A request goes where the fewest are outstanding, a plain send to each in turn. What nobody may get yet waits
-here, in order, and not at one of them: so whoever is free first gets it. Knows flows, and nothing of links.
+A request goes where the fewest are outstanding, a plain send to each in turn; one with files or regions only
+to those who can have them, if anybody can. What nobody may get yet waits here, in order, and not at one of
+them: so whoever is free first gets it. Knows flows, and nothing of links.
 """
 
 from busway.protocol.fifo import Fifo
@@ -12,6 +13,7 @@ from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
+from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,14 +61,15 @@ class Crowd(Timer):
                 flow.base = flow.sent - least
         self.flows = flows
 
-    def choose(self, kind: int, now: int) -> "OutFlow | None":
+    def choose(self, out: Frame, now: int) -> "OutFlow | None":
         """Choose whom a message goes to now; None: it has to wait."""
         if len(self.waiting):
             return None
-        return self._pick(kind, now)
+        return self._pick(out, now)
 
-    def _pick(self, kind: int, now: int) -> "OutFlow | None":
-        flow = self._fairest(now) if kind == codes.SEND else self._least_busy()
+    def _pick(self, out: Frame, now: int) -> "OutFlow | None":
+        flows = self.flows if out.options is None else self.origin.carrying(self.flows, out)
+        flow = self._fairest(flows, now) if out.kind == codes.SEND else self._least_busy(flows)
         if flow is not None:
             self._turn += 1
         return flow
@@ -74,9 +77,8 @@ class Crowd(Timer):
     def _may_go(self, flow: OutFlow) -> bool:
         return not len(flow.waiting) and self.origin.ready(flow)
 
-    def _least_busy(self) -> "OutFlow | None":
+    def _least_busy(self, flows: "list[OutFlow]") -> "OutFlow | None":
         """The holder with the fewest requests outstanding, in turn among equals."""
-        flows = self.flows
         count = len(flows)
         most = 0
         for flow in flows:
@@ -93,11 +95,10 @@ class Crowd(Timer):
                     best = flow
         return best
 
-    def _fairest(self, now: int) -> "OutFlow | None":
+    def _fairest(self, flows: "list[OutFlow]", now: int) -> "OutFlow | None":
         """The holder that has got the least. One without credit is waited for a moment, so that a burst does
         not all go to the one that answers first, then passed over for a while.
         """
-        flows = self.flows
         count = len(flows)
         while True:
             best: "OutFlow | None" = None
@@ -163,7 +164,7 @@ class Crowd(Timer):
                 break
             self.adopt(target.flows)
             pending: Pending = self.waiting.peek()
-            flow = self._pick(pending.out.kind, now)
+            flow = self._pick(pending.out, now)
             if flow is None:
                 self.await_one(now)
                 break

@@ -156,7 +156,7 @@ class Origin(SenderSide):
             flow = self.flow_for(address, node_id, now)
         crowd = None if node_id or flow is not None else self.crowd(address, now)
         if crowd is not None:
-            flow = crowd.choose(kind, now)
+            flow = crowd.choose(out, now)
             goes = flow is not None
         else:
             goes = flow is not None and not flow.waiting.items and self.ready(flow)
@@ -185,6 +185,11 @@ class Origin(SenderSide):
         else:
             self.park(flow, pending, now)
         return pending.id
+
+    def carrying(self, flows: "list[OutFlow]", out: Frame) -> "list[OutFlow]":
+        if not has_things(out):
+            return flows
+        return [flow for flow in flows if _may_carry(flow, out)] or flows
 
     def open(self, out: Frame) -> Pending:
         if len(self.pending) >= codes.OUTSTANDING_MAX:
@@ -466,7 +471,7 @@ class Origin(SenderSide):
             self.reroute(pending, now)
             return True
         target = self.target(out.selector, now) if out.kind == codes.SEND else None
-        for flow in [] if target is None else target.flows:
+        for flow in [] if target is None else self.carrying(target.flows, out):
             if not len(flow.waiting) and self.ready(flow):
                 out.destination = flow.peer.key
                 out.endpoint = flow.endpoint
@@ -582,6 +587,14 @@ class Origin(SenderSide):
 def may_go(peer: Peer, hop: "LinkFace", out: Frame) -> bool:
     """Whether the things of a message, if it has any, get to a node by that link and stay on this machine."""
     return not has_things(out) or (hop.aside_on and peer.metric >> 14 <= codes.USERSPACE)
+
+
+def _may_carry(flow: OutFlow, out: Frame) -> bool:
+    """The same of a holder's flow, as far as is known: within this node, or while its way is lost, yes."""
+    hop = flow.hop
+    if hop is None or hop.state == codes.CLOSED:
+        hop = flow.peer.hop
+    return hop is None or may_go(flow.peer, hop, out)
 
 
 def _is_refused(flow: MarkedFlow) -> bool:

@@ -201,6 +201,12 @@ class SenderSide(FlowOwner):
         """Whether the flow has credit and its link room. A local flow needs no link."""
         raise NotImplementedError
 
+    def carrying(self, flows: "list[OutFlow]", out: Frame) -> "list[OutFlow]":
+        """The ones of these that the files and regions of a message can go to, as far as is known here; all,
+        if it has none, or nobody can get them.
+        """
+        raise NotImplementedError
+
     def open(self, out: Frame) -> Pending:
         """Give a message a token under which its fate will be told."""
         raise NotImplementedError

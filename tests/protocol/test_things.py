@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from busway.protocol import Limits, codes, events
+from busway.protocol import Limits, Request, codes, events
 from busway.protocol.errors import FullError, LocalError
 from busway.protocol.messaging.viewed import ViewedMessage
 from busway.protocol.wire.things import SHARED_MIN
@@ -370,6 +370,103 @@ def test_a_router_refuses_what_its_next_link_does_not_take() -> None:
     [message] = net.drain(net["b"], heard)
     assert (message.payload, message.missed) == (b"2", 0)  # the first that it gets sets the base
     assert net["r"].origin.counters["broadcast_dropped"] == 1
+
+
+def workers(without: str = "d", opening: int = 4) -> tuple[Machines, dict[str, Any]]:
+    """Three equally cheap holders of an anycast name for "a", of which some are reached without things."""
+    net = Machines("abcd", " ".join("a" + letter for letter in "bcd" if letter not in without))
+    for letter in without:
+        net.near("a" + letter, aside=None)
+    found = {letter: net[letter].register(E, ANYCAST, opening=opening) for letter in "bcd"}
+    net.pump()
+    return net, found
+
+
+def taken(net: Machines, receivers: dict[str, Any]) -> dict[str, int]:
+    """How many messages came to each; requests are answered."""
+    counts = {}
+    for letter, receiver in receivers.items():
+        messages = net.drain(net[letter], receiver)
+        counts[letter] = len(messages)
+        for message in messages:
+            if isinstance(message, Request):
+                net[letter].respond(message, b"", net.now)
+    net.pump()
+    return counts
+
+
+@pytest.mark.parametrize("kind", ["send", "confirm", "request"])
+def test_of_equally_cheap_holders_one_that_can_have_things_gets_them(kind: str) -> None:
+    net, receivers = workers()
+
+    def send(*given: Thing) -> int:
+        if kind == "request":
+            return net["a"].request(E, b"x", net.now, things=given)
+        return net["a"].send(E, b"x", net.now, confirm=kind == "confirm", things=given)
+
+    tokens = []
+    counts = dict.fromkeys("bcd", 0)
+    for number in range(8):
+        tokens.append(send(Thing(number)))
+        net.pump()
+        for letter, count in taken(net, receivers).items():
+            counts[letter] += count
+    assert counts == {"b": 4, "c": 4, "d": 0}
+    net.note(net["a"], net["a"].take_events())
+    wanted = {"send": events.ACCEPTED, "confirm": events.TAKEN, "request": events.REPLIED}[kind]
+    assert [verdicts(net, net["a"], token) for token in tokens] == [[(wanted, 0)]] * 8
+    for _ in range(3):
+        send()
+        net.pump()
+    assert sum(taken(net, receivers).values()) == 3  # plain ones are shared as ever
+    assert net.undelivered("a") == []
+
+
+def test_it_waits_for_one_that_can_have_things_while_another_is_free() -> None:
+    net, receivers = workers(opening=1)
+    tokens = [net["a"].request(E, b"x", net.now, things=things(number)) for number in range(4)]
+    for _ in range(2):
+        net.advance(1000)
+        assert taken(net, receivers) == {"b": 1, "c": 1, "d": 0}
+    assert [verdicts(net, net["a"], token) for token in tokens] == [[(events.REPLIED, 0)]] * 4
+
+
+def test_where_no_holder_can_have_things_the_sender_is_told() -> None:
+    net, receivers = workers("bcd")
+    token = net["a"].send(E, b"x", net.now, things=things(1))
+    net.note(net["a"], net["a"].take_events())
+    assert verdicts(net, net["a"], token) == [(events.UNDELIVERED, codes.NO_FILES)]
+    assert taken(net, receivers) == {"b": 0, "c": 0, "d": 0}
+
+
+def test_of_those_that_a_selector_means_one_that_can_have_things_gets_them() -> None:
+    net = Machines("abcd", "ab ac")
+    net.near("ad", aside=None)
+    receivers = {letter: net[letter].register(E, ANYCAST, labels=["cam"]) for letter in "bcd"}
+    net.pump()
+    for number in range(6):
+        net["a"].send(where("cam"), b"x", net.now, things=things(number))
+        net.pump()
+    assert taken(net, receivers) == {"b": 3, "c": 3, "d": 0}
+    net.cable["ab"].block(net["a"])
+    net.cable["ac"].block(net["a"])
+    for number in range(2):  # one for each of them
+        net["a"].send(where("cam"), b"x", net.now, things=things(number))
+    net.cable["ab"].cut()
+    net.cable["ac"].block(net["a"], False)
+    net.advance(3000)
+    assert taken(net, {"c": receivers["c"], "d": receivers["d"]}) == {"c": 2, "d": 0}
+    assert net.undelivered("a") == []
+
+
+def test_a_holder_whose_way_is_lost_may_be_the_one() -> None:
+    net, receivers = workers()
+    net.cable["ab"].block(net["a"])
+    net.cable["ab"].cut()
+    for number in range(2):
+        net["a"].send(E, b"x", net.now, things=things(number))
+    net.advance(3000)
+    assert taken(net, receivers) == {"b": 0, "c": 2, "d": 0}
 
 
 def test_an_answer_with_things_that_would_leave_the_machine_is_an_error() -> None:
