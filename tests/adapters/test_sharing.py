@@ -402,6 +402,19 @@ async def test_beyond_the_bound_bytes_go_as_bytes_in_the_same_order() -> None:
         assert (memory(a)["given"], memory(a)["size"]) == (4, 3 * SIZE)
 
 
+async def test_the_bound_counts_blocks_whose_sizes_are_powers_of_two() -> None:
+    """As docs/howto/shared-memory.md says of frames."""
+    frame = numpy.zeros((1080, 1920, 3), "u1")
+    for room, count in ((24 << 20, 3), ((24 << 20) - 1, 2)):
+        async with two(Limits(shared_memory=room)) as (a, b), b.register("lab/large") as receiver:
+            kept = []
+            for _ in range(4):
+                await a.send("lab/large", frame, ttl=10)
+                kept.append(await receiver.receive())
+            assert (memory(a)["regions"], memory(a)["size"]) == (count, count * (8 << 20))
+            kept.clear()
+
+
 async def test_a_slow_subscriber_holds_back_what_waits_for_it_and_nobody_else() -> None:
     async with contextlib.AsyncExitStack() as stack:
         a, slow, quick = [
