@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from busway.adapters.opening import Loop
     from busway.adapters.sharing import Host, LinkSharing
 
-_REST_S = 0.01
+_REST_S = 0.01  # twice as long each time, up to 16 times that
 
 
 def aside_of(host: Host, channel: Any) -> LinkSharing | None:
@@ -44,9 +44,10 @@ def join(channel: Any, connection: Connection, now_ms: Callable[[], int]) -> Non
 
 def ask_later(channel: Any, loop: Loop, callback: Callable[[], object]) -> bool:
     """Whether a full channel does not say when it takes more; then `callback` is called after a while."""
-    if not getattr(channel, "resting", False):
+    resting: int = getattr(channel, "resting", 0)
+    if not resting:
         return False
     if channel.fileno() >= 0:
         loop.remove_writer(channel.fileno())
-    loop.call_later(_REST_S, callback)
+    loop.call_later(_REST_S * (1 << min(resting - 1, 4)), callback)
     return True

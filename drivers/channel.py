@@ -139,12 +139,12 @@ class DescriptorChannel(Channel, Protocol):
     """A channel between programs of one user on one machine that hands over open descriptors as well.
 
     hands_over: whether it can, on this system.
-    resting: the last write took nothing because so many descriptors of this user are on their way that no
-        more may be: the channel does not say when that is over, so try again in a moment.
+    resting: how many of the last writes took nothing because so many descriptors of this user are on their
+        way that no more may be: the channel does not say when that is over, so try again in a moment.
     """
 
     hands_over: bool
-    resting: bool
+    resting: int
 
     def carry(
         self,

@@ -192,7 +192,7 @@ class MemoryChannel:
     def __init__(self, pair: Pair, lane_in: _Lane, lane_out: _Lane, *, dialled: bool) -> None:
         self.sort = pair.sort
         self.hands_over = pair.sort == "stream"
-        self.resting = False
+        self.resting = 0
         self.mtu = pair.mtu
         self.realm = pair.realm
         self.address = pair.address

@@ -345,7 +345,7 @@ class UnixChannel(SocketChannel):
     def __init__(self, sock: socket.socket, address: str, *, dialled: bool) -> None:
         super().__init__(sock, address, via="ipc", dialled=dialled)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_SIZE)
-        self.resting = False
+        self.resting = 0
         self._recvmsg = getattr(sock, "recvmsg", None)  # Windows has none
         self._came: Callable[[Sequence[Descriptor]], object] | None = None
         self._given: Callable[[], Sequence[Descriptor]] | None = None
@@ -386,7 +386,7 @@ class UnixChannel(SocketChannel):
 
     def _hand_over(self, buffers: Sequence[Any]) -> int:
         taken = descriptors.send(self._sock, buffers, self._kept)
-        self.resting = taken == descriptors.TOO_MANY
+        self.resting = self.resting + 1 if taken == descriptors.TOO_MANY else 0
         if taken > 0:
             self._kept = ()
         return max(0, taken)

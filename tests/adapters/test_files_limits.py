@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 from typing import Any
 
 import pytest
 
 from busway import AsyncBus, Undeliverable
+from busway.adapters import beside
 from busway.drivers import descriptors
+from busway.drivers.descriptors import Descriptor
+from busway.drivers.unix import UnixChannel
 from tests.adapters.test_files import Pipe, opened
 from tests.adapters.tools import Program, sees, until
 
@@ -96,6 +101,25 @@ async def test_a_link_goes_on_that_was_full_when_as_many_might_go_again(
         with message.files[0].open() as found:
             assert found.read() == b"file"
     assert not answers
+
+
+@pytest.mark.jumps
+async def test_it_is_tried_again_after_ever_longer_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [*[descriptors.TOO_MANY] * 7, 1, *[descriptors.TOO_MANY] * 2, 1]
+    monkeypatch.setattr(descriptors, "send", lambda *_: answers.pop(0))
+    loop = asyncio.get_running_loop()
+    one, other = socket.socketpair()
+    with one, other, opened("file") as file:
+        channel = UnixChannel(one, "ipc:pair", dialled=True)
+        channel.carry(lambda _: None, lambda: [Descriptor(os.dup(file.fileno()))])
+        waits = []
+        while answers:
+            began, again = loop.time(), asyncio.Event()
+            channel.write(b"x")
+            if beside.ask_later(channel, loop, again.set):
+                await again.wait()
+                waits.append(round((loop.time() - began) * 1000))
+        assert waits == [10, 20, 40, 80, 160, 160, 160, 10, 20]
 
 
 BARE = """
