@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from busway.drivers.sockets import SEND_FLAGS
 
@@ -27,7 +27,19 @@ CLOEXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))  # macOS has none
 CUT: Final = int(getattr(socket, "MSG_CTRUNC", 0))  # no member of an enum: its `&` takes as long as a read
 
 
-class Descriptor:
+class Sole:
+    """An object that owns something which is given back once, so there is no copy of it, and no pickle:
+    both would be given back.
+    """
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        name = type(self).__name__
+        raise TypeError(f"a {name} cannot be copied or pickled: it is one program's, and closed once")
+
+
+class Descriptor(Sole):
     """One open descriptor: closed, without a word, when nobody holds this any more.
 
     fd: its number; -1 once closed.

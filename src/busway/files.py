@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import IO, Any, Final, Protocol
 
-from busway.drivers.descriptors import Descriptor, passable
+from busway.drivers.descriptors import Descriptor, Sole, passable
 
 FILES_MAX: Final = 64  # of one message
 
@@ -25,13 +25,13 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-class File:
+class File(Sole):
     """One open file, socket, pipe or whatever else has a descriptor, which this object owns.
 
     `File(file)` copies the descriptor of an open file, a socket, another `File` or a number: both refer to
     the same open file, with one position and one set of flags, and each is closed by itself. Those in
     `message.files` refer to what the sender has open. Close them, use `with`, or let `open` or `socket` take
-    them over; one that is dropped open is closed with a ResourceWarning.
+    them over; one that is dropped open is closed with a ResourceWarning. `copy` and `pickle` raise TypeError.
 
     Raises TypeError for what has no descriptor, ValueError for one that is closed or that the system hands
     over to nobody, OSError where no more descriptors are to be had.

@@ -1,8 +1,10 @@
 """Open files as programs have them: who owns the descriptor, and when it is closed."""
 
+import copy
 import gc
 import io
 import os
+import pickle
 import socket
 import sys
 import warnings
@@ -188,3 +190,13 @@ def test_what_was_copied_before_one_that_is_wrong_is_closed() -> None:
 def test_one_file_is_no_list(wrong: object) -> None:
     with pytest.raises(TypeError, match=r"files=\[file\]"):
         files.given(wrong)  # type: ignore[arg-type]
+
+
+def test_no_copy_of_a_file_closes_it_again() -> None:
+    with busway.File(0) as file:
+        for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="File cannot be copied or pickled"):
+                copied(file)
+        with pytest.raises(TypeError, match="Descriptor cannot be copied"):
+            copy.deepcopy(busway.Attached("value", files=[file]))
+        os.fstat(file.fileno())

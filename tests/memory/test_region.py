@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import gc
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -20,6 +22,7 @@ import pytest
 from busway.drivers.descriptors import Descriptor
 from busway.memory import memfd
 from busway.memory.region import Region, given, received
+from busway.memory.registry import Registry
 from busway.memory.seen import Seen
 from tests.memory.conftest import Holder
 from tests.rigs.processes import output_of
@@ -441,3 +444,13 @@ except ImportError as error:
 def test_on_windows_there_is_a_sentence_instead() -> None:
     said = output_of([sys.executable, "-c", ELSEWHERE], cwd=ROOT)
     assert said == "programs can have memory in common on POSIX systems only, as yet\n"
+
+
+def test_no_copy_of_a_region_unmaps_it_again() -> None:
+    kept = Region(PAGE)
+    from_registry = Registry(PAGE).take(PAGE)
+    for region in (kept, from_registry):
+        for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="Region cannot be copied or pickled"):
+                copied({"region": [region]} if copied is not copy.copy else region)
+        region.view[:1] = b"x"

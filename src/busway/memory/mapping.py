@@ -14,6 +14,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from busway.drivers.descriptors import Sole
+
 if os.name != "posix":
     raise ImportError("programs can have memory in common on POSIX systems only, as yet")
 
@@ -42,7 +44,7 @@ def _shown(size: int) -> type[_Shown]:
     return type("Memory", (_Shown,), {"_length_": size, "_type_": ctypes.c_char})
 
 
-class Mapping:
+class Mapping(Sole):
     """`size` bytes of a file, mapped until nobody holds this any more, nor a view of it.
 
     Raises OSError. The descriptor may be closed.

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from typing import Final
 
+from busway.drivers.descriptors import Sole
 from busway.memory.mapping import Mapping
 from busway.memory.system import system
 
@@ -24,7 +25,7 @@ _LOOKED_AT_MAX: Final = 8  # of those that are lent, each time that one is wante
 Key = tuple[str, int]  # tag and bytes
 
 
-class Block:
+class Block(Sole):
     """A sealed file of `size` bytes, mapped by its owner, who alone can write in it."""
 
     __slots__ = ("fd", "key", "mapping", "since")
@@ -48,7 +49,7 @@ class Block:
             os.close(fd)
 
 
-class Use:
+class Use(Sole):
     """A block while the owner's program has it; kept by all views of it."""
 
     __slots__ = ("__weakref__", "_back", "block")

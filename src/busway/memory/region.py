@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from busway.drivers.descriptors import Sole
 from busway.memory.mapping import Mapping
 from busway.memory.seen import seen
 from busway.memory.system import missing, system
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 SIZE_MAX: Final = 1 << 40
 
 
-class Region:
+class Region(Sole):
     """Memory of `size` bytes, zero at first, which is sent to other programs of the same user on this
     machine as it is: they see the same bytes, at the same time.
 
