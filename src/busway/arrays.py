@@ -154,6 +154,8 @@ class Grid:
 
     def _with(self, numpy: Any) -> Any:
         order = "<" if self.tag & _LITTLE else ">"
+        if self.wrap == TRUTHS_TAG and type(self.data.obj) is not bytes:
+            self.data = memoryview(bytes(self.data))  # others may see it, and change it once it is checked
         found = numpy.ndarray(self.shape, order + _DTYPES[self.wrap, self.tag & ~_LITTLE], self.data)
         if self.wrap == TRUTHS_TAG and found.view("u1").max(initial=0) > 1:
             raise ValueError(_NO_TRUTHS)

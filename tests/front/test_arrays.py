@@ -144,6 +144,16 @@ def test_what_is_sent_is_lent_until_it_is_joined() -> None:
     assert encode_pieces(memoryview(b"a.b.c")[::2], b"")[0] == [b"abc"]
 
 
+def test_truth_values_stay_what_was_checked_in_memory_that_others_change() -> None:
+    """numpy trusts them to be 0 or 1, and says nothing of what it does with others."""
+    sent = numpy.ones(5000, "?")
+    payload = bytearray(encode(["before", sent], b"")[0])
+    found = decode(memoryview(payload).toreadonly(), CBOR, b"", b"", None)[1]
+    payload[-5000:] = b"\xff" * 5000
+    assert same(found, sent)
+    assert numpy.count_nonzero(found) == 5000
+
+
 def test_large_values_without_arrays_and_those_behind_many_items_are_read_as_they_are() -> None:
     frame = numpy.arange(3)
     many = list(range(3000))

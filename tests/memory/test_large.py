@@ -300,6 +300,20 @@ def test_for_more_than_a_payload_may_have_no_room_is_made(size_max: int) -> None
     assert len(Large(0, 1 << 17).look(larges._describe(0, 1 << 17), sparse)) == 1 << 17
 
 
+def test_memory_with_holes_is_read_and_not_mapped() -> None:
+    """In a mapping each hole takes a page when it is read, or ends the program where there is none."""
+    sent = Descriptor(os.memfd_create("x", os.MFD_ALLOW_SEALING))
+    os.ftruncate(sent.fd, 1 << 20)
+    os.pwrite(sent.fd, b"x" * PAGE, 1 << 17)
+    fcntl.fcntl(sent.fd, 1033, 0x02 | 0x04)
+    theirs = Large(1 << 20)
+    view = theirs.look(larges._describe(PAGE, 1 << 17), sent)
+    assert bytes(view) == bytes((1 << 17) - PAGE) + b"x" * PAGE
+    assert os.fstat(sent.fd).st_blocks * 512 == PAGE
+    assert not theirs.cache.mapped()
+    assert not theirs.leases
+
+
 @pytest.mark.parametrize("size_max", [0, 1 << 20])
 @pytest.mark.parametrize("sort", [sort for sort in STRANGE if "written" not in sort])
 def test_what_is_no_sealed_memory_is_refused(sort: str, size_max: int) -> None:

@@ -356,6 +356,30 @@ def test_holes_in_sealed_memory_are_zeros_and_no_signal() -> None:
         assert bytes(view) == bytes(8 * PAGE) + b"x" * (8 * PAGE)
 
 
+@pytest.mark.parametrize("seals", [0x06, 0x16])
+def test_memory_that_is_not_all_there_is_refused_and_none_is_made_for_it(seals: int) -> None:
+    """Else anybody could have a terabyte filled, by sending a number."""
+    size = 1 << 26
+    fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    os.pwrite(fd, b"x" * PAGE, 0)
+    fcntl.fcntl(fd, 1033, seals)
+    sent = Descriptor(fd)
+    with pytest.raises(ValueError, match=f"a region of {size} bytes came whose memory is not all there"):
+        received(sent)
+    assert os.fstat(fd).st_blocks * 512 == PAGE
+
+
+def test_what_nobody_at_all_may_write_came_frozen() -> None:
+    sent = Descriptor(os.memfd_create("x", os.MFD_ALLOW_SEALING))
+    os.pwrite(sent.fd, b"x" * PAGE, 0)
+    fcntl.fcntl(sent.fd, 1033, 0x0E)  # F_SEAL_WRITE, not F_SEAL_FUTURE_WRITE
+    with received(sent) as region:
+        assert region.frozen
+        assert region.view.readonly
+        assert region.view[:1] == b"x"
+
+
 def test_what_is_received_can_be_handed_on() -> None:
     with Region(PAGE) as region:
         region.freeze()

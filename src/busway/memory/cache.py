@@ -4,6 +4,7 @@ of the processor for each of its pages.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import Final
@@ -30,13 +31,15 @@ class Cache:
     def __len__(self) -> int:
         return len(self._known)
 
-    def mapping_of(self, fd: int, source: object = None) -> Mapping:
+    def mapping_of(self, fd: int, source: object = None, *, whole: bool = False) -> Mapping:
         """The memory of a descriptor that has come, from `source`. Raises ValueError for what is not to be
-        trusted, OSError: it cannot be mapped here.
+        trusted, OSError: it cannot be mapped here, or is to be `whole` and has holes.
         """
         size, key = system.check(fd)
         known = self._known.pop(key, None)
         if known is None:
+            if whole and system.has_holes(fd):
+                raise OSError(errno.ENODATA, "shared memory came that is not all there")
             mapping = _map(fd, size)
             self._made.add(mapping)
             self.size += size

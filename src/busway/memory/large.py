@@ -121,7 +121,7 @@ class Large:
         try:
             if not self.size_max or len(self.leases) >= self.leases_max:
                 return _copied(descriptor.fd, offset, size)
-            mapping = self.cache.mapping_of(descriptor.fd, source)
+            mapping = self.cache.mapping_of(descriptor.fd, source, whole=True)
         except OSError:
             return _copied(descriptor.fd, offset, size)
         if offset + size > mapping.size:

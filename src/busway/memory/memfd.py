@@ -20,9 +20,11 @@ from busway.drivers.descriptors import Descriptor
 _SEAL_SEAL: Final = 0x01
 _SEAL_SHRINK: Final = 0x02
 _SEAL_GROW: Final = 0x04
+_SEAL_WRITE: Final = 0x08
 _SEAL_FUTURE_WRITE: Final = 0x10
 _SIZE_SEALS: Final = _SEAL_SHRINK | _SEAL_GROW
 _LARGE: Final = 1 << 24
+_BLOCK: Final = 512  # bytes, in which stat(2) counts
 _MFD_CLOEXEC: Final = 0x01
 _MFD_ALLOW_SEALING: Final = 0x02
 _MFD_NOEXEC_SEAL: Final = 0x08  # since Linux 6.3, where an administrator may ask for it
@@ -101,7 +103,7 @@ def is_frozen(fd: int) -> bool:
     """Whether that was done, or this descriptor can only be read. Raises OSError."""
     if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         return True
-    return bool(fcntl.fcntl(fd, _F_GET_SEALS) & _SEAL_FUTURE_WRITE)
+    return bool(fcntl.fcntl(fd, _F_GET_SEALS) & (_SEAL_WRITE | _SEAL_FUTURE_WRITE))
 
 
 def check(fd: int) -> tuple[int, object]:
@@ -129,6 +131,14 @@ def check_pages(fd: int) -> None:
     """
     if os.fstatvfs(fd).f_bsize != os.sysconf("SC_PAGE_SIZE"):
         raise ValueError("shared memory came in huge pages")
+
+
+def has_holes(fd: int) -> bool:
+    """Whether some of what somebody else has sent is not there yet: to write there takes memory, to read it
+    in a mapping as well, and ends the program (SIGBUS) where none may be promised that is not there.
+    """
+    found = os.fstat(fd)
+    return found.st_blocks * _BLOCK < found.st_size
 
 
 def reopen(fd: int, *, writable: bool) -> int:

@@ -153,6 +153,8 @@ def received(descriptor: Descriptor) -> Region:
     system.check_pages(descriptor.fd)
     if not 0 < size <= SIZE_MAX:
         raise ValueError(f"a region of {size} bytes came")
+    if system.has_holes(descriptor.fd):  # of any size, for nothing, and to map it would fill them
+        raise ValueError(f"a region of {size} bytes came whose memory is not all there")
     frozen = system.is_frozen(descriptor.fd)
     if frozen and system.REUSES:
         # The mapping is not by this descriptor, so it does not hold the region: the region's own one does.

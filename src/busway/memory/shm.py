@@ -65,6 +65,11 @@ def check_pages(_fd: int) -> None:
     """Nothing more can be asked."""
 
 
+def has_holes(_fd: int) -> bool:
+    """Nobody says."""
+    return False
+
+
 def reopen(fd: int, *, writable: bool) -> int:
     """As of memfd.py; it can be written in in any case. Raises OSError."""
     return os.dup(fd)
