@@ -47,6 +47,7 @@ class Sharing:
         self.given = 0  # payloads that were put into memory
         self.taken = 0  # that others had put there
         self._large: Large | None = None
+        self._making = threading.Lock()
 
     def give(self, payload: Any) -> tuple[bytes, Any] | None:
         """As protocol/link/aside.py says, over any link."""
@@ -89,7 +90,7 @@ class Sharing:
 
     def _memory(self) -> Large:
         if self._large is None:
-            with _making:
+            with self._making:
                 if self._large is None:
                     from busway.memory.large import Large
 
@@ -143,9 +144,6 @@ class LinkSharing:
         """The link is over."""
         if self._took:
             self._sharing.ended(self._link)
-
-
-_making: Final = threading.Lock()
 
 
 def _sweep_later(sharing: ref[Sharing]) -> None:

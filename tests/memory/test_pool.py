@@ -19,6 +19,8 @@ from busway.memory.registry import Registry
 from busway.memory.system import system
 from tests.memory.conftest import Holder
 from tests.memory.test_region import PAGE, no_descriptor_more, until
+from tests.rigs.processes import output_of
+from tests.rigs.tree import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only there it is known who holds a region")
 
@@ -268,3 +270,72 @@ def test_of_many_regions_that_a_slow_reader_holds_a_few_are_looked_at_each_time(
         counts.append(pool.count)
         assert len(asked) <= 8
     assert counts == [101, 102, 103, 104, 105, 106, 107, 107, 108]
+
+
+FORKS = """
+import os, sys
+from busway.memory.registry import Registry
+
+registry, other = Registry(), Registry()
+for each in (registry, other):
+    each.take(5000).view[:6] = b"former"
+there = other.take(5000)
+seen = registry.take(5000).view  # nothing else of the region is kept
+seen[:6] = b"before"
+to_child, from_parent = os.pipe()
+to_parent, from_child = os.pipe()
+if child := os.fork():
+    del seen
+    assert os.read(to_parent, 1) == b"x"
+    taken = [registry.take(5000) for _ in range(4)]
+    for region in taken:
+        region.view[:6] = b"parent"
+    os.write(from_parent, b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    print(*{bytes(region.view[:6]).decode() for region in taken})
+    del region, taken[:]
+    print(registry.held, len({os.fstat(registry.take(5000)._fd).st_ino for _ in range(20)}) <= 5)
+else:
+    mine = [each.take(5000) for each in (registry, other) for _ in range(3)]
+    for region in mine:
+        region.view[:6] = b"child."
+    os.write(from_child, b"x")
+    assert os.read(to_child, 1) == b"x"
+    print(bytes(seen[:6]).decode(), registry.size, *{bytes(r.view[:6]).decode() for r in mine}, flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_forked_child_keeps_what_it_sees_and_shares_nothing_else_with_its_parent() -> None:
+    said = output_of([sys.executable, "-c", FORKS], cwd=ROOT)
+    assert said == "before 24576 child.\nparent\n0 True\n"
+
+
+LETS_GO = """
+import os
+from busway.memory.registry import Registry
+
+registry = Registry()
+region = registry.take(5000)
+to_child, from_parent = os.pipe()
+to_parent, from_child = os.pipe()
+if child := os.fork():
+    region = None
+    held = [registry.held]
+    for _ in range(2):
+        os.write(from_parent, b"x")
+        os.read(to_parent, 1)
+        held.append(registry.held)
+    print(*held)
+    os.waitpid(child, 0)
+else:
+    os.read(to_child, 1)
+    os.write(from_child, b"x")
+    os.read(to_child, 1)
+    region = None
+    os.write(from_child, b"x")
+"""
+
+
+def test_a_child_that_lets_go_of_a_region_gives_it_back_to_its_parent() -> None:
+    assert output_of([sys.executable, "-c", LETS_GO], cwd=ROOT) == "1 1 0\n"

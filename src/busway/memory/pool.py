@@ -12,9 +12,11 @@ import os
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import Final
+from weakref import WeakSet
 
-from busway.drivers.descriptors import Sole
+from busway.drivers.descriptors import Descriptor, Sole
 from busway.memory.mapping import Mapping
 from busway.memory.system import system
 
@@ -52,11 +54,12 @@ class Block(Sole):
 class Use(Sole):
     """A block while the owner's program has it; kept by all views of it."""
 
-    __slots__ = ("__weakref__", "_back", "block")
+    __slots__ = ("__weakref__", "_back", "block", "lease")
 
     def __init__(self, block: Block, back: deque[Block]) -> None:
         self.block = block
         self._back = back
+        self.lease: Descriptor | None = None  # of a child, which has it from its parent
 
     def __del__(self) -> None:
         self._back.append(self.block)  # in whatever thread, and amid whatever: no more than this
@@ -74,10 +77,14 @@ class Pool:
         self.size = 0  # of all blocks, in bytes
         self.count = 0
         self._swept = False  # somebody will
+        self._leases: list[tuple[Use, Descriptor | None]] = []  # for a child that is being made
         self._lock = threading.Lock()
+        self._uses: WeakSet[Use] = WeakSet()
         self._back: deque[Block] = deque()  # which the program has let go of
         self._lent: dict[Key, deque[Block]] = {}
         self._idle: dict[Key, list[Block]] = {}  # the one that was found idle last is at the end
+        with _forking:
+            _pools.add(self)
 
     def take(self, size: int, tag: str = "") -> Use | None:
         """A block of `size` bytes or more, less than twice as many, in which anything may stand; None if the
@@ -87,7 +94,11 @@ class Pool:
         with self._lock:
             self._collect()
             block = self._reused(key) or self._made(key)
-            return None if block is None else Use(block, self._back)
+            if block is None:
+                return None
+            use = Use(block, self._back)
+            self._uses.add(use)
+            return use
 
     def _collect(self) -> None:
         while self._back:
@@ -178,6 +189,56 @@ class Pool:
             for lent in self._lent.values():
                 self._look(lent, len(lent), enough=len(lent))
             return sum(map(len, self._lent.values()))
+
+    def before_fork(self) -> None:
+        """Until `forked` nothing changes here."""
+        self._lock.acquire()
+        self._leases = [(use, _lease(use)) for use in self._uses if system.REUSES]
+
+    def forked(self, *, child: bool) -> None:
+        """A child has none of the blocks, which its parent uses anew, but for what it saw at that moment:
+        that it holds as any reader, as long as it has a view of it.
+        """
+        leases, self._leases = self._leases, []
+        if child:
+            for use, lease in leases:
+                use.lease = lease
+            self.size = self.count = 0
+            self._swept = False  # the thread that would is the parent's
+            self._uses = WeakSet()
+            self._back, self._lent, self._idle = deque(), {}, {}
+        self._lock.release()
+
+
+def _lease(use: Use) -> Descriptor | None:
+    try:
+        return system.lease(use.block.fd, writable=False)
+    except OSError:
+        return None  # no descriptor is left
+
+
+_pools: Final[WeakSet[Pool]] = WeakSet()
+_forking: Final = threading.Lock()
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    for pool in _pools:
+        pool.before_fork()
+
+
+def _forked(*, child: bool) -> None:
+    for pool in _pools:
+        pool.forked(child=child)
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=partial(_forked, child=False),
+        after_in_child=partial(_forked, child=True),
+    )
 
 
 def _taken(key: Key) -> int:

@@ -4,6 +4,7 @@ map one anew costs a fault of the processor for each of its pages. Only those th
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Final
 
@@ -45,5 +46,13 @@ class Seen:
             if self.cache.sweep():
                 self._sweep_later()
 
+    def renew(self) -> None:
+        """In a forked child, amid whatever other threads of its parent did."""
+        self.cache = Cache(self.cache.size_max)
+        self._lock = threading.Lock()
+        self._timer = None
+
 
 seen: Final = Seen()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=seen.renew)
