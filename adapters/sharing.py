@@ -51,9 +51,10 @@ class Sharing:
 
     def give(self, payload: Any) -> tuple[bytes, Any] | None:
         """As protocol/link/aside.py says, over any link."""
-        if not self.size_max:
+        large = self._memory() if self.size_max else None
+        if large is None:
             return None
-        found = self._memory().put(payload)
+        found = large.put(payload)
         self.given += found is not None
         self._watch()
         return found
@@ -61,8 +62,14 @@ class Sharing:
     def take(self, description: bytes, thing: Any, link: object) -> Any:
         """As protocol/link/aside.py says, of what came over this link."""
         try:
-            payload = self._memory().look(description, thing, link)
-        except ValueError as error:
+            large = self._memory() if self.size_max else None
+            if large is not None:
+                payload = large.look(description, thing, link)
+            else:
+                from busway.memory.described import read
+
+                payload = read(description, thing.fd, self._payload_size_max)
+        except (ValueError, ImportError, OSError) as error:
             raise _objection(error) from None
         self.taken += 1
         self._watch()
@@ -78,6 +85,8 @@ class Sharing:
         if not any(connection.aside_on for connection in host.node.connections):
             return None
         large = self._memory()
+        if large is None:
+            return None
         found = large.join(pieces)
         if large.wants_sweep():
             host.soon(partial(_sweep_later, ref(self)))
@@ -88,13 +97,18 @@ class Sharing:
         if self._large is not None:
             self._large.cache.clear(link)
 
-    def _memory(self) -> Large:
+    def _memory(self) -> Large | None:
+        """None: this Python has no ctypes, or, as yet, no descriptor left to load what is needed."""
         if self._large is None:
             with self._making:
-                if self._large is None:
+                try:
                     from busway.memory.large import Large
 
-                    self._large = Large(self.size_max, self._payload_size_max)
+                    self._large = self._large or Large(self.size_max, self._payload_size_max)
+                except ModuleNotFoundError:
+                    self.size_max = 0
+                except (ImportError, OSError):
+                    pass
         return self._large
 
     def _watch(self) -> None:
@@ -154,9 +168,11 @@ def _sweep_later(sharing: ref[Sharing]) -> None:
         host.loop.call_later(SWEEP_S, partial(_sweep, sharing))
 
 
-def _objection(error: ValueError) -> Exception:
+def _objection(error: Exception) -> Exception:
     """The exception that `take` raises for what came."""
-    from busway.memory.large import TooLarge
+    if not isinstance(error, ValueError):
+        return LocalError(f"shared memory came, and what looks at it cannot be loaded: {error}")
+    from busway.memory.described import TooLarge
 
     text = str(error)
     return Refusal(codes.TOO_LARGE, text) if isinstance(error, TooLarge) else LocalError(text)

@@ -7,13 +7,14 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import errno
 import fcntl
 import gc
 import os
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from busway.adapters.tap import PAYLOAD_MAX, TAP_NAME, Tapped
 from busway.drivers.descriptors import Descriptor
 from busway.drivers.unix import UnixChannel
 from busway.memory import memfd
+from busway.memory.pool import Pool
 from busway.protocol import Link, Node, codes
 from tests.adapters.tools import Program, buses, sees, until
 from tests.rigs import held
@@ -58,6 +60,13 @@ def report(bus: AsyncBus | Bus) -> Any:
 def memory(bus: AsyncBus | Bus) -> Any:
     """The part of a node's report about it."""
     return report(bus)["memory"]
+
+
+def pool_of(bus: AsyncBus) -> Pool:
+    assert bus._host.sharing is not None
+    large = bus._host.sharing._memory()
+    assert large is not None
+    return large.pool
 
 
 def pair() -> tuple[UnixChannel, UnixChannel]:
@@ -466,8 +475,7 @@ async def test_what_is_idle_is_given_back_and_no_descriptor_stays(monkeypatch: p
         for _ in range(2):
             await a.send("lab/large", LARGE)
             assert (await receiver.receive()).payload == LARGE
-            assert a._host.sharing is not None
-            a._host.sharing._memory().pool.idle_s = 0.01
+            pool_of(a).idle_s = 0.01
             await until(lambda: memory(a)["size"] == memory(b)["mapped"] == 0)
             assert held.count() == before
 
@@ -482,8 +490,7 @@ async def test_what_was_made_for_nobody_but_this_program_is_given_back_too(
         await a.send("own", bytearray(LARGE))
         assert (await receiver.receive()).payload == LARGE
         assert (memory(a)["given"], memory(a)["size"]) == (0, SIZE)
-        assert a._host.sharing is not None
-        a._host.sharing._memory().pool.idle_s = 0.01
+        pool_of(a).idle_s = 0.01
         await until(lambda: memory(a)["size"] == 0)
 
 
@@ -567,6 +574,72 @@ async def test_what_others_have_sent_stays_mapped_when_a_link_ends() -> None:
             await receiver.receive()
             links[1].close()
             await until(lambda: memory(a)["mapped"] == 0)
+
+
+BARE = """
+sys.modules["_ctypes"] = None  # as where Python was built without libffi
+import busway
+async def main():
+    async with busway.AsyncBus(label="bare") as bus:
+        async def echo(request):
+            return request.payload[::-1]
+        bus.serve("echo", echo)
+        say("ready")
+        await heard()
+        memory = bus.node.report(0)["memory"]
+        say(memory["size_max"], memory["given"], memory["taken"])
+asyncio.run(main())
+"""
+
+
+async def test_a_python_without_ctypes_copies_what_comes_and_sends_bytes() -> None:
+    async with AsyncBus(label="tester") as bus, Program(BARE) as other:
+        await other.expect("ready")
+        await until(lambda: sees(bus, "echo"))
+        for _ in range(3):
+            assert await bus.request("echo", LARGE) == LARGE[::-1]
+        assert (memory(bus)["given"], memory(bus)["taken"]) == (3, 0)
+        await other.tell("leave")
+        assert await other.line() == "0 0 3"
+
+
+class NoneLeft:
+    """Finds no module of shared memory, as where no descriptor is left to open its file."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name.startswith("busway.memory."):
+            raise OSError(errno.EMFILE, "no descriptor is left")
+
+
+@contextlib.contextmanager
+def none_left() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in sys.modules if name.startswith("busway.memory.")]:
+            patch.delitem(sys.modules, name)
+        patch.setattr(sys, "meta_path", [NoneLeft(), *sys.meta_path])
+        yield
+
+
+async def test_without_a_descriptor_to_load_it_nothing_is_shared_for_now() -> None:
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        with none_left():
+            await a.send("lab/large", LARGE, ttl=10)
+            assert (await receiver.receive()).payload == LARGE
+        assert (memory(a)["given"], memory(b)["taken"]) == (0, 0)
+        await a.send("lab/large", LARGE)
+        assert (await receiver.receive()).payload == LARGE
+        assert (memory(a)["given"], memory(b)["taken"]) == (1, 1)
+
+
+async def test_what_cannot_be_looked_at_for_want_of_descriptors_ends_the_link() -> None:
+    async with two() as (a, b), b.register("lab/large"):
+        pool_of(a)  # that one has it loaded
+        await until(lambda: sees(a, "lab/large"))
+        (link,) = b.node.connections
+        with none_left():
+            await a.send("lab/large", LARGE)
+            await until(lambda: link.state == codes.CLOSED)
+        assert "what looks at it cannot be loaded: [Errno 24]" in link.close_text
 
 
 async def test_programs_share_as_buses_do() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import os
@@ -15,7 +16,8 @@ import pytest
 from busway.drivers.descriptors import Descriptor
 from busway.memory import large as larges
 from busway.memory import memfd
-from busway.memory.large import Large, TooLarge
+from busway.memory.described import TooLarge, describe
+from busway.memory.large import Large
 from busway.memory.pool import Pool
 from busway.memory.region import Region, given, received
 from busway.memory.registry import Registry
@@ -296,8 +298,8 @@ def test_for_more_than_a_payload_may_have_no_room_is_made(size_max: int) -> None
     sparse = Descriptor(fd)
     for exponent in (17, 44):
         with pytest.raises(TooLarge, match=f"a payload of {1 << exponent} bytes .* at most 131071 are taken"):
-            Large(size_max, (1 << 17) - 1).look(larges._describe(0, 1 << exponent), sparse)
-    assert len(Large(0, 1 << 17).look(larges._describe(0, 1 << 17), sparse)) == 1 << 17
+            Large(size_max, (1 << 17) - 1).look(describe(0, 1 << exponent), sparse)
+    assert len(Large(0, 1 << 17).look(describe(0, 1 << 17), sparse)) == 1 << 17
 
 
 def test_memory_with_holes_is_read_and_not_mapped() -> None:
@@ -307,7 +309,7 @@ def test_memory_with_holes_is_read_and_not_mapped() -> None:
     os.pwrite(sent.fd, b"x" * PAGE, 1 << 17)
     fcntl.fcntl(sent.fd, 1033, 0x02 | 0x04)
     theirs = Large(1 << 20)
-    view = theirs.look(larges._describe(PAGE, 1 << 17), sent)
+    view = theirs.look(describe(PAGE, 1 << 17), sent)
     assert bytes(view) == bytes((1 << 17) - PAGE) + b"x" * PAGE
     assert os.fstat(sent.fd).st_blocks * 512 == PAGE
     assert not theirs.cache.mapped()
@@ -408,6 +410,16 @@ def test_where_the_system_has_no_memory_to_share_payloads_are_bytes(monkeypatch:
     large = Large(1 << 20)
     assert large.put(BLOCK) is None
     assert large.look(*put_by_another()) == BLOCK
+
+
+def test_a_want_of_descriptors_is_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, "no descriptor is left")
+
+    for name in ("make", "reopen"):
+        with monkeypatch.context() as patch:
+            patch.setattr(memfd, name, fails)
+            assert memfd.missing() == ""
 
 
 def put_by_another() -> tuple[bytes, Descriptor]:

@@ -7,7 +7,6 @@ is held against the size that the kernel tells, and nothing is read of the memor
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +14,7 @@ from weakref import WeakSet
 
 from busway.drivers.descriptors import Descriptor
 from busway.memory.cache import Cache
+from busway.memory.described import BEYOND, PAYLOAD_SIZE_MAX, copied, describe, read_description
 from busway.memory.mapping import Mapping, place_of
 from busway.memory.pool import Pool, Use
 from busway.memory.region import Region
@@ -23,15 +23,8 @@ from busway.memory.system import missing, system
 # Descriptors of payloads that came and are held here, and of those that were put into memory: each so many,
 # or a quarter of what the process may have open.
 DESCRIPTORS_MAX: Final = 256
-PAYLOAD_SIZE_MAX: Final = (1 << 32) - 1
 
-_VERSION: Final = 1
-_PIECE: Final = 1 << 20
 _COMPARED_MAX: Final = 4096  # bytes of what stands between arrays: more is copied
-
-
-class TooLarge(ValueError):
-    """A payload came that is larger than any may be."""
 
 
 class Large:
@@ -71,7 +64,7 @@ class Large:
             if use is None:
                 return None
             self._last = (payload, use)
-            return _describe(0, len(payload)), system.lease(use.block.fd, writable=False)
+            return describe(0, len(payload)), system.lease(use.block.fd, writable=False)
         except OSError:
             return None  # no descriptor or no memory is left
 
@@ -82,7 +75,7 @@ class Large:
         keeper = place.keep
         if not isinstance(keeper, Descriptor) or not system.is_frozen(fd):
             keeper = system.lease(fd, writable=False)
-        return _describe(place.offset, view.nbytes), keeper
+        return describe(place.offset, view.nbytes), keeper
 
     def join(self, pieces: Sequence[bytes | memoryview]) -> memoryview | None:
         """The pieces of a payload one after the other, in memory from which it need not be copied again;
@@ -115,17 +108,15 @@ class Large:
         that descriptor; with many of those it is copied. `source` as of Cache. Raises ValueError if it is not
         what it says, TooLarge.
         """
-        offset, size = _read(description)
-        if size > self.payload_size_max:
-            raise TooLarge(_TOO_LARGE % (size, self.payload_size_max))
+        offset, size = read_description(description, self.payload_size_max)
         try:
             if not self.size_max or len(self.leases) >= self.leases_max:
-                return _copied(descriptor.fd, offset, size)
+                return copied(descriptor.fd, offset, size)
             mapping = self.cache.mapping_of(descriptor.fd, source, whole=True)
         except OSError:
-            return _copied(descriptor.fd, offset, size)
+            return copied(descriptor.fd, offset, size)
         if offset + size > mapping.size:
-            raise ValueError(_BEYOND % (size, offset, mapping.size))
+            raise ValueError(BEYOND % (size, offset, mapping.size))
         self.leases.add(descriptor)
         return mapping.view(descriptor)[offset : offset + size]
 
@@ -143,11 +134,6 @@ class Large:
         self._last = None
         kept = self.cache.sweep()
         return self.pool.sweep(bool(kept))
-
-
-_BEYOND: Final = "a payload of %d bytes from %d on came in shared memory of %d"
-_TOO_LARGE: Final = "a payload of %d bytes came in shared memory, and at most %d are taken"
-_STRANGE: Final = "a description of a payload in shared memory that cannot be read"
 
 
 def _descriptors_max() -> int:
@@ -194,53 +180,3 @@ def _lies_at(whole: memoryview, mapping: Mapping, at: int, piece: bytes | memory
         return bytes(whole[at : at + len(piece)]) == bytes(piece)
     place = place_of(memoryview(piece))
     return place is not None and place.mapping is mapping and place.offset == at
-
-
-def _copied(fd: int, offset: int, size: int) -> memoryview:
-    """All that a descriptor has there, by reading. Raises ValueError."""
-    whole, _ = system.check(fd)
-    if offset + size > whole:
-        raise ValueError(_BEYOND % (size, offset, whole))
-    found = bytearray(size)
-    at = 0
-    while at < size:
-        try:
-            count = os.preadv(fd, [memoryview(found)[at : at + _PIECE]], offset + at)
-        except OSError as error:
-            raise ValueError(f"shared memory came that cannot be read: {error}") from None
-        if not count:
-            raise ValueError(_BEYOND % (size, offset, offset + at))
-        at += count
-    return memoryview(found).toreadonly()
-
-
-# Descriptions: a version, then where the payload begins and its size, least significant seven bits first
-
-
-def _describe(offset: int, size: int) -> bytes:
-    return bytes((_VERSION, *_septets(offset), *_septets(size)))
-
-
-def _septets(value: int) -> list[int]:
-    found = []
-    while value >= 0x80:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return [*found, value]
-
-
-def _read(description: bytes) -> tuple[int, int]:
-    """Raises ValueError."""
-    numbers: list[int] = []
-    value = shift = 0
-    for byte in description[1:]:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            numbers.append(value)
-            value = shift = 0
-        elif shift > 56:
-            raise ValueError(_STRANGE)
-    if description[:1] != bytes((_VERSION,)) or len(numbers) != 2 or shift:
-        raise ValueError(_STRANGE)
-    return numbers[0], numbers[1]

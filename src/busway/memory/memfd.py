@@ -33,6 +33,7 @@ _F_GET_SEALS: Final = 1034
 _F_OFD_GETLK: Final = 36
 _F_OFD_SETLK: Final = 37
 _FLOCK: Final = "hhqqi4x"  # struct flock: type, whence, start, length (0: all), process
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)  # now, and not for ever
 _HELD: Final = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
 _ASKED: Final = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
@@ -49,12 +50,12 @@ def missing() -> str:
     try:
         fd = make(os.sysconf("SC_PAGE_SIZE"))
     except OSError as error:
-        return f"there is no memory to be shared: {error}"
+        return "" if error.errno in _SHORT else f"there is no memory to be shared: {error}"
     try:
         freeze(fd)
         lease(fd, writable=False).close()
     except OSError as error:
-        return f"memory cannot be shared safely: {error}"
+        return "" if error.errno in _SHORT else f"memory cannot be shared safely: {error}"
     finally:
         os.close(fd)
     return ""
