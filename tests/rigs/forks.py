@@ -14,7 +14,7 @@ import atexit
 import contextlib
 import functools
 import gc
-import importlib
+import importlib.util
 import io
 import json
 import os
@@ -38,7 +38,17 @@ READY = (
     *("asyncio", "cbor2", "click.shell_completion", "rich.table"),
     *("busway.adapters.asyncio", "busway.adapters.threads"),
 )
-PATH = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+
+
+def _package() -> Path:
+    """Where the tests themselves have busway from: src, or what was compiled (tests/rigs/compiled.py)."""
+    found = importlib.util.find_spec("busway")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent.parent
+
+
+PATH = os.pathsep.join((str(_package()), str(ROOT)))
 TOGETHER, APART = b"1", b"2"  # in the session of the one that forks; in one of its own
 
 
