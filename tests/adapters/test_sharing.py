@@ -642,6 +642,62 @@ async def test_what_cannot_be_looked_at_for_want_of_descriptors_ends_the_link() 
         assert "what looks at it cannot be loaded: [Errno 24]" in link.close_text
 
 
+MIDDLE = """
+import busway
+async def main():
+    async with busway.AsyncBus(label="middle") as bus, bus.register("region") as regions:
+        say("ready")
+        message = await regions.receive()
+        (region,) = message.regions
+        view = region.view
+        say("writable" if not view.readonly else "read only")
+        await heard()
+        await bus.send("third", view, ttl=30)
+        await heard()
+asyncio.run(main())
+"""
+THIRD = """
+import busway, fcntl, mmap
+from tests.rigs import held
+async def main():
+    async with busway.AsyncBus(label="third") as bus, bus.register("third") as mail:
+        say("ready")
+        message = await mail.receive()
+        view = message.view
+        for fd, path in held.descriptors().items():
+            if "memfd:busway" in path:
+                say("descriptor", fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY)
+                for way in (lambda: os.pwrite(fd, b"x", 0), lambda: mmap.mmap(fd, 0)):
+                    try:
+                        way()
+                    except OSError as error:
+                        say(error.strerror)
+        say(view.readonly, bytes(view[:5]).decode())
+        await heard()
+        say(bytes(view[:5]).decode())
+asyncio.run(main())
+"""
+
+
+async def test_a_view_that_somebody_passes_on_can_only_be_read_by_who_gets_it() -> None:
+    """Also of a region that its maker has not frozen, in which the one who passes it on may write."""
+    async with AsyncBus(label="tester") as bus, Program(MIDDLE) as middle, Program(THIRD) as third:
+        await middle.expect("ready")
+        await third.expect("ready")
+        region = busway.Region(SIZE)
+        region.view[:5] = b"first"
+        await bus.send("region", regions=[region], ttl=30)
+        await middle.expect("writable")
+        await middle.tell()
+        await third.expect("descriptor True")
+        await third.expect("Bad file descriptor")
+        await third.expect("Permission denied")
+        await third.expect("True first")
+        region.view[:5] = b"later"
+        await third.tell()
+        await third.expect("later")  # the same pages
+
+
 async def test_programs_share_as_buses_do() -> None:
     async with AsyncBus(label="tester") as bus, Program(OTHER) as other:
         await other.expect("ready")
