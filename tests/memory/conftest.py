@@ -26,6 +26,10 @@ class Holder:
     def tell(self, word: str, *descriptors: Descriptor) -> str:
         """Hand over, with a word that says what for; returns the answer."""
         self.post(word, *descriptors)
+        return self.answer()
+
+    def answer(self) -> str:
+        """The answer to the word that was posted longest ago."""
         return self.line.recv(64).decode()
 
     def post(self, word: str, *descriptors: Descriptor) -> None:
@@ -43,6 +47,14 @@ class Holder:
 
 @pytest.fixture
 def holder() -> Iterator[Holder]:
+    found = Holder()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def another(holder: Holder) -> Iterator[Holder]:
+    """A second one."""
     found = Holder()
     yield found
     found.close()

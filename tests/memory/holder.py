@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from busway.drivers.descriptors import Descriptor
@@ -59,6 +60,17 @@ def force(descriptor: Descriptor) -> str:
     return "refused"
 
 
+def freeze(place: int, descriptor: Descriptor) -> str:
+    """Freeze it when its first byte says so, as others do at that instant; ready once its own byte is set."""
+    with regions.received(descriptor) as region:
+        view = region.view
+        view[place] = 1
+        while not view[0]:
+            pass
+        region.freeze()
+        return "frozen" if region.frozen else "not frozen"
+
+
 def drop() -> str:
     """Let go of all."""
     held.clear()
@@ -68,6 +80,7 @@ def drop() -> str:
 def main() -> None:
     commands: dict[str, Callable[..., str]] = {
         "keep": keep, "map": map_, "write": write, "force": force, "drop": drop,
+        "freeze 1": partial(freeze, 1), "freeze 2": partial(freeze, 2),
     }  # fmt: skip
     with socket.socket(fileno=int(sys.argv[1])) as line:
         while True:

@@ -133,6 +133,25 @@ def test_who_freezes_it_first_has_frozen_it_for_all() -> None:
 # Between processes
 
 
+def test_two_programs_that_freeze_it_at_the_same_instant_both_have_frozen_it(
+    holder: Holder, another: Holder
+) -> None:
+    last = time.monotonic() + 3
+    for round in range(200):
+        region = Region(PAGE)
+        view = region.view
+        for place, each in enumerate((holder, another), 1):
+            each.post(f"freeze {place}", handed(region))
+        until(lambda view=view: view[1] and view[2])  # type: ignore[misc]
+        view[0] = 1
+        region.freeze()  # and a third, which is this one
+        assert [holder.answer(), another.answer()] == ["frozen", "frozen"]
+        assert region.frozen
+        assert fcntl.fcntl(region._fd, 1034) & 0x11 == 0x11  # F_GET_SEALS: FUTURE_WRITE, and no other ever
+        if round and time.monotonic() > last:
+            break
+
+
 def test_both_sides_see_the_same_bytes_at_the_same_time(holder: Holder) -> None:
     with Region(PAGE) as region:
         assert holder.tell("write", handed(region)) == "written"
