@@ -318,6 +318,41 @@ async def test_arrays_on_pages_that_others_see_go_as_they_are() -> None:
         assert memory(a)["size"] > size
 
 
+async def test_an_array_of_a_registry_is_not_copied_whatever_it_is_sent_in() -> None:
+    registry = busway.Registry()
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        await until(lambda: sees(a, "lab/large"))
+        for number in range(5):
+            for form in (lambda pixels: pixels, lambda pixels: {"a": 1, "p": pixels, "z": 2}, as_frame):
+                pixels = registry.array((400, 300), "f4")
+                pixels[:] = number
+                await a.send("lab/large", form(pixels))
+                message = await receiver.receive()
+                found = message.payload
+                assert same(found, form(shown(pixels)))
+                pixels[0, 0] = 7
+                assert array_in(found)[0, 0] == 7
+                assert array_in(found).flags.aligned
+                del message, found, pixels
+        assert memory(a)["size"] == 0
+        assert registry.size == 1 << 19
+
+
+def as_frame(pixels: Any) -> Frame:
+    return Frame(3, pixels)
+
+
+def shown(pixels: Any) -> Any:
+    """The same as it comes to others: it cannot be written."""
+    found = pixels.copy()
+    found.flags.writeable = False
+    return found
+
+
+def array_in(value: Any) -> Any:
+    return value["p"] if isinstance(value, dict) else getattr(value, "pixels", value)
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "ws"])
 async def test_other_links_carry_what_lies_in_memory_as_bytes(scheme: str) -> None:
     """Sealed, protected or plain; the sender has a link that shares, so its payloads lie in memory."""
@@ -325,13 +360,15 @@ async def test_other_links_carry_what_lies_in_memory_as_bytes(scheme: str) -> No
         listener = await far.listen(f"{scheme}://127.0.0.1:0", token="a-token-of-the-tests-of-16")
         await a.connect(listener.url, token="a-token-of-the-tests-of-16")
         async with far.register("far", realm="global") as mail, b.register("near") as near:
-            for payload in (bytearray(LARGE), numpy.arange(400_000), {"x": numpy.ones(100_000)}):
+            own = busway.Registry().array(100_000, "u4")
+            own[:] = 5
+            for payload in (bytearray(LARGE), numpy.arange(400_000), {"x": numpy.ones(100_000)}, {"y": own}):
                 await a.send("far", payload, ttl=10)
                 await a.send("near", payload, ttl=10)
                 there, here = await mail.receive(), await near.receive()
                 assert same(there.payload, here.payload)
                 assert type(there.payload) is type(here.payload)
-            assert (memory(far), memory(b)["taken"]) == ({}, 3)
+            assert (memory(far), memory(b)["taken"]) == ({}, 4)
 
 
 async def test_sealed_ones_are_shared_and_opened_from_a_copy() -> None:

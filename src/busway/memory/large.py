@@ -18,6 +18,7 @@ from busway.memory.described import BEYOND, PAYLOAD_SIZE_MAX, copied, describe, 
 from busway.memory.mapping import Mapping, place_of
 from busway.memory.pool import Pool, Use
 from busway.memory.region import Region
+from busway.memory.room import Room
 from busway.memory.system import missing, system
 
 # Descriptors of payloads that came and are held here, and of those that were put into memory: each so many,
@@ -151,13 +152,16 @@ def _fd_of(keeper: object) -> int:
         return keeper.block.fd
     if isinstance(keeper, Region):
         return keeper._fd
+    if isinstance(keeper, Room):
+        return keeper.use.block.fd
     return keeper.fd if isinstance(keeper, Descriptor) else -1
 
 
 def _lying(pieces: Sequence[bytes | memoryview]) -> memoryview | None:
     """The pieces where they lie, one after the other; None: nowhere.
 
-    As a view of a region does, alone; or an array that came, and is sent with the same before and behind it.
+    As a view of a region does, alone; or an array that came, and is sent with the same before and behind it;
+    or one of a registry, with room for these.
     """
     number = max(range(len(pieces)), key=lambda number: len(pieces[number]))
     place = place_of(memoryview(pieces[number]))
@@ -167,6 +171,8 @@ def _lying(pieces: Sequence[bytes | memoryview]) -> memoryview | None:
     size = sum(map(len, pieces))
     if not 0 <= at <= place.mapping.size - size:
         return None
+    if isinstance(place.keep, Room):
+        place.keep.fill(at, pieces, number)
     whole = place.mapping.view(place.keep).toreadonly()
     for each, piece in enumerate(pieces):
         if each != number and not _lies_at(whole, place.mapping, at, piece):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from typing import Final
+from collections.abc import Sequence
+from operator import index
+from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from busway.memory import region as regions
-from busway.memory.pool import IDLE_S, Pool
+from busway.memory.pool import IDLE_S, Pool, Use
 from busway.memory.region import Region
+from busway.memory.room import MARGIN, Room
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SIZE_MAX: Final = 1 << 28
 
@@ -61,6 +68,33 @@ class Registry:
         """
         if not isinstance(size, int) or isinstance(size, bool) or not isinstance(tag, str):
             raise TypeError(f"take() wants a number of bytes and a text, not {size!r} and {tag!r}")
+        return regions.reused(self._use(size, tag))
+
+    def array(self, shape: int | Sequence[int], dtype: object = "u1", tag: str = "") -> NDArray[Any]:
+        """An array of numpy in memory that nobody else has, with room for all else that a payload has: sent
+        alone or in a dict or a dataclass, whose other fields take less than 4 KiB, it is not copied. It is
+        writable, and what an earlier use has left stands in it. Its memory comes back as a region's does.
+
+        Args: `shape` and `dtype` as of numpy, of numbers or truth values.
+
+        What is written in it after it was sent, its receivers see: take another one. Sent again with other
+        things beside it, or in part, it is copied as any array.
+        Raises as `take`, and ImportError without numpy.
+        """
+        import numpy
+
+        kind = numpy.dtype(dtype)  # type: ignore[call-overload]
+        if kind.kind not in "biufc" or not isinstance(tag, str):
+            raise TypeError(f"array() wants a dtype of numbers and a text, not {kind} and {tag!r}")
+        sides = tuple(map(index, (shape,) if isinstance(shape, int) else shape))
+        if min(sides, default=1) < 1:
+            raise ValueError(f"a shape is of numbers from 1 on, not {shape!r}")
+        size = math.prod(sides) * kind.itemsize
+        room = Room(self._use(size + 2 * MARGIN, tag), size)
+        view = room.use.block.mapping.view(room)
+        return numpy.ndarray(sides, kind, view, MARGIN)
+
+    def _use(self, size: int, tag: str) -> Use:
         if not 0 < size <= regions.SIZE_MAX:
             raise ValueError(f"a region has 1 to 2^40 bytes, not {size}")
         pool = self._pool
@@ -73,7 +107,7 @@ class Registry:
             )
         if pool.wants_sweep():
             _sweep_later(ref(pool), pool.idle_s)
-        return regions.reused(use)
+        return use
 
 
 def _sweep_later(pool: ref[Pool], after_s: float) -> None:
