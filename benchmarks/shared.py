@@ -13,6 +13,7 @@ that a message takes in all processes, at full speed: where others use the machi
 The systems, each as its documents say that it is fast:
 
   busway, region     the program writes into a region of a busway.Registry of eight and sends a view of it
+  busway, array      the same with an array of numpy of the registry's; arrays arrive
   busway, numpy      an array of the program's is sent, which it may change at once; arrays arrive
   busway, bytes      the same with a bytearray; message.view is looked at
   busway, socket     the same with Limits(shared_memory=False); only if named, for it takes long
@@ -139,25 +140,30 @@ def busway_system(view: Callable[[Any], Any], convert: Callable[[bytearray], Any
     return System(receiver, sender)
 
 
-@contextlib.asynccontextmanager
-async def region_sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
-    async with opened(place) as bus:
-        registries: dict[int, busway.Registry] = {}
+def registry_sender(take: Callable[[busway.Registry, int], Any], block: int) -> Any:
+    """Publishes what `take` gives of a registry with room for eight, each in a block of `block` sizes."""
 
-        async def buffer(size: int) -> memoryview:
-            if size not in registries:
-                registries[size] = busway.Registry(SLOTS * (1 << (size - 1).bit_length()))
-            while True:
-                try:
-                    return registries[size].take(size).view[:size]
-                except MemoryError:  # the receivers have all of them
-                    await asyncio.sleep(0)
-                    time.sleep(NAP_S)  # noqa: ASYNC251 - no timer of the loop is so short
+    @contextlib.asynccontextmanager
+    async def sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
+        async with opened(place) as bus:
+            registries: dict[int, busway.Registry] = {}
 
-        async def put(view: memoryview) -> None:
-            await bus.publish(NAME, view, wait=True)
+            async def buffer(size: int) -> Any:
+                if size not in registries:
+                    registries[size] = busway.Registry(SLOTS * block * (1 << (size - 1).bit_length()))
+                while True:
+                    try:
+                        return take(registries[size], size)
+                    except MemoryError:  # the receivers have all of them
+                        await asyncio.sleep(0)
+                        time.sleep(NAP_S)  # noqa: ASYNC251 - no timer of the loop is so short
 
-        yield buffer, put
+            async def put(room: Any) -> None:
+                await bus.publish(NAME, room, wait=True)
+
+            yield buffer, put
+
+    return sender
 
 
 # pyzmq --------------------
@@ -309,11 +315,19 @@ async def hand_sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
 
 
 BYTES_SENT = busway_system(lambda message: message.view, lambda room: room)
+ARRAYS_SENT = busway_system(
+    lambda message: message.payload, lambda room: numpy.frombuffer(room, "u1").reshape(-1, 64)
+)
 SYSTEMS: dict[str, System] = {
-    "busway, region": System(BYTES_SENT.receiver, region_sender),
-    "busway, numpy": busway_system(
-        lambda message: message.payload, lambda room: numpy.frombuffer(room, "u1").reshape(-1, 64)
+    "busway, region": System(
+        BYTES_SENT.receiver, registry_sender(lambda registry, size: registry.take(size).view[:size], 1)
     ),
+    "busway, array": System(
+        # Its margins make a block of twice the size of an array of a power of two.
+        ARRAYS_SENT.receiver,
+        registry_sender(lambda registry, size: registry.array((size // 64, 64)), 2),
+    ),
+    "busway, numpy": ARRAYS_SENT,
     "busway, bytes": BYTES_SENT,
     "busway, socket": busway_system(lambda message: message.view, lambda room: room, shared_memory=False),
     "pyzmq": zmq_system(copy=True),
@@ -358,7 +372,7 @@ def look(message: Any) -> tuple[int, int]:
 
 
 def written(room: Any, number: int) -> None:
-    struct.pack_into("<Q", room, len(room) - 8, number)
+    struct.pack_into("<Q", room, memoryview(room).nbytes - 8, number)
     STAMP.pack_into(room, 0, number, time.perf_counter_ns())
 
 
