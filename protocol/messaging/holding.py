@@ -4,7 +4,7 @@ queue: as far as more of these may wait.
 What is only a payload is copied if it may not; so shared memory changes nothing but how quick it is.
 """
 
-from busway.protocol.messaging.carried import Carried, Pool
+from busway.protocol.messaging.carried import Carried
 from busway.protocol.messaging.endpoints import Message, Receiver
 from busway.protocol.messaging.leaving import note_lost
 from busway.protocol.messaging.marked import MarkedMessage
@@ -28,8 +28,6 @@ _SHARE: "Final" = 9
 
 class Holding(Replaying):
     """Queues what has brought things."""
-
-    pool: Pool
 
     def deliver(self, message: Message) -> None:
         """Queue a message at its receiver, or apply the receiver's policy."""

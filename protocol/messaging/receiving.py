@@ -58,7 +58,7 @@ class Receiving(Yielding):
         self.process_only = {}
         self.subscribed = 0
         self.yielded = {}
-        self.patterns, self.reply_flows = {}, {}
+        self.patterns, self.reply_flows, self.going = {}, {}, {}
         self.handlers = Handlers(host, self.gate)
         self.pool = Pool()
         self.counters = {
@@ -593,10 +593,15 @@ class Receiving(Yielding):
         request = peer.serving.get(id)
         if request is None or request.stream is None:
             return
-        request.stream.last_used = now
-        gain = (limit - request.stream.limit) & 0xFFFF
+        stream = request.stream
+        stream.last_used = now
+        going = self.going.get(stream) if self.going else None
+        gain = (limit - (stream.limit if going is None else going.told)) & 0xFFFF
         if 0 < gain < 0x8000:
-            request.stream.limit += gain
+            if going is None:
+                stream.limit += gain
+            else:
+                going.raise_limit(gain)
             request.moved_at = now
             request.expires = now + request.timeout_ms
             self._arm(request, now)

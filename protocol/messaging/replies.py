@@ -9,6 +9,7 @@ from busway.protocol.messaging.carried import Carried
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.events import UndeliverableEvent
 from busway.protocol.messaging.flows import LAUNCHED, NEXT, SENT, Pending
+from busway.protocol.messaging.part_things import WaitingParts
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.peers import Peer
@@ -19,6 +20,7 @@ from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from busway.protocol.link.aside import Beside
     from busway.protocol.link.face import LinkFace
 
 
@@ -33,6 +35,7 @@ class Answers:
 
     def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
+        self.waiting: "dict[int, WaitingParts]" = {}  # of requests with parts that have brought things
 
     def tell_window(self, pending: Pending, now: int) -> None:
         """PART_CREDIT: the server may send as many parts as the program has room for."""
@@ -147,18 +150,39 @@ class Answers:
             return
         room = pending.next_part - pending.consumed < pending.window
         if frame.number & 0xFFFF != pending.next_part & 0xFFFF or not room:
-            self._lose_part(pending, now)
+            self._lose_part(pending, codes.PART_LOST, now)
+            return
+        things = frame.things()
+        if things is not None and not self._origin.receiving.pool.has_room(things.count, _beside(link)):
+            self._lose_part(pending, codes.FILES_FULL, now)
             return
         pending.next_part += 1
         pending.link = link
         self._extend(pending, now)
         outcome = outcomes.Outcome(frame.id, outcomes.PARTIAL)
         _fill(outcome, frame)
+        if things is not None and things.count:
+            self._hold(pending, outcome, things.count, link)
         self._origin.host.emit(outcome)
 
-    def _lose_part(self, pending: Pending, now: int) -> None:
+    def _hold(self, pending: Pending, outcome: Outcome, count: int, link: "LinkFace | None") -> None:
+        """The things of a part count until the program has read it, or wants none any more."""
+        waiting = self.waiting.get(pending.id)
+        if waiting is None:
+            waiting = self.waiting[pending.id] = WaitingParts(pending.consumed)
+        brought: Carried = outcome.beside
+        brought.hold(count, waiting, self._origin.receiving.pool, _beside(link))
+        waiting.add(pending.next_part - 1, brought)
+
+    def forget(self, token: int) -> None:
+        """Nobody reads the parts of that request any more."""
+        waiting = self.waiting.pop(token, None)
+        if waiting is not None:
+            waiting.drop()
+
+    def _lose_part(self, pending: Pending, reason: int, now: int) -> None:
         self._origin.call_off(pending, now)
-        self._origin.finish(pending, outcomes.UNDELIVERED, codes.PART_LOST)
+        self._origin.finish(pending, outcomes.UNDELIVERED, reason)
 
     def _extend(self, pending: Pending, now: int) -> None:
         """A stream's timeout counts from its last part, or from when the program had read that."""
@@ -171,19 +195,23 @@ class Answers:
         if pending is None:
             return
         if parts != pending.next_part & 0xFFFF:
-            self._lose_part(pending, now)
+            self._lose_part(pending, codes.PART_LOST, now)
         else:
             self._origin.finish(pending, outcomes.ENDED)
 
     def consume_part(self, token: int, now: int) -> None:
         """The program took a part: let the server send on when half of the window is used."""
+        waiting = self.waiting.get(token) if self.waiting else None
+        brought = waiting is not None and waiting.read()
         pending = self._origin.pending.get(token)
+        if pending is None and waiting is not None and not waiting.holding:
+            self.forget(token)
         if pending is None or pending.consumed >= pending.next_part:
             return
         pending.consumed += 1
         if pending.consumed == pending.next_part:
             self._extend(pending, now)  # from here on it waits for the server
-        if pending.consumed % max(1, pending.window // 2) == 0:
+        if brought or pending.consumed % max(1, pending.window // 2) == 0:
             self.tell_window(pending, now)
 
     # Traces
@@ -216,6 +244,10 @@ class Answers:
         outcome = origin.finish(pending, outcomes.TRACED)
         outcome.payload = frame.payload
         outcome.node_id = peer.node_id
+
+
+def _beside(link: "LinkFace | None") -> "Beside | None":
+    return None if link is None else link.beside
 
 
 def _fill(outcome: Outcome, frame: Frame) -> None:

@@ -8,6 +8,7 @@ from busway.protocol.messaging.correspondent import Correspondent
 from busway.protocol.messaging.endpoints import InFlow
 from busway.protocol.messaging.events import RequestEvent
 from busway.protocol.messaging.flows import UNLIMITED, MarkedFlow, OutFlow, answers_flow
+from busway.protocol.messaging.part_things import GoingParts
 from busway.protocol.messaging.payload import size_of
 from busway.protocol.messaging.requests import DONE, Request
 from busway.protocol.messaging.sender import Origin, may_go
@@ -33,6 +34,7 @@ class Responding(ReceiverSide):
     me: Correspondent
     origin: Origin
     reply_flows: "dict[bytes, OutFlow]"
+    going: "dict[OutFlow, GoingParts]"  # of streams that bring things
 
     def respond(
         self,
@@ -101,9 +103,18 @@ class Responding(ReceiverSide):
         if self._exceeds(request, payload):
             return self._break_off(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
-        if things is not None and not self._bring(request, out, things):
-            return self._break_off(request, codes.NO_FILES, _NO_FILES, now)
+        if things is not None:
+            if not self._bring(request, out, things):
+                return self._break_off(request, codes.NO_FILES, _NO_FILES, now)
+            if things.count:
+                self._note_things(request.stream, things.count)
         return self._submit(request.stream, out, request.id, now)
+
+    def _note_things(self, stream: OutFlow, count: int) -> None:
+        going = self.going.get(stream)
+        if going is None:
+            going = self.going[stream] = GoingParts(stream)
+        going.add(count)
 
     def _bring(self, request: Request, out: Frame, things: Things) -> bool:
         """Let things go beside an answer. False: they do not get to the origin."""
@@ -203,6 +214,8 @@ class Responding(ReceiverSide):
 
     def _finish_request(self, request: Request) -> None:
         request.state = DONE
+        if self.going and request.stream is not None:
+            self.going.pop(request.stream, None)
         if request.timer is not None:
             self.timers.disarm(request.timer)
             request.timer = None

@@ -394,6 +394,8 @@ class Origin(SenderSide):
 
     def cancel(self, token: int, now: int) -> None:
         """The caller no longer wants it; a token that is over is ignored."""
+        if self.answers.waiting:
+            self.answers.forget(token)
         pending = self.pending.get(token)
         if pending is None:
             return

@@ -4,6 +4,7 @@ the sender's side that is above all where messages go.
 
 from busway.protocol.errors import WrongKindError
 from busway.protocol.link.face import LinkFace
+from busway.protocol.messaging.carried import Pool
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, EndpointHost
 from busway.protocol.messaging.flows import FlowOwner, MarkedFlow, OutFlow, Pending, Target, flow_to
@@ -38,6 +39,7 @@ class ReceiverSide(EndpointHost):
     process_only: "dict[bytes, bool]"  # uuids of PROCESS endpoints: their payloads stay objects
     timers: Timers
     handlers: Handlers
+    pool: Pool
 
     def arrive_local(self, frame: Frame, now: int) -> None:
         """A message of this very node."""

@@ -23,6 +23,7 @@ BATCH_MAX: "Final" = 190  # ... that are handed over with one write: Linux takes
 WAITING_MAX: "Final" = 317  # ... that have come and belong to no frame yet: one call's, and a message's
 LINK_MAX: "Final" = 256  # ... of messages in receivers' queues that came over one link
 NODE_MAX: "Final" = 1024  # ... over all of them, and from this node itself
+STREAM_MAX: "Final" = 32  # ... in unread parts of one reply: then its server waits before it sends another
 # Bytes that one counts for in the queues of a link, so that 256 fill it; what is passed on has more room.
 WEIGHT: "Final" = codes.QUEUE_SIZE_MAX >> 8
 TRANSIT_WEIGHT: "Final" = 32000

@@ -270,6 +270,29 @@ async def test_an_answer_has_files_for_who_wants_them(hops: int) -> None:
         await at.settles()
 
 
+def things_at(bus: AsyncBus) -> int:
+    found: int = bus._host.node.receiving.pool.held
+    return found
+
+
+async def test_a_reader_of_parts_that_is_slow_has_few_files_open(hops: int) -> None:
+    async with lab(hops) as at:
+        before = held.count()
+        stream = at.bus.request_stream("parts", 200, attached=True)
+        async with contextlib.aclosing(stream):
+            numbers = [(await anext(stream)).payload]
+            await until(lambda: things_at(at.bus) == 32)
+            assert held.count() <= before + 33
+            numbers += [part.payload async for part in stream]
+        assert numbers == list(range(200))
+        stream = at.bus.request_stream("parts", 200, attached=True)
+        await anext(stream)
+        await until(lambda: things_at(at.bus) == 32)
+        await stream.aclose()
+        assert things_at(at.bus) == 0
+        await at.settles()
+
+
 async def test_a_pipe_that_was_sent_with_a_request_is_closed_before_the_answer(hops: int) -> None:
     """Who asks keeps nothing open of what has left."""
     async with lab(hops) as at:
