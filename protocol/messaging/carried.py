@@ -3,7 +3,7 @@ queues: of each link and of all together so many at the most. Knows no queue.
 """
 
 from busway.protocol.link.aside import Beside
-from busway.protocol.wire.things import LINK_MAX, NODE_MAX, Things
+from busway.protocol.wire.things import FAR_MAX, LINK_MAX, NODE_MAX, Things
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +96,26 @@ class Carried:
             else:
                 self._opened = (list(self.items[count:]), list(self.items[:count]))
         return self._opened
+
+
+class Brought:
+    """An endpoint as somebody to whom messages with things come."""
+
+    __slots__ = ("things",)
+
+    things: int  # of a recent message that brought many, in 1/256 of a thing: up at once, down slowly
+
+    def note_things(self, count: int) -> None:
+        """A message has come with so many."""
+        self.things = max(self.things, count << 8)
+
+    def waiting_max(self) -> int:
+        """Messages that may wait, if each brings as many as recent ones."""
+        return LINK_MAX // (self.things + 255 >> 8)
+
+    def far_max(self) -> int:
+        """... that a pair may have under way over several hops."""
+        return FAR_MAX // (self.things + 255 >> 8)
 
 
 class Carrier:

@@ -21,7 +21,7 @@ test_flows.py hold both.
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace
-from busway.protocol.messaging.carried import Carrier, Holder
+from busway.protocol.messaging.carried import Brought, Carrier, Holder
 from busway.protocol.messaging.latest import Latest
 from busway.protocol.messaging.payload import shown
 from busway.protocol.messaging.ranks import Ranks
@@ -402,7 +402,7 @@ class EndpointHost:
         raise NotImplementedError
 
 
-class Endpoint:
+class Endpoint(Brought):
     """One uuid registered at this node, with one receiver or several."""
 
     __slots__ = (
@@ -433,6 +433,7 @@ class Endpoint:
         opening: int = codes.OPENING_CREDIT,
         traits: bytes = b"",
     ) -> None:
+        self.things = 0
         self.host = host
         self.uuid = uuid
         self.kind = kind
@@ -460,11 +461,7 @@ class Endpoint:
 
     def pick(self) -> Receiver:
         """The receiver with the shortest queue; only anycast has several to choose from."""
-        best = self.receivers[0]
-        for receiver in self.receivers:
-            if len(receiver.queue) < len(best.queue):
-                best = receiver
-        return best
+        return min(self.receivers, key=lambda receiver: len(receiver.queue))
 
     def activate(self, flow: InFlow) -> None:
         """Count an origin among those who share the queue."""
@@ -528,12 +525,11 @@ class Endpoint:
         for receiver in self.receivers:
             queue_max += receiver.queue_max
             size_max += receiver.size_max
-        return min(queue_max, size_max // self.message_size) // 2
+        budget = min(queue_max, size_max // self.message_size) // 2
+        return min(budget, len(self.receivers) * self.waiting_max()) if self.things else budget
 
     def window(self, flow: InFlow) -> int:
-        """An even share of its link's part, which is an even share of the budget: as much as an origin may
-        get at the most.
-        """
+        """An origin's window at the most: an even share of its link's, which has one of the budget."""
         share = flow.share
         assert share is not None
         return max(1, min(codes.WINDOW_MAX, self._budget() // len(self.shares) // share.flows))
@@ -554,12 +550,16 @@ class Endpoint:
             self._leave(flow)
             share = self._enter(flow, flow.session)
         self.message_size -= self.message_size >> 4
+        if self.things:
+            self.things -= (self.things >> 4) + 1
         budget = self._budget()
         part = budget // len(self.shares)  # an even share for each link
         window = max(codes.OPENING_CREDIT, min(codes.WINDOW_MAX, flow.half * 4))
         window = min(window, max(1, part // share.flows))
         if flow.far:  # what is under way is in the queues of others
-            window = min(window, max(codes.OPENING_CREDIT, codes.FAR_WINDOW_SIZE // self.message_size))
+            most = codes.FAR_WINDOW_SIZE // self.message_size
+            most = min(most, self.far_max()) if self.things else most
+            window = min(window, max(codes.OPENING_CREDIT, most))
         others = self._promised - flow.counted
         left = (budget if taken else budget >> 2) - others
         if window > left:

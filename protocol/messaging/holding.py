@@ -16,14 +16,8 @@ from busway.protocol.wire.things import Things
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from busway.protocol.link.aside import Beside
     from busway.protocol.link.face import LinkFace
-
-# As if each thing had 1/512 of the room of a queue, in bytes: so who brings many is given little credit, and
-# no more come than may wait (endpoints.py).
-_SHARE: "Final" = 9
 
 
 class Holding(Replaying):
@@ -58,8 +52,8 @@ class Holding(Replaying):
     ) -> None:
         endpoint = receiver.endpoint
         size = size_of(message.payload)
-        weight = size + things.count * (receiver.size_max >> _SHARE)
-        endpoint.message_size = max(endpoint.message_size, weight)
+        endpoint.message_size = max(endpoint.message_size, size)
+        endpoint.note_things(things.count)
         count = things.count + (1 if type(message.payload) is memoryview else 0)
         if not self.pool.has_room(count, beside):
             if type(message.payload) is memoryview:

@@ -22,6 +22,7 @@ MESSAGE_MAX: "Final" = 64  # things of one message
 BATCH_MAX: "Final" = 190  # ... that are handed over with one write: Linux takes 253
 WAITING_MAX: "Final" = 317  # ... that have come and belong to no frame yet: one call's, and a message's
 LINK_MAX: "Final" = 256  # ... of messages in receivers' queues that came over one link
+FAR_MAX: "Final" = 16  # ... under way from one origin to one endpoint over several hops
 NODE_MAX: "Final" = 1024  # ... over all of them, and from this node itself
 STREAM_MAX: "Final" = 32  # ... in unread parts of one reply: then its server waits before it sends another
 # Bytes that one counts for in the queues of a link, so that 256 fill it; what is passed on has more room.

@@ -161,6 +161,57 @@ def test_who_brings_many_things_is_given_little_credit() -> None:
     assert net.seen(net.a, events.UNDELIVERABLE) == []
 
 
+def untaken(net: Machines, count: int) -> int:
+    """Messages from a to b with so many things that wait when b takes none, but has taken many."""
+    receiver = net["b"].register(E, UNICAST)
+    net.pump()
+    for _ in range(700):
+        net["a"].send(E, b"x", net.now, things=things(*range(count)))
+    taken = 0
+    while taken < 700:
+        taken += len(net.drain(net["b"], receiver))
+        net.pump()
+    for _ in range(700):
+        net["a"].send(E, b"x", net.now, things=things(*range(count)))
+    net.pump()
+    waiting = len(receiver.queue)
+    while net.drain(net["b"], receiver):
+        net.pump()
+    assert net.seen(net["a"], events.UNDELIVERABLE) == []
+    return waiting
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 16), (2, 8), (5, 4), (64, 4)])
+def test_over_other_nodes_a_pair_has_16_things_under_way(count: int, most: int) -> None:
+    """A sixteenth of what a link passes on, as of bytes; but 4 messages."""
+    assert untaken(Machines("arb", "ar rb"), count) == most
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 64])
+def test_between_neighbours_as_many_as_may_wait(count: int) -> None:
+    assert 128 < untaken(Machines("ab", "ab"), count) * count <= 256
+
+
+def test_things_of_a_message_hold_back_plain_ones_only_for_a_while() -> None:
+    net = Machines("arb", "ar rb")
+    receiver = net["b"].register(E, UNICAST)
+    net.pump()
+    net["a"].send(E, b"x", net.now, things=things(*range(16)))
+    net.pump()
+    for _ in range(700):
+        net["a"].send(E, b"x", net.now)
+    rounds = 0
+    while net.drain(net["b"], receiver):
+        net.pump()
+        rounds += 1
+    assert rounds < 100
+    assert receiver.endpoint.things == 0
+    for _ in range(700):
+        net["a"].send(E, b"x", net.now)
+    net.pump()
+    assert len(receiver.queue) > 16
+
+
 # When they are free
 
 
