@@ -45,12 +45,12 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def module_files() -> set[str]:
-    """Every module, of Python or JavaScript, as it should be shipped.
+    """Every module, of Python or JavaScript, and types of these, as it should be shipped.
 
     Path.rglob does not follow links below its start.
     """
     folders = [SOURCE, *(path for path in SOURCE.iterdir() if path.is_dir())]
-    kinds = {".py", ".js", ".json", ".html", ".css"}
+    kinds = {".py", ".js", ".ts", ".json", ".html", ".css"}
     files = {path for folder in folders for path in folder.rglob("*") if path.suffix in kinds}
     return {f"busway/{path.relative_to(SOURCE)}" for path in files}
 
