@@ -122,6 +122,8 @@ class Sharing:
     def report(self) -> dict[str, object]:
         """For the node's report: docs/protocol.md, section 9."""
         row: dict[str, object] = {"given": self.given, "taken": self.taken, "size_max": self.size_max}
+        registries = sys.modules.get("busway.memory.registry")
+        row["registries"], row["registries_held"] = registries.in_use() if registries else (0, 0)
         large = self._large
         if large is None:
             return row | dict.fromkeys(("size", "regions", "held", "mapped", "leases"), 0)

@@ -132,7 +132,12 @@ class Carrier:
         """The payload, bytes or an array, as a memoryview that cannot be written, and without a copy. Raises
         TypeError for other values.
         """
-        return memoryview(self.payload).toreadonly()
+        payload = self.payload
+        try:
+            return memoryview(payload).toreadonly()
+        except TypeError:
+            kind = type(payload).__name__
+            raise TypeError(f"only bytes and arrays have a view, not a payload of type {kind}") from None
 
     @property
     def things(self) -> "tuple[Any, ...]":

@@ -106,6 +106,18 @@ async def test_bytes_arrive_as_bytes_and_can_be_looked_at_without_a_copy() -> No
 
 
 @pytest.mark.parametrize(
+    ("payload", "kind"), [("text", "str"), ({"a": 1}, "dict"), (None, "NoneType"), ("x" * 100_000, "str")]
+)
+async def test_what_has_no_view_says_so(payload: Any, kind: str) -> None:
+    async with two() as (a, b), b.register("lab/large") as receiver:
+        await a.send("lab/large", payload, ttl=10)
+        message = await receiver.receive()
+        with pytest.raises(TypeError, match=f"^only bytes and arrays have a view, not .* of type {kind}$"):
+            _ = message.view
+        assert message.payload == payload
+
+
+@pytest.mark.parametrize(
     "payload",
     [
         bytearray(LARGE),

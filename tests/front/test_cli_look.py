@@ -62,6 +62,18 @@ class TestNodes:
             assert (memory["size"], memory["regions"], memory["given"], memory["taken"]) == (131072, 1, 1, 1)
             assert answers["things"] == 0
 
+    def test_memory_of_registries_counts_too(self) -> None:
+        name = new_bus()
+        with python("-c", WITH_A_REGISTRY, name) as program:
+            assert program.line() == "1"
+            heading, *lines = busway("nodes", bus=name).ok().lines
+            assert heading.split()[-3:] == ["ANSWER", "SHARED", "HELD"]
+            assert [re.search(r"ok +1\.1 MB +1$", line) is not None for line in lines] == [True, True]
+            for row in busway("nodes", "--json", bus=name).ok().document:
+                memory = row["memory"]
+                told = [memory[each] for each in ("size", "held", "registries", "registries_held")]
+                assert told == [0, 0, (1 << 20) + 8192, 1]
+
     def test_node_by_label_and_by_id(self, bus: str) -> None:
         (answers,) = busway("nodes", "--json", "-n", "answers", bus=bus).ok().document
         (same,) = busway("nodes", "--json", "-n", answers["id"][:6], bus=bus).ok().document
@@ -181,6 +193,17 @@ class TestLinks:
             assert (row["aside"], row["shared"]) == (False, "no")
 
 
+WITH_A_REGISTRY = """
+import busway, sys, time
+registry = busway.Registry()
+with busway.Bus(sys.argv[1], label="one") as bus, busway.Bus(sys.argv[1], label="two") as other:
+    regions = other.register("lab/region")
+    registry.take(5000)
+    bus.send("lab/region", regions=[registry.take(1 << 20)], ttl=10)
+    kept = regions.receive().regions
+    print(registry.held, flush=True)
+    time.sleep(600)
+"""
 FILES_ONLY = """
 import busway, sys, time
 bus = busway.Bus(sys.argv[1], label="files only", limits=busway.Limits(shared_memory=False))

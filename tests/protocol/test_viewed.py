@@ -63,7 +63,7 @@ def test_every_payload_that_is_bytes_or_an_array_has_a_view() -> None:
     message.payload = bytearray(b"array")
     assert (bytes(message.view), message.view.readonly) == (b"array", True)
     message.payload = {"a": 1}
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"only bytes and arrays have a view, not .* of type "):
         message.view  # noqa: B018
 
 

@@ -53,8 +53,9 @@ def nodes(place: Place, tree: bool, node: str, timeout: float, as_json: bool) ->
     on the way leaves this machine, and state is told to programs on it only); "leaf, answers no
     introspection" (a board); "refused" (another program that tells none); "not reached" (another node sees
     it, this command does not: short-lived programs, or nodes connected elsewhere).
-    SHARED, where a node shares memory with others of this machine, is how much; HELD how many of its regions
-    others have (--json has more of it, as memory, and as things how many open files and regions wait there).
+    SHARED, where a node shares memory with others of this machine, is how much, that of its registries too;
+    HELD how many pieces of it others have (--json has more of it, as memory, and as things how many open
+    files and regions wait there).
     MISSED counts messages of the node that never came to a program which listens (the most at any one): lost
     on the way, or for want of room never sent, as a board's when `publish` returns False.
     Exit status 3 if a node gave no answer or has another version, 1 if --node matches none.
@@ -162,15 +163,22 @@ def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool)
 
 def _shares(found: Found) -> bool:
     """Whether a node has memory in which others see something of it."""
-    memory = found.report.get("memory") if found.report else None  # older nodes do not say it
-    return isinstance(memory, dict) and bool(memory.get("size"))
+    return _shared_memory(found)[0] > 0
 
 
 def _memory_row(found: Found) -> tuple[object, ...]:
-    memory = found.report.get("memory") if found.report else None
+    size, held = _shared_memory(found)
+    return ("-", "-") if size < 0 else (output.size_text(size), held)
+
+
+def _shared_memory(found: Found) -> tuple[int, int]:
+    """Bytes of what a node put payloads into and of its process's registries, and how many pieces of that
+    others have; -1: it does not say.
+    """
+    memory = found.report.get("memory") if found.report else None  # older nodes do not say it
     if not isinstance(memory, dict) or "size" not in memory:
-        return "-", "-"
-    return output.size_text(memory["size"]), memory["held"]
+        return -1, 0
+    return memory["size"] + memory.get("registries", 0), memory["held"] + memory.get("registries_held", 0)
 
 
 def _node_row(bus: AsyncBus, found: Found) -> tuple[object, ...]:

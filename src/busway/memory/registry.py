@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any, Final
-from weakref import ref
+from weakref import WeakSet, ref
 
 from busway.memory import region as regions
 from busway.memory.pool import IDLE_S, Pool, Use
@@ -44,6 +44,8 @@ class Registry:
             raise ValueError("size_max is 1 byte at least, and idle more than 0 seconds")
         regions.check_system()
         self._pool = Pool(size_max, idle)
+        with _listing:
+            _registries.add(self)
 
     def __repr__(self) -> str:
         return f"<Registry of {self._pool.count} regions, {self._pool.size} of {self._pool.size_max} bytes>"
@@ -108,6 +110,17 @@ class Registry:
         if pool.wants_sweep():
             _sweep_later(ref(pool), pool.idle_s)
         return use
+
+
+_registries: Final[WeakSet[Registry]] = WeakSet()
+_listing: Final = threading.Lock()
+
+
+def in_use() -> tuple[int, int]:
+    """Bytes of the regions of all registries of this process, and how many of these others have."""
+    with _listing:
+        registries = list(_registries)
+    return sum(each.size for each in registries), sum(each.held for each in registries)
 
 
 def _sweep_later(pool: ref[Pool], after_s: float) -> None:
