@@ -416,5 +416,5 @@ def test_the_package_is_of_this_version() -> None:
     assert busway_command("javascript", "--json").ok().document == {"folder": str(web.folder())}
     package = json.loads((web.folder() / "package.json").read_text())
     assert package["version"] == busway.__version__
-    files = [package["exports"][name] for name in (".", "./node")]
+    files = [package["exports"][name]["default"] for name in (".", "./node")]
     assert all((web.folder() / file).is_file() for file in files)
