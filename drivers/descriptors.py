@@ -1,8 +1,8 @@
 """Open descriptors on their way from program to program: what owns one, and how a Unix socket hands them over
 beside its bytes (SCM_RIGHTS, unix(7)). Knows no protocol.
 
-On other systems a channel that can do the same in another way has the same face (channel.DescriptorChannel);
-of Windows that would be DuplicateHandle into the process at the other end of a named pipe.
+On other systems a channel that can do the same in another way has the same face (channel.DescriptorChannel),
+and Descriptor there owns what that system has; CONTRIBUTING.md says what Windows would take.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import array
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, Final, NoReturn
 
 from busway.drivers.sockets import SEND_FLAGS
 
@@ -40,9 +40,10 @@ class Sole:
 
 
 class Descriptor(Sole):
-    """One open descriptor: closed, without a word, when nobody holds this any more.
+    """One open descriptor: closed, without a word, when nobody holds this any more. All that is done to one
+    above the drivers is done here, but for shared memory.
 
-    fd: its number; -1 once closed.
+    fd: its number; -1 once closed, or another object's.
     """
 
     __slots__ = ("__weakref__", "fd")
@@ -65,9 +66,49 @@ class Descriptor(Sole):
         """Close it now. Twice is once."""
         self.__del__()
 
+    @classmethod
+    def of(cls, number: int) -> Descriptor:
+        """Another descriptor of the open file of that number. Raises ValueError: there is none, or one that
+        the system hands over to nobody; OSError: no more are to be had.
+        """
+        try:
+            made = cls(os.dup(number))
+        except OverflowError:
+            raise ValueError("there is no such descriptor") from None
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            raise ValueError(f"descriptor {number} is not open") from None
+        if not passable(made.fd):
+            made.close()  # now: the error's traceback would keep it
+            raise ValueError("the system hands over no descriptor of this sort (io_uring)")
+        return made
+
     def copy(self) -> Descriptor:
         """Another descriptor of the same open file. Raises OSError."""
         return Descriptor(os.dup(self.fd))
+
+    def detach(self) -> int:
+        """Its number, which the caller closes from now on."""
+        fd, self.fd = self.fd, -1
+        return fd
+
+    def file(self, mode: str, options: Mapping[str, Any]) -> IO[Any]:
+        """A file object, as `open` gives, which owns it from now on. Raises what `open` raises; then it stays
+        as it is.
+        """
+        # Of a copy, which is the file object's from its first instant: `open` closes it wherever it fails.
+        made = open(f"<descriptor {self.fd}>", mode, opener=lambda _path, _flags: os.dup(self.fd), **options)  # noqa: SIM115
+        self.close()
+        return made
+
+    def socket(self) -> socket.socket:
+        """A socket object, which owns it from now on, and blocks if it does. Raises OSError for what is no
+        socket; then it stays as it is.
+        """
+        made = socket.socket(fileno=self.fd)
+        made.setblocking(os.get_blocking(self.detach()))
+        return made
 
 
 def are_handed_over() -> bool:

@@ -156,6 +156,20 @@ def test_memory_that_is_shared_knows_no_bus() -> None:
     assert wrong == []
 
 
+def test_what_carries_files_above_the_drivers_knows_no_system() -> None:
+    """So files go over another system's links with a driver, and nothing else: what is done to a descriptor,
+    drivers/descriptors.py does.
+    """
+    files = ("src/busway/files.py", "src/busway/attached.py", "adapters/carrying.py", "adapters/beside.py")
+    for file in files:
+        found = [
+            one for one in imports_of(ast.parse((ROOT / file).read_text()), "busway") if not one.for_types
+        ]
+        assert [
+            one for one in found if one.within("os", "socket", "fcntl", "mmap", "array", "errno")
+        ] == [], file
+
+
 def test_nano_applications_use_the_bus_as_any_program_does() -> None:
     """Nothing of the core, and of drivers and adapters what types are called."""
     wrong = []

@@ -5,16 +5,16 @@ Knows nothing of messages.
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import socket
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
-from typing import IO, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
-from busway.drivers.descriptors import Descriptor, Sole, passable
+from busway.drivers.descriptors import Descriptor, Sole
+
+if TYPE_CHECKING:
+    import socket
 
 FILES_MAX: Final = 64  # of one message
 
@@ -85,9 +85,8 @@ class File(Sole):
 
     def detach(self) -> int:
         """The descriptor's number; the caller closes it from now on. Raises ValueError if it is closed."""
-        fd = self.fileno()
-        self._descriptor.fd = -1
-        return fd
+        self.fileno()
+        return self._descriptor.detach()
 
     def close(self) -> None:
         """Close the descriptor. Twice is once."""
@@ -99,42 +98,25 @@ class File(Sole):
         Nothing is truncated, and a position there is stays; the mode has to fit how the sender opened it.
         Raises what `open` raises, ValueError if it is closed; then this object keeps the descriptor.
         """
-        fd = self.fileno()
-
-        def copy(_path: str, _flags: int) -> int:
-            return os.dup(fd)
-
-        # A copy, which is the file object's from its first instant: `open` closes it wherever it fails later.
-        made = open(f"<descriptor {fd}>", mode, opener=copy, **options)  # noqa: SIM115 - the caller's
-        self.close()
-        return made
+        self.fileno()
+        return self._descriptor.file(mode, options)
 
     def socket(self) -> socket.socket:
         """A socket object, which owns the descriptor from then on; it blocks if the sender's does, for that
         is one flag of both. Raises OSError for what is no socket, ValueError if it is closed; then this
         object keeps the descriptor.
         """
-        fd = self.fileno()
-        made = socket.socket(fileno=fd)
-        self._descriptor.fd = -1
-        made.setblocking(os.get_blocking(fd))
-        return made
+        self.fileno()
+        return self._descriptor.socket()
 
 
 def copied(file: int | HasFileno) -> Descriptor:
     """A copy of the descriptor of a file. Raises as `File`."""
-    fd = _number(file)
+    number = _number(file)
     try:
-        descriptor = Descriptor(os.dup(fd))
-    except OverflowError:
-        raise ValueError(f"{file!r}: there is no such descriptor") from None
-    except OSError as error:
-        if error.errno != errno.EBADF:
-            raise
-        raise ValueError(f"{file!r}: descriptor {fd} is not open") from None
-    if not passable(descriptor.fd):
-        raise ValueError(f"{file!r}: the system hands over no descriptor of this sort (io_uring)")
-    return descriptor
+        return Descriptor.of(number)
+    except ValueError as error:
+        raise ValueError(f"{file!r}: {error}") from None
 
 
 def _number(file: Any) -> int:
