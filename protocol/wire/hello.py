@@ -38,6 +38,8 @@ class Limits:
         self.message_size_max = message_size_max
         self.aliases_max = aliases_max
         self.partials_max = partials_max
+        if not isinstance(shared_memory, (int, bool)) or shared_memory < 0:  # not compiled, anything may come
+            raise LocalError("shared_memory must be True, False or a number of bytes")
         self.shared_memory = 1073741824 if shared_memory == 1 else shared_memory + 0  # of True and False
         if frame_size_max < codes.FRAME_SIZE_MIN:
             raise LocalError("frame_size_max must be at least 128 bytes")
@@ -45,8 +47,6 @@ class Limits:
             raise LocalError("message_size_max, aliases_max and partials_max must be at least 1")
         if partials_max > 255 or aliases_max > codes.ALIASES_MAX:
             raise LocalError("partials_max must be at most 255 and aliases_max at most 16383")
-        if shared_memory < 0:
-            raise LocalError("shared_memory must be True, False or a number of bytes")
         if frame_size_max > 0xFFFFFFFF or message_size_max > 0xFFFFFFFF:
             raise LocalError("frame_size_max and message_size_max must be below 2^32 bytes")
 

@@ -472,6 +472,7 @@ _BESIDE = (  # what goes with a payload, but is none
         "Region",
         "send its view, or the region itself beside a payload: regions=[region]",
     ),
+    ("busway.memory.registry", "Registry", "send the view of a region of it, registry.take(size).view"),
     ("busway.files", "File", "send it beside a payload: files=[file]"),
     (
         "busway.attached",

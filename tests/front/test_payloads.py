@@ -676,6 +676,7 @@ UNSENDABLE: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: email.message.EmailMessage(), TypeError, r"send value\.as_bytes\(\)"),
     (lambda: [email.mime.text.MIMEText("hi")], TypeError, r"send value\.as_bytes\(\)"),
     (lambda: {"a": collections.UserString("ab")}, TypeError, r"UserString: send str\(value\)"),
+    (lambda: busway.Registry(), TypeError, r"send the view of a region of it, registry\.take"),
     (lambda: busway.Region(1), TypeError, r"send its view, .*: regions=\[region\]"),
     (
         lambda: {"a": busway.Attached("x")},

@@ -146,6 +146,9 @@ def test_the_memory_that_is_shared_is_a_number_of_bytes_or_whether() -> None:
     assert repr(Limits()).endswith("shared_memory=1073741824)")
     with pytest.raises(LocalError, match="shared_memory"):
         Limits(shared_memory=-1)
+    for wrong in ("no", None, 2e8):
+        with pytest.raises((LocalError, TypeError), match=r"shared_memory must be|int object expected"):
+            Limits(shared_memory=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("at", range(len(LIMITS)))
