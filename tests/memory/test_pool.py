@@ -272,6 +272,27 @@ def test_of_many_regions_that_a_slow_reader_holds_a_few_are_looked_at_each_time(
     assert counts == [101, 102, 103, 104, 105, 106, 107, 107, 108]
 
 
+def test_a_new_tag_each_time_costs_no_search_through_all_former_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+    real = Pool._make_room
+
+    def make_room(pool: Pool, wanted: int) -> None:
+        searched.append(len(pool._idle) + len(pool._lent))
+        real(pool, wanted)
+
+    monkeypatch.setattr(Pool, "_make_room", make_room)
+    pool = Pool(256 * PAGE)
+    for number in range(2000):
+        assert pool.take(PAGE, str(number)) is not None
+        assert len(pool._idle) + len(pool._lent) <= pool.count <= 256
+    assert 50 < len(searched) < 100
+    assert max(searched) <= 256
+    pool = Pool(4 * PAGE)
+    for number in range(40):  # few are given back one by one
+        assert pool.take(PAGE, str(number)) is not None
+        assert pool.count == min(4, number + 1)
+
+
 FORKS = """
 import os, sys
 from busway.memory.registry import Registry

@@ -114,8 +114,15 @@ class Pool:
             # One more than is wanted: what was needed for a backlog stays idle then, and what was used last,
             # which the processor's caches still have, is used again.
             self._look(lent, _LOOKED_AT_MAX, enough=2)
+            if not lent:
+                del self._lent[key]
         idle = self._idle.get(key)
-        return idle.pop() if idle else None
+        if not idle:
+            return None
+        block = idle.pop()
+        if not idle:
+            del self._idle[key]
+        return block
 
     def _look(self, lent: deque[Block], most: int, enough: int) -> None:
         """Find blocks that nobody holds any more, among those lent longest; what is held goes to the end."""
@@ -147,12 +154,25 @@ class Pool:
         return self.size + wanted <= self.size_max and self.count < self.count_max
 
     def _make_room(self, wanted: int) -> None:
-        """Give back idle blocks of other sizes, the largest first."""
+        """Give back idle blocks of other sizes and tags, the largest first; of many some more, so that not
+        all have to be looked through for each that is wanted.
+        """
         for lent in self._lent.values():
             self._look(lent, _LOOKED_AT_MAX, enough=_LOOKED_AT_MAX)
+        self._forget_empty()
+        more = len(self._idle) // 8
         for key in sorted(self._idle, key=lambda key: -key[1]):
-            while self._idle[key] and not self._has_room(wanted):
-                self._drop(self._idle[key].pop(0))
+            idle = self._idle[key]
+            while idle and (more > 0 or not self._has_room(wanted)):
+                self._drop(idle.pop(0))
+                more -= 1
+            if idle:
+                return
+            del self._idle[key]
+
+    def _forget_empty(self) -> None:
+        self._lent = {key: lent for key, lent in self._lent.items() if lent}
+        self._idle = {key: idle for key, idle in self._idle.items() if idle}
 
     def _drop(self, block: Block) -> None:
         self.size -= _taken(block.key)
@@ -170,8 +190,7 @@ class Pool:
             for idle in self._idle.values():
                 while idle and now - idle[0].since >= self.idle_s:
                     self._drop(idle.pop(0))
-            self._lent = {key: lent for key, lent in self._lent.items() if lent}
-            self._idle = {key: idle for key, idle in self._idle.items() if idle}
+            self._forget_empty()
             self._swept = more or self.count > 0
             return self._swept
 
