@@ -9,6 +9,9 @@ a memoryview of bytes that nobody changes, of at least SHARED_MIN (65536) bytes.
 to 64 bytes that only `take` of the other side understands, and the thing to be handed over with it; the same
 pair may go over several links. None: the payload goes as bytes.
 
+`again(thing)` returns one more of a region or of what holds a payload, for one of several links that get the
+same, so that who is at its other end can do nothing about what the others have. It never raises.
+
 `take(description, thing)` looks at what the other side has given; neither is to be trusted. It returns the
 payload, a memoryview of bytes that cannot be written to, whose memory stays as long as there is a view of it;
 a thing that is not needed for that is dropped. It raises LocalError with a sentence if it is not what it
@@ -92,16 +95,23 @@ class Beside:
 
     # Writing
 
-    def share(self, payload: "Any", things: "Things | None") -> "tuple[bytes, Any] | None":
+    def share(self, payload: "Any", things: "Things | None", several: bool) -> "tuple[bytes, Any] | None":
         """Put a payload where the other side can see it, unless it lies there for another link already, or
-        came so. None: it goes as bytes.
+        came so; `several` may get it. None: it goes as bytes.
         """
         shared = None if things is None else things.shared
         if shared is None:
             shared = self.aside.give(payload)
             if things is not None:
                 things.shared = shared
+        if several and shared is not None:
+            return shared[0], self.aside.again(shared[1])
         return shared
+
+    def hand_over(self, things: Things) -> None:
+        """The things of a message go with what is being written; others may get the same regions."""
+        for at, thing in enumerate(things.items):
+            self.leaving.append(self.aside.again(thing) if at < things.region_count else thing)
 
     def is_full(self) -> bool:
         """Whether no other message with things may go with what is being written."""

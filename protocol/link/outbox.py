@@ -427,7 +427,7 @@ class Outbox:
         things = None if options is None else options.things
         shared: "tuple[bytes, Any] | None" = None
         if len(payload) >= SHARED_MIN and self.limits.frame_size_max >= _SHARING_MIN:
-            shared = beside.share(payload, things)
+            shared = beside.share(payload, things, out.kind == codes.PUBLISH)
         large = shared is None and self._is_large(out)
         if large:
             size = self._write_large(out, payload, parts, size, now)
@@ -439,7 +439,7 @@ class Outbox:
             size = self._put(out, b"", parts, size, now)
             out.options = options  # of a broadcast, others are about to write it as well
         if things is not None:
-            beside.leaving.extend(things.items)
+            beside.hand_over(things)
             if not large:
                 _let_go(out, things)
         return size + ENDED if beside.is_full() else size

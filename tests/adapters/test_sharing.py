@@ -12,6 +12,7 @@ import fcntl
 import gc
 import os
 import socket
+import struct
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,7 @@ from busway.adapters.tap import PAYLOAD_MAX, TAP_NAME, Tapped
 from busway.drivers.descriptors import Descriptor
 from busway.drivers.unix import UnixChannel
 from busway.memory import memfd
+from busway.memory.mapping import place_of
 from busway.memory.pool import Pool
 from busway.protocol import Link, Node, codes
 from tests.adapters.tools import Program, buses, sees, until
@@ -787,6 +789,40 @@ def test_threads_share_as_well() -> None:
 # Who means harm
 
 
+def give_up(fd: int) -> None:
+    """The lease that this descriptor is: F_OFD_SETLK with F_UNLCK."""
+    fcntl.fcntl(fd, 37, struct.pack("hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+
+
+async def test_a_reader_cannot_give_up_what_others_see() -> None:
+    """Nobody's own lease is in another's hands: not that of a payload, nor of a region."""
+    registry = busway.Registry()
+    async with contextlib.AsyncExitStack() as stack:
+        a, b, c = [await stack.enter_async_context(AsyncBus(ipc=False, label=label)) for label in "abc"]
+        for other in (b, c):
+            ours, theirs = pair()
+            await asyncio.gather(a.attach(ours).ready, other.attach(theirs).ready)
+        frames = [each.subscribe("frames") for each in (b, c)]
+        await until(lambda: sum(found.name == "frames" for found in a.endpoints()) == 2)
+        with registry.take(SIZE) as region:
+            await a.publish("frames", LARGE, regions=[region])
+        del region
+        hostile, honest = [await each.receive() for each in frames]
+        place = place_of(hostile.view)
+        assert place is not None
+        assert isinstance(place.keep, Descriptor)
+        give_up(place.keep.fd)
+        give_up(hostile.regions[0]._fd)
+        assert (memory(a)["held"], registry.held) == (1, 1)
+        for _ in range(5):
+            await a.publish("frames", bytes(SIZE))
+            registry.take(SIZE).view[:] = bytes(SIZE)
+        assert bytes(honest.view) == LARGE
+        del hostile, honest, place
+        gc.collect()
+        assert registry.held == 0
+
+
 class Liar:
     """One who says of what lies beside a link what the test wants."""
 
@@ -795,6 +831,9 @@ class Liar:
 
     def give(self, payload: Any) -> tuple[bytes, Any]:
         return self.said
+
+    def again(self, thing: Any) -> Any:
+        return thing
 
     def take(self, description: bytes, thing: Any) -> Any:
         raise AssertionError("nothing comes here")

@@ -21,6 +21,14 @@ class Thing:
         return f"thing {self.number}"
 
 
+class Again(Thing):
+    """One more of the same."""
+
+    def __init__(self, thing: Thing) -> None:
+        super().__init__(thing.number)
+        self.of = thing
+
+
 class Memory:
     """Memory that all see: a thing is what was put there. Payloads of more than `room` bytes go as bytes."""
 
@@ -34,6 +42,9 @@ class Memory:
             return None
         self.given += 1
         return len(payload).to_bytes(4, "big"), payload
+
+    def again(self, thing: Any) -> Any:
+        return Again(thing) if isinstance(thing, Thing) else bytes(thing)
 
     def take(self, description: bytes, thing: Any) -> Any:
         if isinstance(thing, Thing) or len(thing) != int.from_bytes(description, "big"):

@@ -645,3 +645,24 @@ def test_without_room_and_without_waiting_it_is_full() -> None:
     with pytest.raises(FullError):
         net.a.send(E, b"x", net.now, things=[Thing()], wait=False)
     assert net.a.send(E, b"x", net.now, things=[Thing()]) != 0
+
+
+def test_each_link_has_regions_and_shared_memory_of_its_own() -> None:
+    """So that nobody can do anything about what the others have."""
+    net = Machines("abc", "ab ac")
+    heard = {letter: net[letter].register(E, BROADCAST) for letter in "bc"}
+    single = net["b"].register(F, UNICAST)
+    net.pump()
+    region, file = things(1, 2)
+    net["a"].publish(E, LARGE, net.now, things=[region, file], regions=1)
+    token = net["a"].send(F, LARGE, net.now, confirm=True, things=[region, file], regions=1)
+    net.pump()
+    got = [net.drain(net[letter], heard[letter])[0] for letter in "bc"] + net.drain(net["b"], single)
+    assert [bytes(message.payload) for message in got] == [LARGE] * 3
+    regions: list[Any] = [message.things[0] for message in got]
+    assert [each.of for each in regions] == [region] * 3
+    assert len({id(each) for each in regions}) == 3
+    assert [message.things[1] for message in got] == [file] * 3
+    assert net.memory.given == 2
+    net.pump()
+    assert verdicts(net, net["a"], token) == [(events.TAKEN, 0)]

@@ -157,6 +157,14 @@ def lease(fd: int, *, writable: bool) -> Descriptor:
     return found
 
 
+def lease_like(fd: int) -> Descriptor:
+    """One more of what is a lease itself, which can be written in as that can. Raises OSError, also for what
+    is no memory: it may be anything that came as a region, and take its time to open.
+    """
+    fcntl.fcntl(fd, _F_GET_SEALS)
+    return lease(fd, writable=fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR)
+
+
 def is_held(fd: int) -> bool:
     """Whether anybody has a lease of the memory; `fd` has none itself. Raises OSError."""
     answer = fcntl.fcntl(fd, _F_OFD_GETLK, _ASKED)

@@ -80,6 +80,11 @@ def lease(fd: int, *, writable: bool) -> Descriptor:
     return Descriptor(os.dup(fd))
 
 
+def lease_like(fd: int) -> Descriptor:
+    """As of memfd.py. Raises OSError."""
+    return Descriptor(os.dup(fd))
+
+
 def is_held(_fd: int) -> bool:
     """It may be."""
     return True
