@@ -6,6 +6,7 @@ Light: what knows memory (busway/memory) is loaded with the first payload that i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -119,16 +120,27 @@ class Sharing:
         if self._large is not None and self._large.sweep():
             _sweep_later(ref(self))
 
+    def _bound(self) -> int:
+        """Bytes that this shares at the most: none, also before anything was shared, if the system lacks what
+        it takes.
+        """
+        if self._large is not None:
+            return self._large.size_max
+        with contextlib.suppress(ImportError, OSError):  # there is no descriptor left to load it
+            from busway.memory.system import system
+
+            return 0 if self.size_max and system.missing() else self.size_max
+        return self.size_max
+
     def report(self) -> dict[str, object]:
         """For the node's report: docs/protocol.md, section 9."""
-        row: dict[str, object] = {"given": self.given, "taken": self.taken, "size_max": self.size_max}
+        row: dict[str, object] = {"given": self.given, "taken": self.taken, "size_max": self._bound()}
         registries = sys.modules.get("busway.memory.registry")
         row["registries"], row["registries_held"] = registries.in_use() if registries else (0, 0)
         large = self._large
         if large is None:
             return row | dict.fromkeys(("size", "regions", "held", "mapped", "leases"), 0)
         return row | {
-            "size_max": large.size_max,  # 0 where the system has none
             "size": large.pool.size,
             "regions": large.pool.count,
             "held": large.held(),

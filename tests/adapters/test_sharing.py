@@ -446,6 +446,17 @@ async def test_where_the_system_has_no_such_memory_all_is_as_before(monkeypatch:
         assert memory(b)["taken"] == 0
 
 
+async def test_a_system_without_such_memory_is_told_before_anything_was_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with two() as (a, _):
+        assert memory(a)["size_max"] > 0
+        with none_left():
+            assert memory(a)["size_max"] > 0  # as yet nobody knows
+        monkeypatch.delattr(os, "memfd_create")
+        assert memory(a)["size_max"] == 0
+
+
 async def test_beyond_the_bound_bytes_go_as_bytes_in_the_same_order() -> None:
     async with two(Limits(shared_memory=3 * SIZE)) as (a, b), b.register("lab/large") as receiver:
         await until(lambda: sees(a, "lab/large"))
