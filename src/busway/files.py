@@ -124,9 +124,10 @@ def _number(file: Any) -> int:
         return file
     fileno = getattr(file, "fileno", None)
     if fileno is None or isinstance(file, type):
+        is_path = isinstance(file, (str, bytes)) or hasattr(file, "__fspath__")
         raise TypeError(
             f"expected an open file, a socket, a busway.File or a descriptor's number, not {file!r:.60}"
-            " (a busway.Region goes as regions=[region])"
+            f" ({'open it first' if is_path else 'a busway.Region goes as regions=[region]'})"
         )
     try:
         fd = fileno()
@@ -142,7 +143,8 @@ def given(files: Iterable[int | HasFileno]) -> tuple[Descriptor, ...]:
 
     Raises TypeError, ValueError, OSError as `File`, and ValueError for more than FILES_MAX.
     """
-    if isinstance(files, (str, bytes)) or not isinstance(files, Iterable):
+    # An open file is iterable as well: its lines are.
+    if isinstance(files, (str, bytes)) or hasattr(files, "fileno") or not isinstance(files, Iterable):
         raise TypeError(f"files= takes several, as in files=[file], not {files!r:.60}")
     wanted = list(files)
     if len(wanted) > FILES_MAX:

@@ -112,6 +112,20 @@ class TestListen:
         ended = busway("last", "kept/mode", "--timeout", "0.3", bus=bus)
         assert "no last value of kept/mode came within 0.3 s" in ended.failed(3)
 
+    def test_open_files_and_regions_beside_them_are_counted(self, bus: str) -> None:
+        with (
+            busway_started("listen", "lab/files", "--json", bus=bus) as listener,
+            busway_started("listen", "lab/files", bus=bus) as reader,
+            front.Bus(bus, label="publisher") as own,
+        ):
+            own.publish("lab/files", 1, files=[0, 1], regions=[front.Region(1)])
+            own.publish("lab/files", bytes(70_000))
+            told = json.loads(listener.line())
+            assert (told["payload"], told["files"], told["regions"]) == (1, 2, 1)
+            assert "files" not in json.loads(listener.line())
+            assert reader.line().endswith("  1  (2 files)  (1 region)")
+            assert "(" not in reader.line()
+
     def test_only_the_newest(self, bus: str) -> None:
         ended = busway("listen", "lab/numbers", "-qc2", "--policy", "latest", bus=bus)
         assert len(ended.ok().lines) == 2

@@ -192,6 +192,20 @@ def test_one_file_is_no_list(wrong: object) -> None:
         files.given(wrong)  # type: ignore[arg-type]
 
 
+def test_an_open_file_is_one_file_and_not_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.touch()
+    for mode in ("r", "rb"):
+        with open(path, mode) as file, pytest.raises(TypeError, match=r"files=\[file\]"):
+            files.given(file)
+
+
+@pytest.mark.parametrize("path", ["/dev/null", b"/dev/null", Path("/dev/null")])
+def test_a_path_is_to_be_opened_first(path: object) -> None:
+    with pytest.raises(TypeError, match=r"not .*/dev/null.* \(open it first\)$"):
+        files.given([path])  # type: ignore[list-item]
+
+
 def test_no_copy_of_a_file_closes_it_again() -> None:
     with busway.File(0) as file:
         for copied in (copy.copy, copy.deepcopy, pickle.dumps):

@@ -118,7 +118,8 @@ def listen(
     tap=False, or their policy does not let it serve busway/tap. They never wait for a listener: what it was
     too slow for is counted. Programs that join as leaves are not shown, but for commands.
 
-    One line a message: time, name, source, payload. Without --kind the endpoint has the kind that the
+    One line a message: time, name, source, payload, and in parentheses what else there is to it, such as how
+    many files and regions it brought (which are closed). Without --kind the endpoint has the kind that the
     others on the bus know it by, else broadcast. Of an anycast endpoint only a share of the messages comes
     here. Requests are shown and answered with an error. Ctrl-C ends it, with exit status 0 unless -c was
     given; 3 means that --timeout passed before -c messages (without -c: before any) had come.
@@ -188,6 +189,7 @@ def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
         return
     remarks = [] if message.priority == "normal" else [message.priority]
     remarks += ["retained"] if message.retained else []
+    remarks += [_count_text(name, count) for name, count in _beside(message).items()]
     remarks += [f"missed {message.missed}"] if message.missed else []
     remarks += ["a request, declined"] if asked else []
     remarks += [f"unreadable: {output.printable(str(message.error))}"] if message.error else []
@@ -199,6 +201,18 @@ def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
         *(click.style(f"({remark})", fg="yellow") for remark in remarks),
     )
     output.say("  ".join(cells))
+
+
+def _beside(message: Message) -> dict[str, int]:
+    """How many files and regions came with a message, where some did; nobody opens them here."""
+    carried = getattr(message, "beside", None)
+    regions = 0 if carried is None else carried.region_count
+    counts = {"files": len(message.things) - regions, "regions": regions}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _count_text(name: str, count: int) -> str:
+    return f"{count} {name if count > 1 else name[:-1]}"
 
 
 def _decline(bus: AsyncBus, message: Message) -> bool:
@@ -225,6 +239,7 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
     }
     if message.retained:
         document["retained"] = True
+    document.update(_beside(message))
     if message.format >= 2:
         document["type"] = output.uuid_text(message.type_id or message.endpoint)
     if message.error:
