@@ -41,14 +41,15 @@ def attach(
     return Attached.once(payload, () if files is None else files, () if regions is None else regions)
 
 
-def _has_things(value: Any) -> bool:
+def is_attached(value: Any) -> bool:
+    """Whether it is a `busway.Attached`, found out without loading that."""
     loaded = sys.modules.get("busway.attached")
     return loaded is not None and isinstance(value, loaded.Attached)
 
 
 def taken_apart(payload: Any) -> tuple[Any, dict[str, Any]]:
     """A payload alone, and what goes with it as arguments of the core. Raises ValueError, OSError."""
-    return (payload.payload, payload.words()) if _has_things(payload) else (payload, {})
+    return (payload.payload, payload.words()) if is_attached(payload) else (payload, {})
 
 
 def sending(send: Callable[..., Any], words: dict[str, Any]) -> Callable[..., Any]:

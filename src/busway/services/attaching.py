@@ -8,6 +8,7 @@ import sys
 import typing
 from typing import TYPE_CHECKING, Any
 
+from busway.adapters.carrying import is_attached
 from busway.classes import Mismatch, label_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Attaching:
         attached = arguments.get(self.argument, _ABSENT)
         if attached is _ABSENT:
             return method.question(arguments)
-        if not _is_attached(attached):
+        if not is_attached(attached):
             raise TypeError(method.arguments.complaint(_misfit(attached, f".{self.argument}")))
         arguments[self.argument] = attached.payload
         return attached.around(method.question(arguments), once=True)
@@ -64,7 +65,7 @@ class Attaching:
         """The answer that travels for a result, or a part of one. Raises TypeError if it does not fit."""
         if not self.gives:
             return self.method.value.pack(result)
-        if not _is_attached(result):
+        if not is_attached(result):
             raise TypeError(self.method.value.complaint(_misfit(result, "")))
         return result.around(self.method.value.pack(result.payload))
 
@@ -72,11 +73,6 @@ class Attaching:
         """At the client: the result that an answer stands for. Raises Mismatch."""
         value = self.method.value.unpack(answer.payload)
         return answer.around(value) if self.gives else value
-
-
-def _is_attached(value: Any) -> bool:
-    loaded = sys.modules.get("busway.attached")
-    return loaded is not None and isinstance(value, loaded.Attached)
 
 
 def _misfit(value: Any, path: str) -> Mismatch:
