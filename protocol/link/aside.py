@@ -95,16 +95,16 @@ class Beside:
 
     # Writing
 
-    def share(self, payload: "Any", things: "Things | None", several: bool) -> "tuple[bytes, Any] | None":
+    def share(self, payload: "Any", things: "Things | None") -> "tuple[bytes, Any] | None":
         """Put a payload where the other side can see it, unless it lies there for another link already, or
-        came so; `several` may get it. None: it goes as bytes.
+        came so. None: it goes as bytes.
         """
         shared = None if things is None else things.shared
         if shared is None:
             shared = self.aside.give(payload)
             if things is not None:
                 things.shared = shared
-        if several and shared is not None:
+        if shared is not None and things is not None and things.several:
             return shared[0], self.aside.again(shared[1])
         return shared
 

@@ -427,7 +427,7 @@ class Outbox:
         things = None if options is None else options.things
         shared: "tuple[bytes, Any] | None" = None
         if len(payload) >= SHARED_MIN and self.limits.frame_size_max >= _SHARING_MIN:
-            shared = beside.share(payload, things, out.kind == codes.PUBLISH)
+            shared = beside.share(payload, things)
         large = shared is None and self._is_large(out)
         if large:
             size = self._write_large(out, payload, parts, size, now)

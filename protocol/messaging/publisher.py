@@ -16,7 +16,7 @@ from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.directory import Directory
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import address_of, uuid_of
-from busway.protocol.wire.messages import Frame, with_name
+from busway.protocol.wire.messages import Frame, note_several, with_name
 
 
 class PublishFlow(OutFlow):
@@ -391,6 +391,8 @@ class Publisher:
 
     def _give(self, out: Frame, links: "list[Outlet]", local: bool, now: int) -> None:
         """Each a copy of its own."""
+        if out.options is not None and len(links) > 1:
+            note_several(out)
         for link in links:
             link.broadcast(out)
         if local:

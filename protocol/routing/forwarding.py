@@ -14,7 +14,7 @@ from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import uuid_of
 from busway.protocol.wire.fields import clip_text, text8, varint
-from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, has_things, signal
+from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, has_things, note_several, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -379,6 +379,8 @@ class Forwarder:
         if frame.options is not None and frame.options.name:
             links = self.permitted(links, uuid, frame.options.name)
         self._show(links, root, source)
+        if frame.options is not None and (wanted or len(links) > 1):
+            note_several(frame)
         for link in links:
             out = Frame(
                 codes.PUBLISH,

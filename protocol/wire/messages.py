@@ -231,6 +231,13 @@ def has_things(frame: Frame) -> bool:
     return frame.options is not None and frame.options.things is not None and frame.options.things.count > 0
 
 
+def note_several(frame: Frame) -> None:
+    """More than one gets what goes beside it."""
+    things = frame.things()
+    if things is not None:
+        things.several = True
+
+
 def signal_about(which: int, destination: bytes, address: Address, number: int) -> Frame:
     """One about the messages to an address, which it names."""
     frame = signal(which, destination, address, number)

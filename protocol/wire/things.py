@@ -38,7 +38,7 @@ class Things:
     It may be of several frames, which carry the same message over several links.
     """
 
-    __slots__ = ("count", "description", "items", "region_count", "shared")
+    __slots__ = ("count", "description", "items", "region_count", "several", "shared")
 
     def __init__(self, items: "Sequence[Any]" = (), region_count: int = 0) -> None:
         self.items: "tuple[Any, ...]" = tuple(items)
@@ -47,6 +47,7 @@ class Things:
         # The description of the payload and the thing that holds it, once it lies in shared memory.
         self.shared: "tuple[bytes, Any] | None" = None
         self.description = b""  # of a frame that is being read or written: its payload lies there
+        self.several = False  # links get the message, or one and a receiver of this node
 
     def drop(self) -> None:
         """Nobody wants them any more."""

@@ -834,6 +834,27 @@ async def test_a_reader_cannot_give_up_what_others_see() -> None:
         assert registry.held == 0
 
 
+async def test_a_reader_cannot_give_up_what_it_was_sent_on_by() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        a, b, c = [await stack.enter_async_context(AsyncBus(ipc=False, label=label)) for label in "abc"]
+        for one, other in ((a, b), (b, c)):
+            ours, theirs = pair()
+            await asyncio.gather(one.attach(ours).ready, other.attach(theirs).ready)
+        near, far = b.register("near"), c.register("far")
+        await a.send("near", LARGE, ttl=5.0)
+        honest = await near.receive()
+        await b.send("far", honest.view, ttl=5.0)
+        hostile = await far.receive()
+        place = place_of(hostile.view)
+        assert place is not None
+        assert isinstance(place.keep, Descriptor)
+        give_up(place.keep.fd)
+        for _ in range(5):
+            await a.send("near", bytes(SIZE))
+            await near.receive()
+        assert bytes(honest.view) == LARGE
+
+
 class Liar:
     """One who says of what lies beside a link what the test wants."""
 

@@ -35,6 +35,7 @@ class Memory:
     def __init__(self, room: int = 1 << 40) -> None:
         self.room = room
         self.given = 0
+        self.renewed = 0
         self.taken = 0
 
     def give(self, payload: Any) -> tuple[bytes, Any] | None:
@@ -44,6 +45,7 @@ class Memory:
         return len(payload).to_bytes(4, "big"), payload
 
     def again(self, thing: Any) -> Any:
+        self.renewed += 1
         return Again(thing) if isinstance(thing, Thing) else bytes(thing)
 
     def take(self, description: bytes, thing: Any) -> Any:

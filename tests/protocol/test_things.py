@@ -666,3 +666,20 @@ def test_each_link_has_regions_and_shared_memory_of_its_own() -> None:
     assert net.memory.given == 2
     net.pump()
     assert verdicts(net, net["a"], token) == [(events.TAKEN, 0)]
+
+
+def test_who_is_alone_has_what_holds_a_payload_and_nobody_pays_for_another() -> None:
+    """But a receiver in between looks at it, too."""
+    net = Machines("abc", "ab bc")
+    far = net["c"].register(E, BROADCAST)
+    net.pump()
+    net["a"].publish(E, LARGE, net.now)
+    net.pump()
+    assert len(net.drain(net["c"], far)) == 1
+    assert net.memory.renewed == 0
+    between = net["b"].register(E, BROADCAST)
+    net.pump()
+    net["a"].publish(E, LARGE, net.now)
+    net.pump()
+    assert [len(net.drain(net[letter], end)) for letter, end in (("b", between), ("c", far))] == [1, 1]
+    assert net.memory.renewed == 1

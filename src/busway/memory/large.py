@@ -48,7 +48,8 @@ class Large:
     def put(self, payload: bytes | memoryview) -> tuple[bytes, Descriptor] | None:
         """A description of a payload, and what is to be handed over with it; None: it does not get there.
 
-        A view of a region, or of what has come, stays where it is, and is not copied.
+        A view of a region, or of what has come, stays where it is, and is not copied. What is handed over is
+        a lease of its own: who gets one could give it up.
         """
         if not self.size_max:
             return None
@@ -73,10 +74,7 @@ class Large:
         place = place_of(view)
         if place is None or (fd := _fd_of(place.keep)) < 0:
             return None
-        keeper = place.keep
-        if not isinstance(keeper, Descriptor) or not system.is_frozen(fd):
-            keeper = system.lease(fd, writable=False)
-        return describe(place.offset, view.nbytes), keeper
+        return describe(place.offset, view.nbytes), system.lease(fd, writable=False)
 
     def join(self, pieces: Sequence[bytes | memoryview]) -> memoryview | None:
         """The pieces of a payload one after the other, in memory from which it need not be copied again;
