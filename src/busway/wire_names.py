@@ -1,6 +1,6 @@
 """Names of the numbers on the wire: the core's, and words for what has none there. Knows no layouts."""
 
-from busway.protocol.wire import codes
+from busway.protocol.wire import codes, things
 from busway.protocol.wire.codes import LINK_ERROR_NAMES as ERROR_NAMES
 from busway.protocol.wire.codes import REASON_NAMES
 
@@ -47,7 +47,10 @@ SYNC_NAMES = {
     4: "passes nothing on",
     5: "passes on",
 }
-OPTION_NAMES = {1: "CUT", 2: "STREAM", 3: "BEST_EFFORT", 4: "REACH", 5: "LANE", 6: "NAME", 7: "RETAIN"}
+OPTION_NAMES = {1: "CUT", 2: "STREAM", 3: "BEST_EFFORT", 4: "REACH", 5: "LANE", 6: "NAME", 7: "RETAIN"} | {
+    things.OPTION_THINGS: "THINGS",
+    things.OPTION_SHARED: "SHARED",
+}
 REALM_NAMES = {1: "USERSPACE", 2: "LOCALNET", 3: "GLOBAL"}
 ENDPOINT_KIND_NAMES = {0: "withdrawn", 1: "unicast", 2: "anycast", 3: "broadcast"}
 FORMAT_NAMES = {0: "bytes", 1: "CBOR", 2: "CBOR of the endpoint's type", 3: "CBOR of the type named"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.decode import Direction, Frame, explain, parse_hex, render_rich, render_text, to_json
+from busway.wire_names import OPTION_NAMES
 from tests.reference.plain import load
 from tests.reference.test_wire import by_name, frames
 from tests.reference.wire import Frame as WireFrame
+from tests.rigs.tree import ROOT
 
 FRAMES = load("frames.json")["vectors"]
 ERRORS = load("errors.json")["vectors"]
@@ -306,6 +309,15 @@ def test_bytes_behind_a_close_are_not_read() -> None:
 )  # fmt: skip
 def test_values_read_as_people_read_them(frame: dict[str, Any], field: str, text: str) -> None:
     assert values(explain(built(**frame))[0])[field] == text
+
+
+def test_options_have_the_names_that_the_protocol_gives_them() -> None:
+    table = (ROOT / "docs" / "protocol.md").read_text().split("| Type | Value | On | Meaning |")[1]
+    named = re.findall(r"^\| (\d+) ([A-Z_]+) \|", table.split("\n\n")[0], re.M)
+    assert {int(number): name for number, name in named} == OPTION_NAMES
+    things = bytes.fromhex("1a8404080200010001") + b"\xe1" * 16 + bytes.fromhex("0001")
+    shown = values(explain(things)[0])
+    assert (shown["option"], shown["regions"], shown["files"]) == ("THINGS (8)", "0", "1")
 
 
 def test_hello_and_directory_show_their_bits() -> None:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
 from busway import wire_names
 from busway.protocol import codes
+from busway.protocol.wire import things
 from busway.protocol.wire.fields import frame, text8, varint
 from busway.protocol.wire.runs import FEATURE
+from busway.protocol.wire.things import SHARED_MIN
 from tests.rigs.steps import steps
 
+from .beside import Memory, Thing, waiting
 from .nets import (
     ANYCAST,
     BROADCAST,
@@ -209,11 +213,30 @@ FRAMES: dict[str, Frames] = {
 }
 
 
+def _beside(option: int, value: bytes, kind: int = codes.SEND, fields: bytes = b"") -> Frames:
+    """Messages with one thing each."""
+    options = bytes((option, len(value))) + value
+    return lambda count: [_with_options(kind, options, fields + varint(1) + u16(count & 0xFFFF))]
+
+
+TAKEN, LARGE = bytes(SHARED_MIN), SHARED_MIN.to_bytes(4, "big")  # a payload in memory, and what describes it
+BESIDE: dict[str, tuple[Frames, object]] = {
+    "a file": (_beside(things.OPTION_THINGS, b"\0\1"), Thing()),
+    "a region": (_beside(things.OPTION_THINGS, b"\1\0"), Thing()),
+    "a payload in memory": (_beside(things.OPTION_SHARED, LARGE), TAKEN),
+    "a file, published": (_beside(things.OPTION_THINGS, b"\0\1", codes.PUBLISH), Thing()),
+    "a file, to an endpoint that nobody has": (
+        lambda count: [_with_options(codes.SEND, b"\x08\2\0\1", varint(2) + u16(count & 0xFFFF))], Thing()
+    ),
+}  # fmt: skip
+
+
 ENDING = {codes.HELLO, codes.HANDSHAKE, codes.CLOSE}  # which come once: what follows them ends the link
 
 
 def test_no_kind_of_frame_is_left_out() -> None:
-    bodies = [body for make in FRAMES.values() for body in make(1)]
+    makers = [*FRAMES.values(), *[make for make, _ in BESIDE.values()]]
+    bodies = [body for make in makers for body in make(1)]
     messages = [body for body in bodies if body[0] & codes.MESSAGE]
     kinds = {body[0] >> 4 & 7 for body in messages}
     signals = {body[1] for body in messages if body[0] >> 4 & 7 == codes.SIGNAL}
@@ -275,6 +298,33 @@ def test_no_frame_costs_more_than_a_constant_for_each_byte(full: tuple[Mesh, Lia
     net.pump()
     assert liar.error == -1, liar.connection.close_text
     assert work / len(data) < STEPS_MAX
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("kind", BESIDE)
+def test_nor_does_one_with_something_beside_it(kind: str) -> None:
+    """Also when more wait than may: those are answered, or dropped."""
+    net = Mesh()
+    net.add("b")
+    net["b"].register(E, BROADCAST if "published" in kind else UNICAST)
+    near: dict[str, Any] = {"realm": codes.USERSPACE, "medium": "ipc", "aside": Memory()}
+    liar = Liar(net, net["b"], features=FEATURE | things.ASIDE, **near)
+    number = codes.PUBLISH if "published" in kind else codes.SEND
+    for at, endpoint in [(1, E), (2, F)]:
+        liar.say(bytes((codes.MESSAGE | number << 4,)) + alias(at, endpoint) + u16(0))
+    make, thing = BESIDE[kind]
+    work = size = count = 0
+    while size < SIZE:
+        count += 1
+        data = b"".join(frame(body) for body in make(count))
+        liar.connection.receive_things([thing], net.now)
+        work += steps(partial(liar.connection.receive_data, data, net.now), "/protocol/")
+        size += len(data)
+        liar.hear()
+    net.pump()
+    assert liar.error == -1, liar.connection.close_text
+    assert waiting(liar.connection) == 0
+    assert work / size < STEPS_MAX
 
 
 @pytest.mark.no_cover
