@@ -32,7 +32,7 @@ from busway.adapters.arguments import (
     timeout_ms,
     types_of,
 )
-from busway.adapters.carrying import taken_apart
+from busway.adapters.carrying import given_apart, taken_apart
 from busway.adapters.ends import Service
 from busway.adapters.host import Asked, BusHost
 from busway.adapters.identity import Identity
@@ -213,7 +213,7 @@ class BaseBus(Sight):
     ) -> Asked:
         if confirm is not False:
             check_flag("confirm", confirm)
-        payload, words = (payload, {}) if type(payload) in ends.VALUES else taken_apart(payload)
+        payload, words = (payload, {}) if type(payload) in ends.VALUES else given_apart(payload)
         return self._host.ask(
             self._host.node.send,
             *self._message(to, payload),
@@ -229,7 +229,7 @@ class BaseBus(Sight):
     def _publish(
         self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm, priority: Priority
     ) -> Asked:
-        payload, words = (payload, {}) if type(payload) in ends.VALUES else taken_apart(payload)
+        payload, words = (payload, {}) if type(payload) in ends.VALUES else given_apart(payload)
         return self._host.ask(
             self._host.node.publish,
             *self._message(to, payload),
@@ -276,7 +276,7 @@ class BaseBus(Sight):
         waiter: Any = None,
         priority: Priority = "normal",
     ) -> Asked:
-        payload, words = (payload, {}) if type(payload) in ends.VALUES else taken_apart(payload)
+        payload, words = (payload, {}) if type(payload) in ends.VALUES else given_apart(payload)
         return self._host.ask(
             self._host.node.request,
             *self._message(to, payload),

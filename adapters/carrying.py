@@ -52,6 +52,13 @@ def taken_apart(payload: Any) -> tuple[Any, dict[str, Any]]:
     return (payload.payload, payload.words()) if is_attached(payload) else (payload, {})
 
 
+def given_apart(payload: Any) -> tuple[Any, dict[str, Any]]:
+    """The same of what `attach` gave. An Attached that the program gave itself stays whole: what encodes it
+    says what to send instead.
+    """
+    return taken_apart(payload) if is_attached(payload) and payload.goes_once else (payload, {})
+
+
 def sending(send: Callable[..., Any], words: dict[str, Any]) -> Callable[..., Any]:
     """A call of the core that is given these arguments, which most have none of, too."""
     return partial(send, **words) if words else send

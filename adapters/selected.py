@@ -9,7 +9,7 @@ from typing import Any
 
 from busway import selectors
 from busway.adapters.arguments import ANY_NODE, milliseconds, priority_of
-from busway.adapters.carrying import attached_to, taken_apart
+from busway.adapters.carrying import attached_to, given_apart
 from busway.adapters.ends import Items
 from busway.adapters.host import BusHost
 from busway.adapters.records import Delivery
@@ -92,7 +92,7 @@ class Copies:
         self._host = host
         self._selector = selector
         self._address = selector.address()
-        self._payload, self._words = taken_apart(payload)
+        self._payload, self._words = given_apart(payload)
         self._priority = priority_of(priority)
         self._encoded = encode_shared(self._payload, self._address, host)
         self.items = items

@@ -46,13 +46,13 @@ class Attached(Generic[T_co]):
     At most 64 in all. Raises TypeError; ValueError: one is closed, or they are too many; OSError.
     """
 
-    __slots__ = ("_is_once", "_opened", "_region_count", "_things", "payload")
+    __slots__ = ("_opened", "_region_count", "_things", "goes_once", "payload")
 
     payload: T_co
     _things: Things  # until they are opened
     _region_count: int
     _opened: Opened | None
-    _is_once: bool
+    goes_once: bool
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class Attached(Generic[T_co]):
         self.payload = payload
         self._things, self._region_count = gathered(files, regions)
         self._opened = None
-        self._is_once = False
+        self.goes_once = False
 
     @classmethod
     def once(cls, payload: Any, files: Any, regions: Any) -> Attached[Any]:
         """One that is to be sent once: it keeps nothing open that has left."""
         made = cls(payload, files=files, regions=regions)
-        made._is_once = True
+        made.goes_once = True
         return made
 
     @classmethod
@@ -80,7 +80,7 @@ class Attached(Generic[T_co]):
         made.payload = payload
         made._things, made._region_count = things, region_count
         made._opened = None
-        made._is_once = False
+        made.goes_once = False
         return made
 
     @classmethod
@@ -96,7 +96,7 @@ class Attached(Generic[T_co]):
         """The same files and regions with another value; `once`: it is to be sent once."""
         made = self.came(payload, self._things, self._region_count)
         made._opened = self._opened
-        made._is_once = once
+        made.goes_once = once
         return made
 
     def __repr__(self) -> str:
@@ -125,7 +125,7 @@ class Attached(Generic[T_co]):
         things, count = self._things, self._region_count
         if self._opened is not None:
             things, count = gathered(*self._opened)
-        if self._is_once:
+        if self.goes_once:
             self._things = ()
         return {"things": things, "regions": count} if things else {}
 

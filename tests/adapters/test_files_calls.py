@@ -227,3 +227,37 @@ async def test_what_cannot_be_sent_is_told_at_once(files: list[Any]) -> None:
             with pytest.raises(ValueError, match="sealed"):
                 await anext(bus.request_all(where, files=[0], sealed=True))
             assert held.count() == before
+
+
+CALLS: dict[str, Any] = {
+    "send": lambda bus, payload: bus.send("x", payload),
+    "send, confirmed": lambda bus, payload: bus.send("x", payload, confirm=True),
+    "send, with a priority": lambda bus, payload: bus.send("x", payload, priority="high"),
+    "send to all": lambda bus, payload: bus.send(busway.where("x"), payload, to="all"),
+    "publish": lambda bus, payload: bus.publish("y", payload),
+    "publish, waiting": lambda bus, payload: bus.publish("y", payload, wait=True),
+    "publish, retained": lambda bus, payload: bus.publish("y", payload, retain=True),
+    "request": lambda bus, payload: bus.request("z", payload),
+    "request, with a priority": lambda bus, payload: bus.request("z", payload, priority="high"),
+    "request with an Attached": lambda bus, payload: bus.request("z", payload, attached=True),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_who_sends_an_attached_by_itself_is_told_what_to_send(call: Any) -> None:
+    async with AsyncBus(ipc=False) as bus:
+        bus.register("x"), bus.subscribe("y"), bus.serve("z", lambda request: None)
+        with opened("file") as file:
+            payload = busway.Attached("x", files=[file])
+            with pytest.raises(TypeError, match="send its payload, with files= and regions="):
+                await call(bus, payload)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_so_are_threads(call: Any) -> None:
+    with Bus(ipc=False) as bus:
+        bus.register("x"), bus.subscribe("y"), bus.serve("z", lambda request: None)
+        with opened("file") as file:
+            payload = busway.Attached("x", files=[file])
+            with pytest.raises(TypeError, match="send its payload, with files= and regions="):
+                call(bus, payload)
