@@ -138,12 +138,12 @@ def gathered(files: Iterable[int | HasFileno] | None, regions: Iterable[Region] 
     if regions is not None and regions != ():
         from busway.memory import region
 
-        memory = region.given(regions)
+        memory = region.given(regions, FILES_MAX + 1)
     found = () if files is None else given(files)
     if len(memory) + len(found) > FILES_MAX:
         raise ValueError(
-            f"a message carries at most {FILES_MAX} files and regions, not {len(memory) + len(found)}:"
-            " send several"
+            f"a message carries at most {FILES_MAX} files and regions,"
+            f" not {len(memory) + len(found)} or more: send several"
         )
     return memory + found, len(memory)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterable
+from itertools import islice
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
@@ -146,7 +147,9 @@ def given(files: Iterable[int | HasFileno]) -> tuple[Descriptor, ...]:
     # An open file is iterable as well: its lines are.
     if isinstance(files, (str, bytes)) or hasattr(files, "fileno") or not isinstance(files, Iterable):
         raise TypeError(f"files= takes several, as in files=[file], not {files!r:.60}")
-    wanted = list(files)
+    wanted = list(islice(files, FILES_MAX + 1))
     if len(wanted) > FILES_MAX:
-        raise ValueError(f"a message carries at most {FILES_MAX} files, not {len(wanted)}: send several")
+        raise ValueError(
+            f"a message carries at most {FILES_MAX} files, not {len(wanted)} or more: send several"
+        )
     return tuple(copied(each) for each in wanted)

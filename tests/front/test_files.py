@@ -3,6 +3,7 @@
 import copy
 import gc
 import io
+import itertools
 import os
 import pickle
 import socket
@@ -171,6 +172,12 @@ def test_as_many_as_a_message_carries_and_one_more() -> None:
         del made
         with pytest.raises(ValueError, match="at most 64 files, not 65"):
             files.given(iter([reader] * 65))
+        with pytest.raises(ValueError, match="at most 64 files, not 65 or more"):
+            files.given(itertools.repeat(reader))
+        region = busway.Region(4096)
+        with pytest.raises(ValueError, match="at most 64 files and regions, not 65 or more"):
+            busway.Attached(regions=itertools.repeat(region))
+        del region
         assert held.count() == before
     finally:
         os.close(reader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from busway.drivers.descriptors import Sole
@@ -131,14 +132,15 @@ def check_system() -> None:
         raise OSError(f"regions need memory that can be shared: {lacking}")
 
 
-def given(regions: Iterable[Region]) -> tuple[Descriptor, ...]:
-    """Descriptors of regions, to be sent: each is held until that is closed, wherever it gets to.
+def given(regions: Iterable[Region], most: int | None = None) -> tuple[Descriptor, ...]:
+    """Descriptors of regions to be sent, `most` of them or all: each is held until that is closed, wherever
+    it gets to.
 
     Raises TypeError; ValueError: one is closed; OSError.
     """
     if not isinstance(regions, Iterable):
         raise TypeError(f"regions= takes several, as in regions=[region], not {regions!r}")
-    wanted = list(regions)
+    wanted = list(islice(regions, most))
     for region in wanted:
         if not isinstance(region, Region):
             raise TypeError(f"expected a busway.Region, not {region!r:.60}")
