@@ -15,7 +15,7 @@ from weakref import WeakSet
 from busway.drivers.descriptors import Descriptor
 from busway.memory.cache import Cache
 from busway.memory.described import BEYOND, PAYLOAD_SIZE_MAX, copied, describe, read_description
-from busway.memory.mapping import Mapping, place_of
+from busway.memory.mapping import Mapping, keeper_of, place_of
 from busway.memory.pool import Pool, Use
 from busway.memory.region import Region
 from busway.memory.room import Room
@@ -161,6 +161,10 @@ def _lying(pieces: Sequence[bytes | memoryview]) -> memoryview | None:
     As a view of a region does, alone; or an array that came, and is sent with the same before and behind it;
     or one of a registry, with room for these.
     """
+    if len(pieces) == 1 and isinstance(view := pieces[0], memoryview):
+        keeper = keeper_of(view)
+        if not isinstance(keeper, Room) and _fd_of(keeper) >= 0:
+            return view.toreadonly()
     number = max(range(len(pieces)), key=lambda number: len(pieces[number]))
     place = place_of(memoryview(pieces[number]))
     if place is None or _fd_of(place.keep) < 0:

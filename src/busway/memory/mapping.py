@@ -116,6 +116,8 @@ def place_of(view: memoryview) -> Place | None:
     shown = _shown_under(view)
     if shown is None or not view.c_contiguous or _api is None:
         return None
+    if view.obj is shown and view.nbytes == shown.mapping.size:
+        return Place(shown.mapping, 0, shown.keep)  # all of it: it need not be asked where that begins
     buffer: Any = _Buffer()
     _api.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(buffer), 0)
     offset: int = (buffer.address or 0) - shown.mapping.address
@@ -123,6 +125,14 @@ def place_of(view: memoryview) -> Place | None:
     # Of an array the base says only what it keeps.
     within = 0 <= offset <= shown.mapping.size - view.nbytes
     return Place(shown.mapping, offset, shown.keep) if within else None
+
+
+def keeper_of(view: memoryview) -> object:
+    """The object that the views of a mapping were made to keep, if this is such a view, in one piece; None of
+    any other, also where `place_of` finds one further down.
+    """
+    shown = view.obj
+    return shown.keep if isinstance(shown, _Shown) and view.c_contiguous else None
 
 
 def _shown_under(view: memoryview) -> _Shown | None:
