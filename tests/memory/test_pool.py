@@ -131,6 +131,36 @@ def test_the_bound_counts_what_readers_hold_and_others_are_given_back_for_it(hol
         registry.take(4 * PAGE + 1)
 
 
+def test_who_asks_again_and_again_until_one_is_free_does_not_have_all_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = Registry(100 * PAGE)
+    leases = [given([registry.take(PAGE)])[0] for _ in range(100)]
+    asked: list[int] = []
+    is_held = system.is_held
+
+    def counted(fd: int) -> bool:
+        asked.append(fd)
+        return is_held(fd)
+
+    monkeypatch.setattr(system, "is_held", counted)
+    with pytest.raises(MemoryError, match=r"\(100 regions\)"):
+        registry.take(PAGE)
+    assert 0 < len(asked) < 20
+    leases.pop(50).close()
+    asked.clear()
+    until(lambda: taken(registry))
+    assert len(asked) < 150
+
+
+def taken(registry: Registry) -> bool:
+    """Whether there was a region to be taken."""
+    try:
+        return registry.take(PAGE).size == PAGE
+    except MemoryError:
+        return False
+
+
 def test_a_small_region_counts_as_a_page() -> None:
     registry = Registry(PAGE)
     with registry.take(1), pytest.raises(MemoryError):

@@ -104,7 +104,7 @@ class Registry:
         if use is None:
             raise MemoryError(
                 f"no region of {size} bytes: {pool.size} of {pool.size_max} are in use, by this program or"
-                f" those that it has sent regions to ({pool.held()} regions): let go of regions and views of"
+                f" those that it has sent regions to ({pool.lent()} regions): let go of regions and views of"
                 " them, wait until receivers have, or give the registry a larger size_max"
             )
         if pool.wants_sweep():
