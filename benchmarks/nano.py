@@ -12,6 +12,7 @@ worker of its own. Every message is counted where it arrives, and none may be mi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import queue
@@ -68,8 +69,9 @@ class Clock:
 
 
 def until(seconds: float) -> Iterator[None]:
-    """Turns until the time is over."""
+    """Turns until the time is over: one at least, for others may run meanwhile."""
     end = time.perf_counter() + seconds
+    yield
     while time.perf_counter() < end:
         yield
 
@@ -127,11 +129,13 @@ def process_pipe(size: int, seconds: float) -> Round:
     return beside(send, lambda: get_all(lambda: near.recv_bytes() or None), processes=True)
 
 
-def zmq_sends(context: Any, address: str, size: int, seconds: float) -> None:
+@contextlib.contextmanager
+def zmq_sends(context: Any, address: str, size: int, seconds: float) -> Iterator[None]:
     with context.socket(zmq.PUSH) as far:
         far.setsockopt(zmq.RECONNECT_IVL, 1)  # ms: it may come before the other has bound
         far.connect(address)
         put_all(lambda one: far.send(one or b""), bytes(size), seconds)
+        yield
 
 
 def zmq_takes(context: Any, address: str) -> Round:
@@ -143,23 +147,29 @@ def zmq_takes(context: Any, address: str) -> Round:
 def zmq_inproc(size: int, seconds: float) -> Round:
     at = "inproc://nano"
     with zmq.Context() as shared:
-        return beside(
-            lambda: zmq_sends(shared, at, size, seconds), lambda: zmq_takes(shared, at), processes=False
-        )
+
+        def send() -> None:
+            with zmq_sends(shared, at, size, seconds):
+                pass
+
+        return beside(send, lambda: zmq_takes(shared, at), processes=False)
 
 
 def zmq_ipc(size: int, seconds: float) -> Round:
     """Each side makes its context after the fork: a context has threads, and a fork may find them at work."""
     with tempfile.TemporaryDirectory(prefix="bw-") as folder:
         at = f"ipc://{folder}/line"
+        taken = context.Event()  # what waits for a full receiver is lost when the sender closes
 
         def send() -> None:
-            with zmq.Context() as there:
-                zmq_sends(there, at, size, seconds)
+            with zmq.Context() as there, zmq_sends(there, at, size, seconds):
+                taken.wait(WAIT_S)
 
         def take() -> Round:
             with zmq.Context() as here:
-                return zmq_takes(here, at)
+                found = zmq_takes(here, at)
+                taken.set()
+                return found
 
         return beside(send, take, processes=True)
 
