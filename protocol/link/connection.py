@@ -567,6 +567,7 @@ class Connection(SendingLink):
         self.aside_on = agree_aside(self.link, theirs)
         if self.aside_on:
             self.outbox.beside = beside
+            self.queue.announces = self.broadcasts.announces = True
         elif beside is not None:
             self.beside = None
             if beside.waiting():

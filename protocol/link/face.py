@@ -5,7 +5,7 @@ the things that it carries for others.
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.aside import Beside
 from busway.protocol.link.link import Link
-from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, weight_of
+from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue
 from busway.protocol.link.unfinished import Unfinished
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
@@ -262,7 +262,10 @@ class LinkFace(Outlet):
             return
         queue = self.queue
         queue.items.append(frame)
-        queue.size += len(frame.payload) + OVERHEAD if frame.options is None else weight_of(frame)
+        if frame.options is None and type(frame.payload) is bytes:
+            queue.size += len(frame.payload) + OVERHEAD
+        else:
+            queue.size += queue.weigh(frame)
         if not self.flush_wanted:
             self.flush_wanted = True
             self.host.note_flush(self)

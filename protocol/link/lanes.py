@@ -8,7 +8,7 @@ together. Beyond them high and urgent ones have a room of their own, so that oth
 
 from busway.protocol.link.face import LinkFace, Waiter
 from busway.protocol.link.outbox import ENDED, Outbox
-from busway.protocol.link.queue import SendQueue, TransitQueue, weight_of
+from busway.protocol.link.queue import SendQueue, TransitQueue
 from busway.protocol.link.rows import Rows
 from busway.protocol.turns import PRIORITIES, Turns
 from busway.protocol.wire import codes
@@ -42,6 +42,7 @@ class Lanes(Rows):
             row = self._rows[priority] = Outbox(self._link, SendQueue(), SendQueue(), TransitQueue())
             row.whole = self
             row.share(self._main)
+            row.queue.announces = row.broadcasts.announces = self._main.queue.announces
         return row
 
     def others(self) -> "list[Outbox]":
@@ -61,7 +62,7 @@ class Lanes(Rows):
     def enqueue(self, frame: Frame) -> None:
         """A message of ours; the caller has seen that there is room."""
         self._row(_of(frame)).queue.add(frame)
-        self._main.queue.size += weight_of(frame)
+        self._main.queue.size += self._main.queue.weigh(frame)
 
     def has_room(self) -> bool:
         """Whether a high or urgent message of ours has room though the link's queue is full."""
@@ -81,7 +82,7 @@ class Lanes(Rows):
     def enqueue_broadcast(self, frame: Frame) -> None:
         """A broadcast that has found room."""
         self._row(_of(frame)).broadcasts.add(frame)
-        self._main.broadcasts.size += weight_of(frame)
+        self._main.broadcasts.size += self._main.broadcasts.weigh(frame)
 
     def has_broadcast_room(self) -> bool:
         """Whether a high or urgent broadcast has room though the link's queue of them is full."""
@@ -93,7 +94,7 @@ class Lanes(Rows):
         if row is None or priority == codes.LOW or not row.broadcasts.items:
             return None
         victim: Frame = row.broadcasts.pop_last()
-        size = weight_of(victim)
+        size = row.broadcasts.weigh(victim)
         row.broadcasts.size -= size
         self._main.broadcasts.size -= size
         return victim

@@ -13,7 +13,7 @@ from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.link.fast import write_answerable, write_passing, write_plain, write_run
 from busway.protocol.link.link import Unrepeated
 from busway.protocol.link.partial import Partial
-from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, is_express, lane_of, weight_of
+from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, is_express, lane_of
 from busway.protocol.link.rows import Rows
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
@@ -373,10 +373,10 @@ class Outbox:
     def _count(self, queue: SendQueue, out: Frame, sign: int) -> None:
         if queue is self.transit:
             self.transit.count(out, sign)
-        elif out.options is None:
+        elif out.options is None and type(out.payload) is bytes:
             queue.size += sign * (len(out.payload) + OVERHEAD)
         else:
-            queue.size += sign * weight_of(out)
+            queue.size += sign * queue.weigh(out)
 
     def _write_one(self, out: Frame, queue: SendQueue, parts: "list[Any]", size: int, now: int) -> int:
         """Any message: whole, or its first piece; or held back behind a partial one of its lane, or

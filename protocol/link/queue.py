@@ -9,13 +9,14 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame
 from busway.protocol.wire.runs import payload_bytes, single_tails
-from busway.protocol.wire.things import TRANSIT_WEIGHT, WEIGHT
+from busway.protocol.wire.things import SHARED_MIN, TRANSIT_WEIGHT, WEIGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
 OVERHEAD: "Final" = 32  # what a queued message counts for besides its payload, bytes
+_ANNOUNCED: "Final" = 3  # what is only announced counts for its bytes shifted by this
 _ENDS_MAX: "Final" = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the messages of others
 
 
@@ -94,11 +95,12 @@ class SendQueue(Fifo):
     where every message passes.
     """
 
-    __slots__ = ("growing", "run", "size")
+    __slots__ = ("announces", "growing", "run", "size")
 
     def __init__(self) -> None:
         super().__init__()
         self.size = 0
+        self.announces = False  # on its link a payload in shared memory is only announced
         self.growing = 0  # batches (batch.py) that count as full, and may not be
         self.run: "Run | None" = None  # the last that came: if bytes stand at the end they are of it
 
@@ -127,7 +129,18 @@ class SendQueue(Fifo):
     def add(self, frame: Frame) -> None:
         """One more."""
         self.items.append(frame)
-        self.size += weight_of(frame)
+        self.size += self.weigh(frame)
+
+    def weigh(self, frame: Frame) -> int:
+        """Bytes that a message counts for here. What is only announced counts for an eighth, for its memory
+        has a bound of its own: so several leave together, and not more than a receiver's queue takes.
+        """
+        size = weight_of(frame)
+        if self.announces and type(frame.payload) is memoryview:
+            whole = len(frame.payload)
+            if whole > SHARED_MIN:
+                size -= whole - max(SHARED_MIN, whole >> _ANNOUNCED)
+        return size
 
     def weight(self) -> int:
         """Bytes that the first message counts for; of several together those of a small one."""

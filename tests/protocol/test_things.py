@@ -683,3 +683,61 @@ def test_who_is_alone_has_what_holds_a_payload_and_nobody_pays_for_another() -> 
     net.pump()
     assert [len(net.drain(net[letter], end)) for letter, end in (("b", between), ("c", far))] == [1, 1]
     assert net.memory.renewed == 1
+
+
+def queued(net: Pair, payload: Any, priority: int) -> int:
+    """How many broadcasts find room on a link that does not write."""
+    count = 0
+    while True:
+        try:
+            net.a.publish(E, payload, net.now, wait=False, patience_ms=-1, priority=priority)
+        except FullError:
+            return count
+        count += 1
+
+
+@pytest.mark.parametrize("priority", [codes.LOW, codes.NORMAL])
+@pytest.mark.parametrize(("size", "counted"), [(1 << 18, SHARED_MIN), (1 << 22, 1 << 19)])
+def test_payloads_that_are_only_announced_take_little_room_in_a_links_queue(
+    size: int, counted: int, priority: int
+) -> None:
+    """For their memory has a bound of its own; what goes as bytes counts in full."""
+    net = Machine(Memory(room=size))
+    heard = net.b.register(E, BROADCAST)
+    net.pump()
+    net.cable.block(net.a)
+    fits = -(-codes.BROADCAST_SIZE_MAX // (counted + 32))
+    assert queued(net, memoryview(bytes(size)), priority) == fits
+    net.cable.block(net.a, False)
+    net.pump()
+    assert net.memory.given == fits
+    assert len(net.drain(net.b, heard)) == fits
+    link = net.ca
+    assert (link.queue.size, link.broadcasts.size) == (0, 0)
+    net.cable.block(net.a)
+    assert queued(net, bytes(size), priority) == -(-codes.BROADCAST_SIZE_MAX // (size + 32))
+    net.cable.block(net.a, False)
+    net.pump()
+    assert len(net.drain(net.b, heard)) > 0
+    assert (link.queue.size, link.broadcasts.size) == (0, 0)
+
+
+def test_so_do_those_that_are_sent_to_one() -> None:
+    net = Machine(Memory(room=1 << 18))
+    net.b.register(E, UNICAST)
+    net.pump()
+    net.cable.block(net.a)
+    for _ in range(4):
+        net.a.send(E, memoryview(bytes(1 << 18)), net.now)
+    assert (len(net.ca.queue), net.ca.queue.size) == (4, 4 * (SHARED_MIN + 32))
+    net.cable.block(net.a, False)
+    net.pump()
+    assert (net.memory.given, net.ca.queue.size) == (4, 0)
+
+
+def test_over_other_links_they_count_in_full() -> None:
+    net = Pair()
+    net.b.register(E, BROADCAST)
+    net.pump()
+    net.cable.block(net.a)
+    assert queued(net, memoryview(bytes(1 << 19)), codes.NORMAL) == 2
