@@ -12,7 +12,8 @@ that a message takes in all processes, at full speed: where others use the machi
 
 The systems, each as its documents say that it is fast:
 
-  busway, region     the program writes into a region of a busway.Registry of eight and sends a view of it
+  busway, region     the program writes into a region of a busway.Registry, which has room for sixteen
+                     and for 16 MiB at least, and sends a view of it
   busway, array      the same with an array of numpy of the registry's; arrays arrive
   busway, numpy      an array of the program's is sent, which it may change at once; arrays arrive
   busway, bytes      the same with a bytearray; message.view is looked at
@@ -62,7 +63,7 @@ from tests.rigs.tree import ROOT
 
 NAME = "bench/frame"
 PAGE = 4096
-BYTES = 1 << 28  # of a round at the most
+BYTES = 1 << 29  # of a round at the most
 COUNTS = (24, 2000)  # messages of a round, at the least and at the most
 PACED = 40  # messages whose time is taken
 HELLO = (
@@ -70,6 +71,8 @@ HELLO = (
 ) - 1  # the number of those that are sent until everybody has one, and of the last before jobs
 START = HELLO - 1
 SLOTS = 8  # messages of the ring by hand, and buffers of pyzmq
+REGIONS = 16  # messages of a registry: as many may be on their way together, and more would leave the caches
+REGION_BYTES = 1 << 24  # ... or so many bytes of them
 NAP_S = 0.00005
 WAIT_S = 60.0
 STAMP = struct.Struct("<QQ")  # number and nanoseconds
@@ -141,7 +144,7 @@ def busway_system(view: Callable[[Any], Any], convert: Callable[[bytearray], Any
 
 
 def registry_sender(take: Callable[[busway.Registry, int], Any], block: int) -> Any:
-    """Publishes what `take` gives of a registry with room for eight, each in a block of `block` sizes."""
+    """Publishes what `take` gives of a registry, each in a block of `block` sizes."""
 
     @contextlib.asynccontextmanager
     async def sender(place: Place) -> AsyncIterator[tuple[Buffer, Put]]:
@@ -150,7 +153,8 @@ def registry_sender(take: Callable[[busway.Registry, int], Any], block: int) -> 
 
             async def buffer(size: int) -> Any:
                 if size not in registries:
-                    registries[size] = busway.Registry(SLOTS * block * (1 << (size - 1).bit_length()))
+                    room = max(REGIONS << (size - 1).bit_length(), REGION_BYTES)
+                    registries[size] = busway.Registry(room * block)
                 while True:
                     try:
                         return take(registries[size], size)
@@ -384,6 +388,7 @@ async def receiving(parent: Connection, system: System, place: Place, number: in
             pass
         parent.send("ready")
         while (job := await job_from(parent)) is not None:
+            parent.send("ready")
             took, spent = [], time.process_time()
             for number in range(job.number):
                 found, when = look(await take())
@@ -481,8 +486,11 @@ def round_of(pipes: list[Connection], size: int, share: float) -> Round:
     rates, latencies, costs = [], [], []
     paced = Job(size, max(2, int(share * PACED)), paced=True)
     for job in (Job(size, count, paced=False), Job(size, count, paced=False), paced):  # the first to get warm
-        for pipe in (*pipes[1:], pipes[0]):
+        for pipe in pipes[1:]:
             pipe.send(job)
+        for pipe in pipes[1:]:  # a queue that nobody takes from drops what came first
+            assert told(pipe) == "ready"
+        pipes[0].send(job)
         began, spent = told(pipes[0])
         ends = [told(pipe) for pipe in pipes[1:]]
         rates.append(job.size * job.number / (max(end for end, _, _ in ends) - began))

@@ -1,5 +1,6 @@
 """Benchmarks at their shortest: every row is measured."""
 
+import asyncio
 import json
 import re
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +119,25 @@ def test_large_messages_within_one_machine_are_measured_beside_others_ways(tmp_p
     assert all(bool(ratio) == (system != shared.BASE) for system, _, ratio in rows)
     lines = json.loads((tmp_path / "shared.json").read_text())["lines"]
     assert [(line["system"], line["core"]) for line in lines] == wanted
+
+
+def test_a_round_begins_when_all_take_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For nine of 8 MiB are more than fit into the queue of one who is late: the first were lost."""
+    receiving, job_from = shared.receiving, shared.job_from
+    late = []  # in a process that receives
+
+    async def received(*given: Any) -> None:
+        late.append(True)
+        await receiving(*given)
+
+    async def begun(parent: Any) -> Any:
+        job = await job_from(parent)
+        await asyncio.sleep(0.5 * len(late))
+        return job
+
+    monkeypatch.setattr(shared, "receiving", received)
+    monkeypatch.setattr(shared, "job_from", begun)
+    assert list(shared.ran("busway, array", 1, [1 << 23], 0.2)) == [1 << 23]
 
 
 @pytest.mark.parametrize(
