@@ -34,7 +34,7 @@ from busway.adapters.arguments import (
 )
 from busway.adapters.carrying import given_apart, taken_apart
 from busway.adapters.ends import Service
-from busway.adapters.host import Asked, BusHost
+from busway.adapters.host import Asked, BusHost, Run
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.literal import id_of, id_taking
@@ -170,12 +170,9 @@ class BaseBus(Sight):
         data, format, type_id = encode_shared(payload, endpoint, self._host)
         return endpoint, data, self._host.now_ms(), format, type_id
 
-    def _run_of(
-        self, to: Any, given: list[Any], first: int, most: int
-    ) -> tuple[bytes, list[Any], int, bytes, dict[str, Any]]:
-        """An endpoint, and payloads from `first` on, `most` at the most, that go to it in one format: ready
-        to be sent, with that format and type. One with files or regions is alone: these are the core's
-        arguments behind. Raises what is wrong with the first.
+    def _run_of(self, to: Any, given: list[Any], first: int, most: int) -> Run:
+        """The payloads from `first` on, `most` at the most, that go together. Raises what is wrong with the
+        first.
         """
         words: dict[str, Any] = {}
         if type(given[first]) not in ends.VALUES:
@@ -186,7 +183,7 @@ class BaseBus(Sight):
             run = given[first:last]
             if set(map(type, run)) != {bytes}:
                 run = list(takewhile(lambda payload: type(payload) is bytes, run))
-            return endpoint, run, format, type_id, words
+            return Run(endpoint, run, format, type_id, words)
         run = [data]
         checked = isinstance(to, type)
         for payload in given[first + 1 : last]:
@@ -199,7 +196,7 @@ class BaseBus(Sight):
             if like != format:
                 break
             run.append(data)
-        return endpoint, run, format, type_id, words
+        return Run(endpoint, run, format, type_id, words)
 
     def _send(
         self,

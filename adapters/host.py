@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from weakref import WeakSet
 
 from busway.adapters import tap
@@ -50,6 +50,16 @@ UNCLOSED = "a bus was left open: use `{way}`, or its close()"
 _UNOPENED = "a bus was never opened, though something is registered with it: use `{way}`"
 live: WeakSet[BusHost] = WeakSet()
 Asked = tuple[int, Any]  # a token and the future of its outcome; 0 and None where nothing has to be awaited
+
+
+class Run(NamedTuple):
+    """Payloads that go to one endpoint in one format, ready to be sent; one with files is alone."""
+
+    endpoint: bytes
+    payloads: list[Any]
+    format: int
+    type_id: bytes
+    words: dict[str, Any]  # the core's arguments behind: files and regions
 
 
 class BusHost:

@@ -254,9 +254,9 @@ class Bus(BaseBus, Calls):
             given = several(payloads)
             self._host.check_open()
             while (first := accepted.value) < len(given):
-                endpoint, run, format, type_id, words = self._run_of(to, given, first, MOST)
-                while (done := accepted.value - first) < len(run):
-                    outcome = self._host.send_run(endpoint, run[done:], format, type_id, words, accepted)
+                run = self._run_of(to, given, first, MOST)
+                while (done := accepted.value - first) < len(run.payloads):
+                    outcome = self._host.send_run(run, done, accepted)
                     if outcome is not None:
                         check_accepted(outcome, to)
         except BaseException as error:

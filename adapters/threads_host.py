@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from busway.adapters.arguments import for_users
-from busway.adapters.host import Asked, BusHost, check_settled, live
+from busway.adapters.host import Asked, BusHost, Run, check_settled, live
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
@@ -243,22 +243,12 @@ class Host(BusHost):
         return self.outcome(token, promise) if token else None
 
     @shielded
-    def send_run(
-        self,
-        endpoint: bytes,
-        run: list[Any],
-        format: int,
-        type_id: bytes,
-        words: dict[str, Any],
-        accepted: Count,
-    ) -> events.Outcome | None:
-        """Send what of `run` goes at once, and count it; if that is nothing, its first as `send` does, with
-        these other arguments, whose outcome is returned. Raises users' errors.
+    def send_run(self, run: Run, done: int, accepted: Count) -> events.Outcome | None:
+        """Send what of `run` goes at once, behind those that are `done`, and count it; if that is nothing,
+        the first of it as `send` does, whose outcome is returned. Raises users' errors.
         """
         try:
-            _, (token, promise) = self.engine.call_lazily(
-                self._send_run, endpoint, run, format, type_id, words, accepted
-            )
+            _, (token, promise) = self.engine.call_lazily(self._send_run, run, done, accepted)
         except errors.LocalError as error:
             raise for_users(error) from None
         if not token:
@@ -269,21 +259,14 @@ class Host(BusHost):
             outcome: events.Outcome | None = promise.value
             accepted.value += outcome is not None and outcome.status == events.ACCEPTED
 
-    def _send_run(
-        self,
-        endpoint: bytes,
-        run: list[Any],
-        format: int,
-        type_id: bytes,
-        words: dict[str, Any],
-        accepted: Count,
-    ) -> tuple[bool, Asked]:
+    def _send_run(self, run: Run, done: int, accepted: Count) -> tuple[bool, Asked]:
         self.check()
         now = self.now_ms()
+        endpoint, payloads, format, type_id, words = run
         sent = 0
         if format < codes.TYPED and self.node is self._core and not words:
-            sent = self._core.send_many(endpoint, run, now, format)
-        token = 0 if sent else self.node.send(endpoint, run[0], now, format, type_id, **words)
+            sent = self._core.send_many(endpoint, payloads[done:], now, format)
+        token = 0 if sent else self.node.send(endpoint, payloads[done], now, format, type_id, **words)
         if token:
             return True, (token, self.await_outcome(token))
         accepted.value += sent or 1
