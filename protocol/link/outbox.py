@@ -12,7 +12,7 @@ from busway.protocol.link.batch import Batch
 from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.link.fast import write_answerable, write_passing, write_plain, write_run
 from busway.protocol.link.link import Unrepeated
-from busway.protocol.link.partial import Partial
+from busway.protocol.link.partial import Partial, held_of
 from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue, is_express, lane_of
 from busway.protocol.link.rows import Rows
 from busway.protocol.wire import codes
@@ -46,7 +46,7 @@ class Roots:
     def __init__(self) -> None:
         self.roots = _NO_KEYS
         self.last: "Frame | None" = None
-        self.looked = 0
+        self.looked = -1
 
 
 # As long as there is nothing in them: an empty dict takes 64 bytes, and there are many. Never changed.
@@ -188,10 +188,13 @@ class Outbox:
         if last is not known.last or len(queue) != known.looked:
             known.last = last
             known.looked = len(queue)
-            known.roots = {out.root(): True for out in queue.items[queue.head :]}
-        taken: "list[Frame]" = []
+            waiting = queue.items[queue.head :] + held_of(queue, self._partials)
+            known.roots = {out.root(): True for out in waiting}
         if root not in known.roots:
-            return taken
+            return []
+        taken: "list[Frame]" = []
+        for partial in self._partials:
+            taken.extend(partial.take(queue, root, self._is_large))
         for out in self._drain_broadcasts():
             if out.root() == root:
                 taken.append(out)
@@ -200,7 +203,7 @@ class Outbox:
         return taken
 
     def _drain_broadcasts(self) -> "list[Frame]":
-        """All that wait, each by itself."""
+        """All that wait in the queue, each by itself; what is held counts there all the same."""
         waiting: "list[Frame]" = []
         for item in self.broadcasts.drain():
             if isinstance(item, Batch):
@@ -208,7 +211,8 @@ class Outbox:
                 waiting.extend(item.frames())
             else:
                 waiting.append(item)
-        self.broadcasts.size = 0 if self.rows is None else self.rows.broadcasts_size()
+        size = sum([self.broadcasts.weigh(out) for out in held_of(self.broadcasts, self._partials)])
+        self.broadcasts.size = size if self.rows is None else size + self.rows.broadcasts_size()
         return waiting
 
     # Writing
@@ -489,6 +493,10 @@ class Outbox:
                 partial.held.push((queue, out))
                 partial.large += self._is_large(out)
                 self._count(queue, out, 1)
+                if queue is self.broadcasts:
+                    self._roots = (
+                        None  # its root is among those that wait, though the queue may look as before
+                    )
                 return True
         return False
 

@@ -1,12 +1,12 @@
-"""A large message on its way out over one link, piece by piece. Data, no rules: outbox.py has those."""
+"""A large message on its way out over one link, piece by piece. The rules are in outbox.py."""
 
 from busway.protocol.fifo import Fifo
-from busway.protocol.link.queue import lane_of
+from busway.protocol.link.queue import SendQueue, lane_of
 from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 
 class Partial:
@@ -29,3 +29,23 @@ class Partial:
     def is_written(self) -> bool:
         """Whether nothing of it is left."""
         return self.pos >= len(self.payload)
+
+    def take(self, queue: SendQueue, root: bytes, is_large: "Callable[[Frame], bool]") -> "list[Frame]":
+        """Take out what waits behind it of a queue of broadcasts along the tree of `root`."""
+        taken: "list[Frame]" = []
+        for which, out in self.held.drain():
+            if which is queue and out.root() == root:
+                taken.append(out)
+                self.large -= is_large(out)
+            else:
+                self.held.push((which, out))
+        return taken
+
+
+def held_of(queue: SendQueue, partials: "list[Partial]") -> "list[Frame]":
+    """All of a queue that waits behind large messages: it counts there, but does not lie in it."""
+    held: "list[Frame]" = []
+    for partial in partials:
+        behind = partial.held
+        held.extend([out for which, out in behind.items[behind.head :] if which is queue])
+    return held

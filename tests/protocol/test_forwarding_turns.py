@@ -338,3 +338,29 @@ def test_broadcasts_and_messages_of_others_take_turns_where_there_are_none_of_ou
     net.cable["bc"].block(net["b"], False)
     net.pump()
     assert net.payloads("c", heard) == net.payloads("c", passed) == texts
+
+
+def test_broadcasts_of_another_tree_stay_behind_a_large_one_and_count() -> None:
+    net = chain("abc")
+    receiver = net["c"].register(E, BROADCAST)
+    net.pump()
+    link = net.cable["bc"].a
+    net["b"].publish(E, bytes(300_000), net.now)
+    cable = net.cable["bc"].ends[1]
+    cable.inbox += link.data_to_send(1000, net.now)
+    for number in range(3):
+        net["b"].publish(E, b"b%d" % number, net.now)
+    for _ in range(2):
+        cable.inbox += link.data_to_send(70_000, net.now)
+    assert not len(link.broadcasts)
+    net["a"].publish(E, b"a", net.now)
+    net.cable["bc"].block(net["b"])
+    net.pump()
+    size = link.broadcasts.size
+    taken = link.take_broadcasts(net.see("b", "a").key)
+    assert [out.payload for out in taken] == [b"a"]
+    assert link.broadcasts.size == size - 33 == 3 * 34
+    net.cable["bc"].block(net["b"], False)
+    net.pump()
+    assert net.payloads("c", receiver) == [bytes(300_000), b"b0", b"b1", b"b2"]
+    assert link.broadcasts.size == 0

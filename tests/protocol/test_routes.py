@@ -580,3 +580,33 @@ def test_what_was_published_for_the_narrow_realm_is_not_moved_to_a_wider_link() 
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"far"]
     assert b"near" not in wide.ends[0].sent
+
+
+@pytest.mark.parametrize("priority", [codes.NORMAL, codes.HIGH])
+@pytest.mark.parametrize("more", [True, False], ids=["and in the queue", "alone"])
+def test_what_waits_behind_a_large_broadcast_is_not_overtaken_over_a_better_link(
+    priority: int, more: bool
+) -> None:
+    """It goes over that, too, before what comes after it; the large one, half of which has left, is late."""
+    net = Pair(via="tcp://h:1", realm=codes.LOCALNET)
+    receiver = net.b.register(E, codes.BROADCAST)
+    net.pump()
+    net.a.publish(E, bytes(300_000), net.now, priority=priority)
+    net.step(1000)
+    for number in (1, 2):
+        net.a.publish(E, b"%d" % number, net.now, priority=priority)
+    net.step(100_000)
+    net.step(100_000)
+    link = net.ca
+    net.cable.block(net.a)
+    if more:
+        net.a.publish(E, b"3", net.now, priority=priority)
+    better = net.link(net.a, net.b)
+    net.pump()
+    net.a.publish(E, b"4", net.now, priority=priority)
+    net.pump()
+    net.cable.block(net.a, False)
+    net.pump()
+    assert net.a.routes.peers[B].hop is better.a
+    assert payloads(net.drain(net.b, receiver)) == [b"1", b"2", *[b"3"] * more, b"4"]
+    assert link.broadcasts.size == 0
