@@ -25,7 +25,7 @@ def aside_of(host: Host, channel: Any) -> LinkSharing | None:
 
     pool = host.node.receiving.pool
     pool.most = min(pool.most, open_max() // 2)  # in receivers' queues: the program needs some for itself
-    return sharing_over_link(host)
+    return sharing_over_link(host, channel)
 
 
 def join(channel: Any, connection: Connection, now_ms: Callable[[], int]) -> None:

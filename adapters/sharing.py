@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,9 +22,12 @@ from busway.protocol.wire.things import SHARED_MIN
 
 if TYPE_CHECKING:
     from busway.adapters.opening import Loop
+    from busway.drivers.channel import DescriptorChannel
     from busway.memory.large import Large
 
 SWEEP_S: Final = 5.0
+_UNREAD_MAX: Final = 64
+_SOCKET_MAX: Final = 1 << 21  # bytes, at least as many as a socket holds with what is about to be written
 _USUAL: Final = Limits().shared_memory
 
 
@@ -98,6 +102,15 @@ class Sharing:
         if self._large is not None:
             self._large.cache.clear(link)
 
+    def unread_max(self) -> tuple[int, int]:
+        """How many payloads, and of how many bytes, may be announced over one link and not have been read: a
+        quarter of what all have.
+        """
+        large = self._large
+        if large is None or not large.size_max:
+            return _UNREAD_MAX, 1 << 62  # what others have put there
+        return max(1, large.leases_max // 4), max(1, large.size_max // 4)
+
     def _memory(self) -> Large | None:
         """None: this Python has no ctypes, or, as yet, no descriptor left to load what is needed."""
         if self._large is None:
@@ -149,19 +162,68 @@ class Sharing:
         }
 
 
+class Unread:
+    """All that was announced over one link and may lie unread in its socket, which has room for thousands of
+    announcements: so one program that is stopped would hold all that a node shares.
+    """
+
+    __slots__ = ("_announced", "_as_bytes", "_channel", "_size")
+
+    def __init__(self, channel: DescriptorChannel) -> None:
+        self._channel = channel
+        self._announced: deque[tuple[int, int]] = deque()  # with which write at the earliest, and its bytes
+        self._size = 0
+        self._as_bytes = 0  # of payloads that have gone so behind them
+
+    def lags(self, size: int, count_max: int, size_max: int) -> bool:
+        """Whether one more, of `size` bytes, is to go as bytes; else it counts."""
+        if self._is_full(count_max, size_max):
+            self._forget_read()
+            if self._is_full(count_max, size_max):
+                if self._as_bytes < _SOCKET_MAX:
+                    self._as_bytes += size
+                    return True
+                self._announced.clear()  # what lies before so many bytes has been read
+                self._size = 0
+            self._as_bytes = 0
+        self._announced.append((self._channel.handed_over, size))
+        self._size += size
+        return False
+
+    def take_back(self) -> None:
+        """The last one goes as bytes after all."""
+        self._size -= self._announced.pop()[1]
+
+    def _is_full(self, count_max: int, size_max: int) -> bool:
+        return len(self._announced) >= count_max or self._size >= size_max
+
+    def _forget_read(self) -> None:
+        read = self._channel.handed_over - self._channel.unread()
+        while self._announced and self._announced[0][0] < read:
+            self._size -= self._announced.popleft()[1]
+
+
 class LinkSharing:
     """The abilities of one link beside its bytes: those of its bus, which are told what came over which."""
 
-    __slots__ = ("_link", "_sharing", "_took")
+    __slots__ = ("_link", "_sharing", "_took", "_unread")
 
-    def __init__(self, sharing: Sharing) -> None:
+    def __init__(self, sharing: Sharing, channel: DescriptorChannel) -> None:
         self._sharing = sharing
         self._link = object()  # not this itself: what is kept must not keep the bus
         self._took = False
+        self._unread = Unread(channel)
+
+    def lags(self, size: int) -> bool:
+        """As protocol/link/aside.py says."""
+        return self._unread.lags(size, *self._sharing.unread_max())
 
     def give(self, payload: Any) -> tuple[bytes, Any] | None:
         """As protocol/link/aside.py says."""
-        return self._sharing.give(payload)
+        found = self._sharing.give(payload)
+        if found is None:
+            self._unread.take_back()
+        return found
 
     def again(self, thing: Any) -> Any:
         """As protocol/link/aside.py says: one more lease, which only its holder can give up."""
@@ -207,11 +269,11 @@ def _sweep(sharing: ref[Sharing]) -> None:
         found._sweep()
 
 
-def sharing_over_link(host: Host) -> LinkSharing:
-    """The thing that one more link of a bus has beside its bytes."""
+def sharing_over_link(host: Host, channel: DescriptorChannel) -> LinkSharing:
+    """The thing that one more link of a bus, over this channel, has beside its bytes."""
     if host.sharing is None:
         host.sharing = Sharing(host)
-    return LinkSharing(host.sharing)
+    return LinkSharing(host.sharing, channel)
 
 
 def most_of(limits: Limits) -> int:

@@ -141,10 +141,12 @@ class DescriptorChannel(Channel, Protocol):
     hands_over: whether it can, on this system.
     resting: how many of the last writes took nothing because so many descriptors of this user are on their
         way that no more may be: the channel does not say when that is over, so try again in a moment.
+    handed_over: how many writes had descriptors.
     """
 
     hands_over: bool
     resting: int
+    handed_over: int
 
     def carry(
         self,
@@ -156,6 +158,12 @@ class DescriptorChannel(Channel, Protocol):
         byte, and keeps them until that has left. Before, descriptors that come are lost.
 
         Then `read` also raises OSError if this process may not have so many open.
+        """
+        ...
+
+    def unread(self) -> int:
+        """How many of the writes that had descriptors the other side has not read, at the most; 0 where the
+        system does not tell.
         """
         ...
 

@@ -11,10 +11,17 @@ import array
 import errno
 import os
 import socket
+import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Final, NoReturn
 
 from busway.drivers.sockets import SEND_FLAGS
+
+if sys.platform == "linux":
+    from fcntl import ioctl as _ioctl
+else:
+    _ioctl = None
 
 AT_ONCE_MAX: Final = 253  # that the kernel hands over in one call: SCM_MAX_FD
 TOO_MANY: Final = -1  # instead of the bytes that were taken
@@ -25,6 +32,8 @@ _RIGHTS: Final = getattr(socket, "SCM_RIGHTS", 0)
 SPACE: Final = socket.CMSG_SPACE(AT_ONCE_MAX * _SIZE) if hasattr(socket, "CMSG_SPACE") else 0
 CLOEXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))  # macOS has none
 CUT: Final = int(getattr(socket, "MSG_CTRUNC", 0))  # no member of an enum: its `&` takes as long as a read
+_OUTQ: Final = 0x5411  # SIOCOUTQ of include/uapi/asm-generic
+_WRITE_MIN: Final = 512  # bytes that the smallest write counts for there: 768 on Linux 6
 
 
 class Sole:
@@ -169,6 +178,19 @@ def send(sock: socket.socket, buffers: Sequence[Any], descriptors: Sequence[Desc
         if error.errno == errno.ETOOMANYREFS:
             return TOO_MANY
         raise
+
+
+def unread(sock: socket.socket) -> int:
+    """How many of the last writes to this socket are still to be read, at the most: each takes some of the
+    room for what is on its way (SIOCOUTQ, unix(7)). 0 where the system does not tell.
+    """
+    if _ioctl is None:
+        return 0
+    try:
+        (size,) = struct.unpack("i", _ioctl(sock.fileno(), _OUTQ, bytes(_SIZE)))
+    except (OSError, ValueError):  # closed
+        return 0
+    return -(-int(size) // _WRITE_MIN)
 
 
 def passable(fd: int) -> bool:

@@ -193,6 +193,7 @@ class MemoryChannel:
         self.sort = pair.sort
         self.hands_over = pair.sort == "stream"
         self.resting = 0
+        self.handed_over = 0
         self.mtu = pair.mtu
         self.realm = pair.realm
         self.address = pair.address
@@ -283,11 +284,15 @@ class MemoryChannel:
             self._kept = self._given() or ()  # never a list that somebody goes on filling
         if taken and not self._pair._loses():
             copies = [each.copy() for each in self._kept]
+            self.handed_over += bool(copies)
             self._kept = ()
             lane.items.append((now_ms + self._pair.delay_ms, bytes(data[:taken]), copies))
             lane.size += taken
             self._pair._arm()
         return taken
+
+    def unread(self) -> int:
+        return sum(bool(copies) for _, _, copies in self._lane_out.items)
 
     def _room_for(self, size: int) -> int:
         room = self._pair.capacity - self._lane_out.size

@@ -346,6 +346,7 @@ class UnixChannel(SocketChannel):
         super().__init__(sock, address, via="ipc", dialled=dialled)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_SIZE)
         self.resting = 0
+        self.handed_over = 0
         self._recvmsg = getattr(sock, "recvmsg", None)  # Windows has none
         self._came: Callable[[Sequence[Descriptor]], object] | None = None
         self._given: Callable[[], Sequence[Descriptor]] | None = None
@@ -389,7 +390,11 @@ class UnixChannel(SocketChannel):
         self.resting = self.resting + 1 if taken == descriptors.TOO_MANY else 0
         if taken > 0:
             self._kept = ()
+            self.handed_over += 1
         return max(0, taken)
+
+    def unread(self) -> int:
+        return descriptors.unread(self._sock)
 
     def close(self) -> None:
         super().close()

@@ -9,6 +9,9 @@ a memoryview of bytes that nobody changes, of at least SHARED_MIN (65536) bytes.
 to 64 bytes that only `take` of the other side understands, and the thing to be handed over with it; the same
 pair may go over several links. None: the payload goes as bytes.
 
+`lags(size)` is asked before each payload that would be announced, of `size` bytes: whether so much that was
+announced over this link lies there unread that this one is to go as bytes, which the link holds back as any.
+
 `again(thing)` returns one more of a region or of what holds a payload, for one of several links that get the
 same, so that who is at its other end can do nothing about what the others have. It never raises.
 
@@ -99,6 +102,8 @@ class Beside:
         """Put a payload where the other side can see it, unless it lies there for another link already, or
         came so. None: it goes as bytes.
         """
+        if self.aside.lags(len(payload)):
+            return None
         shared = None if things is None else things.shared
         if shared is None:
             shared = self.aside.give(payload)

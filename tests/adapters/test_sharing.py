@@ -11,6 +11,7 @@ import errno
 import fcntl
 import gc
 import os
+import signal
 import socket
 import struct
 import sys
@@ -25,14 +26,16 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, Limits
-from busway.adapters.sharing import most_of
+from busway.adapters.sharing import Unread, most_of
 from busway.adapters.tap import PAYLOAD_MAX, TAP_NAME, Tapped
 from busway.drivers.descriptors import Descriptor
 from busway.drivers.unix import UnixChannel
 from busway.memory import memfd
+from busway.memory.large import DESCRIPTORS_MAX
 from busway.memory.mapping import place_of
 from busway.memory.pool import Pool
 from busway.protocol import Link, Node, codes
+from busway.protocol.wire.things import SHARED_MIN
 from tests.adapters.tools import Program, buses, sees, until
 from tests.rigs import held
 
@@ -616,6 +619,67 @@ async def test_who_is_killed_leaves_nothing() -> None:
     assert not [name for name in os.listdir("/dev/shm") if "busway" in name]
 
 
+async def test_who_is_stopped_holds_a_quarter_of_what_may_be_shared_and_no_more() -> None:
+    """Its socket has room for all announcements; the others get what is announced as before."""
+    async with AsyncBus(label="tester") as bus, AsyncBus(label="viewer") as viewer, Program(OTHER) as other:
+        await other.expect("ready")
+        async with viewer.subscribe("frames") as frames:
+            await until(lambda: sum(found.name == "frames" for found in bus.endpoints()) == 2)
+            os.kill(other.pid, signal.SIGSTOP)
+            for number in range(300):
+                await bus.publish("frames", number.to_bytes(2, "big") * (SHARED_MIN // 2))
+                assert (await frames.receive()).view[:2] == number.to_bytes(2, "big")
+            link = max(bus.node.connections, key=lambda each: len(each.broadcasts))
+            waits = len(link.broadcasts) + 1  # and the newest that has found no room
+            await until(lambda: memory(bus)["held"] == DESCRIPTORS_MAX // 4 + waits)
+            assert waits < 20
+            assert memory(bus)["given"] == memory(viewer)["taken"] == 300
+            os.kill(other.pid, signal.SIGCONT)
+            await other.tell("keep")
+            await other.line()  # it goes on as if nothing had been
+
+
+def test_what_has_not_been_read_is_known_by_the_writes_it_went_with() -> None:
+    ours, theirs = pair()
+    with contextlib.closing(ours), contextlib.closing(theirs):
+        going: list[Descriptor] = []
+        ours.carry(lambda came: None, lambda: [going.pop()] if going else [])
+        theirs.carry(lambda came: None, list)
+
+        def announced(unread: Unread, sizes: list[int]) -> list[bool]:
+            """Which of them are, 4 and 1,000 bytes at the most."""
+            said = []
+            for size in sizes:
+                said.append(not unread.lags(size, 4, 1000))
+                if said[-1]:
+                    going.append(Descriptor(os.dup(1)))
+                    assert ours.write(b"x") == 1
+            return said
+
+        def read(count: int) -> None:
+            for _ in range(count):
+                assert theirs.read() == b"x"
+
+        many = Unread(ours)
+        assert announced(many, [100] * 6) == [True] * 4 + [False] * 2
+        read(3)  # they may be less: how much of the room one takes is not known exactly
+        assert announced(many, [100]) == [True]
+        read(2)
+        found = announced(many, [100] * 4)
+        assert found[:2] == [True] * 2
+        read(sum(found))
+        large = Unread(ours)
+        assert announced(large, [10_000, 1]) == [True, False]  # the first one always
+        read(1)
+        assert announced(large, [999, 1, 1]) == [True, True, False]
+        large.take_back()
+        assert announced(large, [1]) == [True]
+        late = Unread(ours)
+        assert announced(late, [1000]) == [True]
+        # What lies before more than a socket holds has been read.
+        assert announced(late, [1 << 20, 1 << 20, 5, 1 << 20, 1]) == [False, False, True, True, False]
+
+
 async def test_what_others_have_sent_stays_mapped_when_a_link_ends() -> None:
     """It would have to be mapped anew, at the cost of a fault of the processor for each page."""
     async with contextlib.AsyncExitStack() as stack:
@@ -866,6 +930,9 @@ class Liar:
 
     def __init__(self, description: bytes, fd: int) -> None:
         self.said = description, Descriptor(fd)
+
+    def lags(self, size: int) -> bool:
+        return False
 
     def give(self, payload: Any) -> tuple[bytes, Any]:
         return self.said

@@ -250,6 +250,37 @@ print(ours.resting, flush=True)
 """
 
 
+def test_it_is_known_how_many_writes_are_still_to_be_read(ends: Ends) -> None:
+    ours, theirs = ends
+    out, back = Given(ours), Given(theirs)
+    for number in range(1, 41):
+        out.next = [opened("x"), opened("y")]
+        assert ours.write(b"z") == 1
+        assert ours.handed_over == number
+        assert number <= ours.unread() <= 3 * number
+    assert ours.write(b"z") == 1
+    assert ours.handed_over == 40
+    assert read_all(theirs, 41) == b"z" * 41
+    assert ours.unread() == 0
+    assert len(back.came) == 80
+    ours.close()
+    assert ours.unread() == 0
+
+
+def test_so_it_is_in_one_process() -> None:
+    link = Pair()
+    ours, theirs = link
+    out, back = Given(ours), Given(theirs)
+    assert ours.write(b"without") == 7
+    for _ in range(3):
+        out.next = [opened("x")]
+        assert ours.write(b"with") == 4
+    assert (ours.handed_over, ours.unread()) == (3, 3)
+    link.advance(1)
+    assert theirs.read() == b"withoutwith"
+    assert (ours.unread(), len(back.came)) == (2, 1)
+
+
 def test_too_many_on_their_way_is_told_and_goes_on_once_they_are_read() -> None:
     """The limit is one of users who are not root."""
     with Program(FLOODER) as program:

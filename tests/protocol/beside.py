@@ -37,6 +37,10 @@ class Memory:
         self.given = 0
         self.renewed = 0
         self.taken = 0
+        self.lagging = False
+
+    def lags(self, size: int) -> bool:
+        return self.lagging
 
     def give(self, payload: Any) -> tuple[bytes, Any] | None:
         if len(payload) > self.room:

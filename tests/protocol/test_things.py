@@ -735,6 +735,23 @@ def test_so_do_those_that_are_sent_to_one() -> None:
     assert (net.memory.given, net.ca.queue.size) == (4, 0)
 
 
+def test_to_one_that_has_not_read_what_was_announced_it_goes_as_bytes() -> None:
+    """And to the others it is announced, in the same order."""
+    net = Machines("abc", "ab ac")
+    near = {letter: net[letter].register(E, BROADCAST) for letter in "bc"}
+    net.pump()
+    beside = net.cable["ab"].a.beside
+    assert beside is not None
+    stopped = beside.aside = Memory()
+    for number, lagging in enumerate((False, True, False)):
+        stopped.lagging = lagging
+        net["a"].publish(E, memoryview(bytes([number]) * SHARED_MIN), net.now)
+        net.pump()
+    for letter, receiver in near.items():
+        assert [bytes(message.payload)[0] for message in net.drain(net[letter], receiver)] == [0, 1, 2]
+    assert (stopped.given, stopped.renewed, net.memory.taken) == (2, 2, 5)
+
+
 def test_over_other_links_they_count_in_full() -> None:
     net = Pair()
     net.b.register(E, BROADCAST)
