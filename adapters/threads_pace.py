@@ -35,16 +35,19 @@ class Pace:
     def is_behind(self, now_ns: int) -> bool:
         """Whether much waits, and it is about to be taken."""
         receiver = self._receiver
-        if len(receiver.queue) * _PART < receiver.queue_max:
+        waiting, size = len(receiver.queue), receiver.size
+        if waiting * _PART < receiver.queue_max and size * _PART < receiver.size_max:
             self._began_ns = 0
             return False
+        # Messages that it takes, if all are as large as those that wait.
+        room = min(receiver.queue_max, receiver.size_max * waiting // size) if size else receiver.queue_max
         lasted_ns = now_ns - self._began_ns
         if not self._began_ns:
             self._begin(now_ns, True)
         elif lasted_ns >= _WINDOW_NS and (
             lasted_ns >= _WINDOW_MAX_NS or process_time_ns() - self._ran_ns >= _RUN_NS
         ):
-            self._begin(now_ns, (receiver.taken - self._taken) * _TAKEN >= receiver.queue_max)
+            self._begin(now_ns, (receiver.taken - self._taken) * _TAKEN >= room)
         return self._keeps_up
 
     def _begin(self, now_ns: int, keeps_up: bool) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import selectors
+import socket
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from busway import Bus
+from busway import Bus, Registry
 from busway.adapters import threads_engine, threads_pace
 from busway.adapters.threads_ends import Receiver
 from busway.adapters.threads_pace import Pace, Paces, pace_of
+from busway.drivers.unix import UnixChannel
 from tests.adapters.threads_tools import Task, buses, sees, until
 
 pytestmark = pytest.mark.timeout(60)
@@ -65,6 +68,30 @@ def test_no_more_is_read_than_who_takes_has_room_for(selector: str, monkeypatch:
         until_held_or_lost(b, receiver)
         assert take(receiver) == list(range(_COPIES))
         publishing.result()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there memory is shared by itself")
+@pytest.mark.usefixtures("patient")
+def test_no_more_is_read_than_who_takes_has_room_for_in_bytes() -> None:
+    """A queue takes 64 of 1 MiB, which is few."""
+    size, count = 1 << 20, 200
+    with contextlib.ExitStack() as stack:
+        a, b = (stack.enter_context(Bus(ipc=False, label=label)) for label in "ab")
+        ours, theirs = socket.socketpair()
+        for side in (
+            a.attach(UnixChannel(ours, "ipc:pair", dialled=True)).ready,
+            b.attach(UnixChannel(theirs, "ipc:pair", dialled=False)).ready,
+        ):
+            side.result(30)
+        receiver = b.subscribe("feed")
+        until(lambda: sees(a, "feed"))
+        with Registry(size).take(size) as region:
+            view = region.view
+            publishing = Task(lambda: [a.publish("feed", view, wait=True) for _ in range(count)])
+            until_held_or_lost(b, receiver)
+            assert [receiver.receive(30).missed for _ in range(count)] == [0] * count
+            publishing.result()
+        assert receiver.missed == receiver.dropped == 0
 
 
 @pytest.mark.usefixtures("patient")
@@ -137,6 +164,8 @@ class Queue:
     def __init__(self) -> None:
         self.queue = range(0)
         self.queue_max = 4096
+        self.size = 0
+        self.size_max = 1 << 26
         self.taken = 0
 
 
@@ -171,6 +200,21 @@ def test_who_takes_too_little_is_not_waited_for_until_little_waits(ran: list[int
     assert not pace.is_behind(now)
     queue.queue = range(1024)
     assert pace.is_behind(now)
+
+
+def test_large_ones_count_by_their_bytes(ran: list[int]) -> None:
+    queue = Queue()
+    pace = Pace(cast(Any, queue))
+    queue.queue, queue.size = range(15), 15 << 20
+    assert not pace.is_behind(10**9)
+    queue.queue, queue.size = range(16), 16 << 20
+    assert pace.is_behind(now := 10**9 + 1)
+    queue.taken += 4  # of the 64 that it takes
+    ran[0] += threads_pace._RUN_NS
+    assert pace.is_behind(now := now + threads_pace._WINDOW_NS)
+    queue.taken += 3
+    ran[0] += threads_pace._RUN_NS
+    assert not pace.is_behind(now + threads_pace._WINDOW_NS)
 
 
 def test_who_does_not_run_has_more_time(ran: list[int]) -> None:
