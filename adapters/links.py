@@ -208,6 +208,8 @@ class LinkRunner:
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
         if not self._layered:
+            if self._receiving.subscribed and (sharing := self._host.sharing) and sharing.wants_rest():
+                return  # the loop says again that there is something
             if self.connection.piece_left:
                 self._read(_READ_SIZE_LARGE)
             else:

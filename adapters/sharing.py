@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SWEEP_S: Final = 5.0
 _UNREAD_MAX: Final = 64
 _SOCKET_MAX: Final = 1 << 21  # bytes, at least as many as a socket holds with what is about to be written
+# Bytes of others' payloads after which links are not read for a turn: a subscriber's queue takes four times
+# that, and one write of each neighbour may announce half of it.
+LOOKED_MAX: Final = 1 << 24
 _USUAL: Final = Limits().shared_memory
 
 
@@ -51,6 +54,8 @@ class Sharing:
         self._payload_size_max = host.node.limits.message_size_max
         self.given = 0  # payloads that were put into memory
         self.taken = 0  # that others had put there
+        self._looked = 0  # bytes of these, since who takes them had a turn
+        self._resting = False  # they have it
         self._large: Large | None = None
         self._making = threading.Lock()
 
@@ -77,8 +82,25 @@ class Sharing:
         except (ValueError, ImportError, OSError) as error:
             raise _objection(error) from None
         self.taken += 1
+        self._looked += len(payload)
         self._watch()
         return payload
+
+    def wants_rest(self) -> bool:
+        """Whether so much has come that no link is read before who takes it has had a turn: nothing slows
+        publishers down, and what many announce at once would overrun the queue of a subscriber that keeps up.
+        """
+        host = self._host()
+        if self._looked < LOOKED_MAX or host is None:
+            return False
+        if not self._resting:
+            self._resting = True
+            host.loop.call_later(0.0, self._rested)
+        return True
+
+    def _rested(self) -> None:
+        self._looked = 0
+        self._resting = False
 
     def join(self, pieces: Sequence[Any]) -> memoryview | None:
         """The pieces of a payload in memory from which it need not be copied again; None: they stay what

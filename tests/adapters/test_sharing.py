@@ -94,6 +94,20 @@ async def two(one: Limits | None = None, other: Limits | None = None) -> AsyncIt
         yield made
 
 
+@contextlib.asynccontextmanager
+async def crowd(count: int) -> AsyncIterator[list[AsyncBus]]:
+    """The first bus has a real socket to each of `count` others."""
+    async with contextlib.AsyncExitStack() as stack:
+        made = []
+        for name in range(count + 1):
+            bus = AsyncBus(ipc=False, node_id=bytes([name + 1] * 16), label=f"{name}")
+            made.append(await stack.enter_async_context(bus))
+        for other in made[1:]:
+            ours, theirs = pair()
+            await asyncio.gather(made[0].attach(ours).ready, other.attach(theirs).ready)
+        yield made
+
+
 # What arrives
 
 
@@ -1027,3 +1041,43 @@ async def test_buses_in_memory_share_as_well() -> None:
         await a.send("lab/large", LARGE, ttl=10)
         assert (await receiver.receive()).view == LARGE
         assert memory(b)["taken"] == 1
+
+
+# Many publishers
+
+
+async def test_who_keeps_up_misses_nothing_of_what_many_announce_at_once() -> None:
+    """Each neighbour announces 8 MiB with one write, and the queue of a subscriber takes 64."""
+    publishers, count, size = 12, 8, 1 << 20
+    registry = busway.Registry(size)
+    async with crowd(publishers) as (reader, *others), reader.subscribe("lab/large") as receiver:
+        await until(lambda: all(sees(each, "lab/large") for each in others))
+
+        async def take() -> list[int]:
+            return [(await receiver.receive()).missed for _ in range(publishers * count)]
+
+        taking = asyncio.create_task(take())
+        await asyncio.sleep(0)
+        with registry.take(size) as region:
+            for each in others:
+                for _ in range(count):
+                    await each.publish("lab/large", region.view)
+        assert await asyncio.wait_for(taking, 30) == [0] * (publishers * count)
+        assert receiver.dropped == 0
+        assert memory(reader)["taken"] == publishers * count
+
+
+async def test_who_takes_nothing_keeps_no_link_from_being_read() -> None:
+    async with crowd(3) as (reader, *others), reader.subscribe("lab/large") as receiver:
+        await until(lambda: all(sees(each, "lab/large") for each in others))
+        registry = busway.Registry(SIZE)
+        with registry.take(SIZE) as region:
+            for _ in range(50):
+                for each in others:
+                    await each.publish("lab/large", region.view, wait=True)
+        async with reader.register("lab/other") as other:
+            await until(lambda: all(sees(each, "lab/other") for each in others))
+            for each in others:
+                await each.send("lab/other", b"it", ttl=30)
+                assert (await other.receive(30)).payload == b"it"
+        assert receiver.dropped > 0
