@@ -8,20 +8,23 @@ and Descriptor there owns what that system has; CONTRIBUTING.md says what Window
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
 import socket
 import struct
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Final, NoReturn
 
 from busway.drivers.sockets import SEND_FLAGS
 
-if sys.platform == "linux":
-    from fcntl import ioctl as _ioctl
-else:
-    _ioctl = None
+_ioctl: Callable[[int, int, bytes], bytes] | None = None
+_outq = 0
+with contextlib.suppress(ImportError):  # Windows has neither
+    import fcntl
+    import termios
+
+    _ioctl, _outq = fcntl.ioctl, termios.TIOCOUTQ  # SIOCOUTQ, that of sockets, is the same number
 
 AT_ONCE_MAX: Final = 253  # that the kernel hands over in one call: SCM_MAX_FD
 TOO_MANY: Final = -1  # instead of the bytes that were taken
@@ -32,7 +35,6 @@ _RIGHTS: Final = getattr(socket, "SCM_RIGHTS", 0)
 SPACE: Final = socket.CMSG_SPACE(AT_ONCE_MAX * _SIZE) if hasattr(socket, "CMSG_SPACE") else 0
 CLOEXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))  # macOS has none
 CUT: Final = int(getattr(socket, "MSG_CTRUNC", 0))  # no member of an enum: its `&` takes as long as a read
-_OUTQ: Final = 0x5411  # SIOCOUTQ of include/uapi/asm-generic
 _WRITE_MIN: Final = 512  # bytes that the smallest write counts for there: 768 on Linux 6
 
 
@@ -187,7 +189,7 @@ def unread(sock: socket.socket) -> int:
     if _ioctl is None:
         return 0
     try:
-        (size,) = struct.unpack("i", _ioctl(sock.fileno(), _OUTQ, bytes(_SIZE)))
+        (size,) = struct.unpack("i", _ioctl(sock.fileno(), _outq, bytes(_SIZE)))
     except (OSError, ValueError):  # closed
         return 0
     return -(-int(size) // _WRITE_MIN)
