@@ -262,10 +262,7 @@ class LinkFace(Outlet):
             return
         queue = self.queue
         queue.items.append(frame)
-        if frame.options is None and type(frame.payload) is bytes:
-            queue.size += len(frame.payload) + OVERHEAD
-        else:
-            queue.size += queue.weigh(frame)
+        queue.size += len(frame.payload) + OVERHEAD if frame.options is None else queue.weigh(frame)
         if not self.flush_wanted:
             self.flush_wanted = True
             self.host.note_flush(self)

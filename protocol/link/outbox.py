@@ -377,7 +377,7 @@ class Outbox:
     def _count(self, queue: SendQueue, out: Frame, sign: int) -> None:
         if queue is self.transit:
             self.transit.count(out, sign)
-        elif out.options is None and type(out.payload) is bytes:
+        elif out.options is None:
             queue.size += sign * (len(out.payload) + OVERHEAD)
         else:
             queue.size += sign * queue.weigh(out)
