@@ -20,7 +20,7 @@ from busway.drivers.sockets import SEND_FLAGS
 
 _ioctl: Callable[[int, int, bytes], bytes] | None = None
 _outq = 0
-with contextlib.suppress(ImportError):  # Windows has neither
+with contextlib.suppress(ImportError, AttributeError):  # Windows has neither
     import fcntl
     import termios
 

@@ -494,9 +494,7 @@ class Outbox:
                 partial.large += self._is_large(out)
                 self._count(queue, out, 1)
                 if queue is self.broadcasts:
-                    self._roots = (
-                        None  # its root is among those that wait, though the queue may look as before
-                    )
+                    self._roots = None  # one more waits, though the queue may look as before
                 return True
         return False
 
