@@ -14,6 +14,7 @@ import pytest
 
 import busway
 from busway.names import endpoint_id
+from busway.store.jetstream import JetStreamBackend
 from busway.testing import Network
 from tests.rigs import nats_servers
 from tests.store import crash
@@ -114,6 +115,48 @@ async def test_what_the_stream_has_and_a_store_has_not_read_is_read_before_it_co
         await it.sender.send("lab/pump", 2, store=True)  # the one that the stream has: as it was told before
         assert store._service is not service
         assert await taken(it.receiver.register("lab/pump"), 2) == [1, late.payload]
+
+
+async def test_a_write_that_drops_a_cancellation_keeps_it_from_nothing(
+    server: nats_servers.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.wait_for of Python before 3.12 does, if what it waits for comes at that moment."""
+    async with two(server) as it:
+        backend: Any = it.active._backend
+        write, begun = backend._write, asyncio.Event()
+
+        async def drop(jobs: Any) -> None:
+            begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            await write(jobs)
+
+        monkeypatch.setattr(backend, "_write", drop)
+        sending = asyncio.ensure_future(it.sender.send("lab/pump", 1, store=True))
+        await begun.wait()
+        async with asyncio.timeout(20):
+            await it.active.aclose()
+        await sending
+        await until(lambda: any(store.active for store in it.stores))  # the other
+
+
+async def test_a_start_that_drops_a_cancellation_keeps_it_from_nothing(
+    server: nats_servers.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, begun = JetStreamBackend.start, asyncio.Event()
+
+    async def drop(backend: JetStreamBackend) -> None:
+        await start(backend)
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr(JetStreamBackend, "start", drop)
+    async with busway.AsyncBus(ipc=False) as bus:
+        store = await busway.Store(bus, f"{server.url}/lab").open()
+        await begun.wait()
+        async with asyncio.timeout(20):
+            await store.aclose()
 
 
 async def test_troubles_answers_and_forgetting_outlive_it(server: nats_servers.Server) -> None:

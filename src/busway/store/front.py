@@ -167,12 +167,13 @@ class Store:
                 log.warning("the store is not active: %s", error)
 
     async def _take_turns(self, bus: AsyncBus, backend: Any) -> None:
-        """Be active whenever no other store at the same place is."""
-        while True:
+        """Be active whenever no other store at the same place is, until it is to end."""
+        while self._task is not None:  # a cancellation may have been dropped: see JetStreamBackend.stop
             try:
                 await backend.start()
                 await self._serve(bus, backend)
-                await self._give_way(bus, backend, backend.lost)
+                if self._task is not None:
+                    await self._give_way(bus, backend, backend.lost)
             except StoreError as error:
                 log.warning("the store is not active: %s", error)
                 await asyncio.sleep(_AGAIN_S)

@@ -30,6 +30,7 @@ DEDUPE_S = 600.0  # in which a sender's repetition is known by NATS itself, whoe
 _TRY_S = 0.5
 _ASK_S = 10.0
 _CLOSE_S = 2.0
+_CANCEL_S = 0.5
 _ACK_S = 8.0
 _FULL = (10023, 10047, 10077)  # of NATS: no resources, no storage, as many bytes as the stream may have
 _CONNECT_S = 5.0
@@ -150,11 +151,14 @@ class JetStreamBackend:
 
     async def stop(self) -> None:
         """Be active no more."""
-        for task in self._tasks:
-            task.cancel()
         self.lost.set()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        tasks, self._tasks = self._tasks, []
+        # More than once, for asyncio.wait_for of CPython before 3.12, by which nats-py waits, drops one that
+        # comes together with what it waits for (python/cpython issue 86296).
+        while left := [task for task in tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_CANCEL_S)
         self._refuse(StoreError(NOT_ACTIVE, "this store is not the active one any more"))
         if self._revision:
             with contextlib.suppress(Exception):
