@@ -208,8 +208,8 @@ class LinkRunner:
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
         if not self._layered:
-            if self._receiving.subscribed and (sharing := self._host.sharing) and sharing.wants_rest():
-                return  # the loop says again that there is something
+            if self.connection.aside_on and self._receiving.subscribed and self._wants_rest():
+                return  # such a channel says again that there is something; others may say it once
             if self.connection.piece_left:
                 self._read(_READ_SIZE_LARGE)
             else:
@@ -227,6 +227,10 @@ class LinkRunner:
         self._follow_channel()
         if left <= _TURN_SIZE // 2 or not turns or getattr(self.channel, "has_data", False):
             self._set_turn(self._host)
+
+    def _wants_rest(self) -> bool:
+        sharing = self._host.sharing
+        return sharing is not None and sharing.wants_rest()
 
     def _set_turn(self, host: Host) -> None:
         """Read on when the others have had their turn. Once: who floods has no more turns than they."""

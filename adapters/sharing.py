@@ -30,7 +30,7 @@ _UNREAD_MAX: Final = 64
 _SOCKET_MAX: Final = 1 << 21  # bytes, at least as many as a socket holds with what is about to be written
 # Bytes of others' payloads after which links are not read for a turn: a subscriber's queue takes four times
 # that, and one write of each neighbour may announce half of it.
-LOOKED_MAX: Final = 1 << 24
+_LOOKED_MAX: Final = 1 << 24
 _USUAL: Final = Limits().shared_memory
 
 
@@ -91,7 +91,7 @@ class Sharing:
         publishers down, and what many announce at once would overrun the queue of a subscriber that keeps up.
         """
         host = self._host()
-        if self._looked < LOOKED_MAX or host is None:
+        if self._looked < _LOOKED_MAX or host is None:
             return False
         if not self._resting:
             self._resting = True

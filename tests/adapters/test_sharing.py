@@ -26,8 +26,9 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, Limits
-from busway.adapters.sharing import Unread, most_of
+from busway.adapters.sharing import Sharing, Unread, most_of
 from busway.adapters.tap import PAYLOAD_MAX, TAP_NAME, Tapped
+from busway.drivers import Pair
 from busway.drivers.descriptors import Descriptor
 from busway.drivers.unix import UnixChannel
 from busway.memory import memfd
@@ -1065,6 +1066,24 @@ async def test_who_keeps_up_misses_nothing_of_what_many_announce_at_once() -> No
         assert await asyncio.wait_for(taking, 30) == [0] * (publishers * count)
         assert receiver.dropped == 0
         assert memory(reader)["taken"] == publishers * count
+
+
+async def test_a_link_that_announces_nothing_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its channel may say only once that there is something (a server's, asgi.py)."""
+    async with contextlib.AsyncExitStack() as stack:
+        reader, other = await stack.enter_async_context(crowd(1))
+        far = await stack.enter_async_context(AsyncBus(ipc=False, label="far"))
+        near = await stack.enter_async_context(reader.subscribe("lab/near"))
+        ours, theirs = Pair(realm="localnet", clock=asyncio.get_running_loop())
+        await asyncio.gather(reader.attach(ours).ready, far.attach(theirs).ready)
+        await until(lambda: sees(other, "lab/near"))
+        await other.publish("lab/near", LARGE)
+        assert (await near.receive()).view == LARGE
+        monkeypatch.setattr(Sharing, "wants_rest", lambda _: True)
+        async with reader.register("lab/far") as receiver:
+            await until(lambda: sees(far, "lab/far"))
+            await far.send("lab/far", 1, ttl=20)
+            assert (await receiver.receive(20)).payload == 1
 
 
 async def test_who_takes_nothing_keeps_no_link_from_being_read() -> None:
