@@ -196,9 +196,8 @@ def test_changed_record_ends_the_link_and_nothing_wrong_is_read(pattern: int, ch
     read = all_of(other, b"".join(records))
     assert b"".join(texts).startswith(read)
     assert read != b"".join(texts)
-    other.receive(
-        bytes(8192)
-    )  # a record that is cut may end as the next begins: then that one has another length
+    # A record that is cut may end as the next begins: then that one has another length.
+    other.receive(bytes(8192))
     assert other.refusal is not None
     assert other.refusal.code in (codes.FORGED, codes.TOO_LARGE, codes.MALFORMED)
 

@@ -152,13 +152,13 @@ class JetStreamBackend:
     async def stop(self) -> None:
         """Be active no more."""
         self.lost.set()
-        tasks, self._tasks = self._tasks, []
         # More than once, for asyncio.wait_for of CPython before 3.12, by which nats-py waits, drops one that
         # comes together with what it waits for (python/cpython issue 86296).
-        while left := [task for task in tasks if not task.done()]:
+        while left := [task for task in self._tasks if not task.done()]:
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=_CANCEL_S)
+        self._tasks = []
         self._refuse(StoreError(NOT_ACTIVE, "this store is not the active one any more"))
         if self._revision:
             with contextlib.suppress(Exception):
