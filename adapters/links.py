@@ -208,13 +208,11 @@ class LinkRunner:
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
         if not self._layered:
-            if self.connection.aside_on and self._receiving.subscribed and self._wants_rest():
+            sharing = self._host.sharing if self.connection.aside_on else None
+            if sharing is not None and self._receiving.subscribed and sharing.wants_rest():
                 return  # such a channel says again that there is something; others may say it once
-            if self.connection.piece_left:
-                self._read(_READ_SIZE_LARGE)
-            else:
-                size = self._read_size
-                self._read(min(size, _READ_SIZE) if self._receiving.subscribed else size)
+            size = min(self._read_size, _READ_SIZE) if self._receiving.subscribed else self._read_size
+            self._read(_READ_SIZE_LARGE if self.connection.piece_left else size)
             return
         left, turns = _TURN_SIZE, _TURN_READS
         while left > _TURN_SIZE // 2 and turns and (size := self._read()):
@@ -227,10 +225,6 @@ class LinkRunner:
         self._follow_channel()
         if left <= _TURN_SIZE // 2 or not turns or getattr(self.channel, "has_data", False):
             self._set_turn(self._host)
-
-    def _wants_rest(self) -> bool:
-        sharing = self._host.sharing
-        return sharing is not None and sharing.wants_rest()
 
     def _set_turn(self, host: Host) -> None:
         """Read on when the others have had their turn. Once: who floods has no more turns than they."""

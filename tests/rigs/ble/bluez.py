@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import select
 import socket
 import sys
 from collections.abc import Callable
@@ -122,6 +123,8 @@ class BlueZ:
     # ---- signals
 
     def signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
+        # Until there is room: dbus-fast takes a full socket, as in a flood, for the end of its connection.
+        select.select([], [self.bus._fd], [])
         self.bus.send(
             Message(
                 path=path,
