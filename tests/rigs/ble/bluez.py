@@ -124,7 +124,8 @@ class BlueZ:
 
     def signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
         # Until there is room: dbus-fast takes a full socket, as in a flood, for the end of its connection.
-        select.select([], [self.bus._fd], [])
+        assert self.bus._sock is not None
+        select.select([], [self.bus._sock], [])
         self.bus.send(
             Message(
                 path=path,
